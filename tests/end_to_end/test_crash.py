@@ -12,9 +12,7 @@ from tests.support.waiting import until
 KILLS = 10
 
 
-async def test_ten_kills_while_records_keep_coming_lose_and_double_nothing(
-    program: Program, receiver: Receiver
-) -> None:
+async def test_ten_kills_while_records_arrive_lose_and_double_no_event(program: Program, receiver: Receiver) -> None:
     account = build_account(500)
     moments = random.Random(20261121)
     async with served(account) as api:
@@ -40,7 +38,7 @@ async def test_ten_kills_while_records_keep_coming_lose_and_double_nothing(
     assert len(entered) > 100
 
 
-async def test_a_dead_receiver_costs_nothing_but_time(program: Program, receiver: Receiver) -> None:
+async def test_kill_during_a_receiver_outage_loses_no_event(program: Program, receiver: Receiver) -> None:
     account = build_account(50)
     async with served(account) as api:
         program.configure(api, receiver.url)

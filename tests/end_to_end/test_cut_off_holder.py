@@ -163,10 +163,10 @@ async def run_cut(cut: Cut, machine: Namespace, server: PostgresServer, folder: 
                 if member.process is not None and member.process.poll() is None:
                     await asyncio.to_thread(member.kill)
     subjects = Counter(subject for subject, _ in {(it["subject"], it["id"]) for it in receiver.events})
-    assert set(subjects.values()) == {1}, "a record was told under two ids"
+    assert set(subjects.values()) == {1}, "a record was reported under two ids"
 
 
-async def test_a_holder_that_is_cut_off_from_the_database_stops_and_the_standby_takes_over(tmp_path: Path) -> None:
+async def test_holder_cut_off_from_the_database_stops_and_the_standby_takes_over(tmp_path: Path) -> None:
     with (
         namespaces(tuple(name for name, *_ in CUTS)) as machines,
         running_postgres(addresses=[it.cable.here for it in machines]) as server,

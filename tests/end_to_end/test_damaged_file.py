@@ -30,7 +30,7 @@ def root_page_of(path: Path, table: str) -> int:
 
 
 @pytest.mark.parametrize("damage", ["header", "records", "everything", "gone"])
-async def test_what_was_told_is_not_told_again_and_what_waited_goes_out_under_its_old_id(
+async def test_rebuilt_state_file_repeats_no_event_and_keeps_the_ids_of_pending_ones(
     program: Program, receiver: Receiver, damage: str
 ) -> None:
     account = build_account(300)
@@ -92,7 +92,7 @@ async def test_what_was_told_is_not_told_again_and_what_waited_goes_out_under_it
     assert "the state file is damaged" in program.said()
 
 
-async def test_damage_that_is_met_while_it_runs_ends_it_with_a_sentence_and_the_next_start_mends_it(
+async def test_damage_found_while_running_ends_the_daemon_and_the_next_start_rebuilds(
     program: Program, receiver: Receiver
 ) -> None:
     account = build_account(2_000)

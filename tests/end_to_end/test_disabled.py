@@ -6,7 +6,7 @@ from tests.support.program import Program, Receiver, served
 from tests.support.waiting import until
 
 
-async def test_what_a_gone_receiver_missed_is_delivered_once_each_after_enable_over_a_restart(
+async def test_events_kept_while_a_destination_is_disabled_are_sent_once_after_enable(
     program: Program, receiver: Receiver
 ) -> None:
     account = build_account(20)

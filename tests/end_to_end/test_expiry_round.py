@@ -12,7 +12,7 @@ PAIRS = 1200
 """The number of expiring completions; a round needs more than two transactions for them."""
 
 
-async def test_a_round_that_is_killed_tells_every_end_once_afterwards(program: Program, receiver: Receiver) -> None:
+async def test_killed_expiry_round_reports_each_expiry_under_one_id(program: Program, receiver: Receiver) -> None:
     account = build_account(20)
     end = date_number((datetime.now(UTC) + timedelta(days=10)).date())
     pairs = [(person["id"], training.ids) for training in account.trainings for person in account.users][:PAIRS]

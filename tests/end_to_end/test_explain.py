@@ -46,7 +46,7 @@ async def get_json(program: Program, path: str) -> Any:
         return await response.json()
 
 
-async def test_a_delivery_that_failed_once_is_told_from_its_detection_to_its_end(
+async def test_explain_prints_every_attempt_with_and_without_a_daemon(
     program: Program, failing_once: FailingOnceReceiver
 ) -> None:
     account = build_account(10)

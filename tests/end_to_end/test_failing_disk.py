@@ -8,7 +8,7 @@ from tests.support.program import Program, Receiver, served
 from tests.support.waiting import until
 
 
-async def test_what_cannot_be_written_for_a_while_is_found_again_afterwards(
+async def test_records_that_cannot_be_stored_are_found_once_the_disk_works(
     program: Program, receiver: Receiver
 ) -> None:
     account = build_account(300)
@@ -35,7 +35,7 @@ async def test_what_cannot_be_written_for_a_while_is_found_again_afterwards(
     assert program.said().count('"reason":"io_error"') <= 4
 
 
-async def test_a_folder_that_nothing_can_be_put_into_is_one_sentence_at_the_start(
+async def test_start_in_a_folder_that_cannot_be_written_reports_it_and_ends(
     program: Program, receiver: Receiver
 ) -> None:
     program.configure("http://127.0.0.1:9/v1", receiver.url)

@@ -27,9 +27,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-async def test_a_full_disk_is_said_and_survived_and_nothing_is_lost(
-    program: Program, receiver: Receiver, small_disk: Path
-) -> None:
+async def test_full_disk_is_logged_and_no_event_is_lost(program: Program, receiver: Receiver, small_disk: Path) -> None:
     account = build_account(20)
     async with served(account) as api:
         program.configure(api, receiver.url, source="names = false")
@@ -49,7 +47,7 @@ async def test_a_full_disk_is_said_and_survived_and_nothing_is_lost(
     assert set(receiver.subjects) == added
 
 
-async def test_a_disk_full_at_the_start_is_one_sentence(program: Program, receiver: Receiver, small_disk: Path) -> None:
+async def test_start_on_a_full_disk_reports_it_and_ends(program: Program, receiver: Receiver, small_disk: Path) -> None:
     fill_disk(small_disk / "filler", small_disk)
     program.configure("http://127.0.0.1:9/v1", receiver.url)
     move_state_to(program, small_disk)
@@ -72,7 +70,7 @@ def fill_disk(filler: Path, disk: Path) -> None:
             file.flush()
 
 
-async def test_a_file_system_that_is_read_only_at_the_start_is_one_sentence(
+async def test_start_on_a_read_only_file_system_reports_it_and_ends(
     program: Program, receiver: Receiver, small_disk: Path
 ) -> None:
     account = build_account(20)
@@ -95,7 +93,7 @@ async def test_a_file_system_that_is_read_only_at_the_start_is_one_sentence(
     assert "Traceback" not in program.said()
 
 
-async def test_a_damaged_file_stays_as_it_is_while_there_is_no_room_for_another(
+async def test_start_on_a_full_disk_keeps_a_damaged_state_file_unchanged(
     program: Program, receiver: Receiver, small_disk: Path
 ) -> None:
     account = build_account(200)

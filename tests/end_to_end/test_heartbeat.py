@@ -8,9 +8,7 @@ from tests.support.program import Program, Receiver, served
 from tests.support.waiting import until
 
 
-async def test_the_heartbeat_stops_when_rounds_fail_and_comes_back_with_them(
-    program: Program, receiver: Receiver
-) -> None:
+async def test_heartbeat_stops_while_polls_fail_and_resumes_afterwards(program: Program, receiver: Receiver) -> None:
     broken = False
 
     @web.middleware

@@ -103,9 +103,7 @@ async def container(folder: Path) -> AsyncIterator[Container]:
         this.process.wait()
 
 
-async def test_it_works_on_a_read_only_file_system_as_pid_1_without_privileges(
-    container: Container, receiver: Receiver
-) -> None:
+async def test_container_works_read_only_as_pid_1_without_privileges(container: Container, receiver: Receiver) -> None:
     account = build_account(20)
     async with served(account) as api:
         # A user's template is rendered in a separate process, which has no /tmp here.

@@ -33,7 +33,7 @@ async def leave_undelivered(program: Program, receiver: Receiver, account: Accou
 @pytest.mark.parametrize(
     "typed", ["retry --state dead", "poll acme", "sweep acme", "disable hr", "replay --since 2020-01-01", "status"]
 )
-async def test_nothing_that_is_typed_before_the_next_start_makes_history_of_what_waits(
+async def test_command_before_the_rebuild_of_a_lost_file_loses_no_event(
     program: Program, receiver: Receiver, typed: str
 ) -> None:
     account = build_account(40)
@@ -60,7 +60,7 @@ async def test_nothing_that_is_typed_before_the_next_start_makes_history_of_what
     assert "Traceback" not in program.said()
 
 
-async def test_a_backup_from_before_a_source_was_added_loses_nothing_of_it(
+async def test_restore_of_a_backup_older_than_a_source_loses_none_of_its_events(
     program: Program, receiver: Receiver
 ) -> None:
     account, beta = build_account(40), build_account(30, seed=9)
@@ -91,7 +91,7 @@ async def test_a_backup_from_before_a_source_was_added_loses_nothing_of_it(
     assert "source beta was unknown" in receiver.alerts[0]["data"]["summary"]
 
 
-async def test_an_update_and_a_removal_of_the_last_seconds_outlive_the_file(
+async def test_update_and_removal_just_before_the_file_is_lost_are_still_sent(
     program: Program, receiver: Receiver
 ) -> None:
     account = build_account(40)
@@ -124,7 +124,7 @@ async def test_an_update_and_a_removal_of_the_last_seconds_outlive_the_file(
     }
 
 
-async def test_moved_to_another_machine_by_a_backup_alone_it_goes_on(
+async def test_backup_restored_on_another_machine_sends_pending_deliveries(
     program: Program, receiver: Receiver, tmp_path: Path
 ) -> None:
     account = build_account(40)

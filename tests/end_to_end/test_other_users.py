@@ -59,7 +59,7 @@ def set_listen_address(program: Program, address: str) -> None:
 
 
 @pytest.mark.parametrize("token", ["", 'token = "correct-horse-battery"'], ids=["no token", "token"])
-async def test_silent_connections_of_another_user_stop_neither_polls_nor_deliveries(
+async def test_silent_connections_of_another_user_do_not_stop_polls_or_deliveries(
     program: Program, receiver: Receiver, token: str
 ) -> None:
     account, port = build_account(20), free_port()
@@ -93,7 +93,7 @@ async def test_silent_connections_of_another_user_stop_neither_polls_nor_deliver
     assert "Too many open files" not in program.said()
 
 
-async def test_a_socket_from_systemd_is_served_from_the_first_moment(program: Program, receiver: Receiver) -> None:
+async def test_socket_from_systemd_accepts_requests_before_the_start(program: Program, receiver: Receiver) -> None:
     account = build_account(20)
     with closing(socket.create_server(("127.0.0.1", 0))) as handed:
         port = handed.getsockname()[1]

@@ -120,7 +120,7 @@ def full_pipe() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("arguments", [("run",), ("run", "--verbose")], ids=" ".join)
-async def test_a_log_that_nobody_reads_stops_nothing(
+async def test_unread_log_does_not_stop_the_daemon(
     program: Program, account: Account, receiver: Receiver, arguments: tuple[str, ...]
 ) -> None:
     with full_pipe() as pipe, running_program(program, *arguments, stderr=pipe) as process:
@@ -181,7 +181,7 @@ def unread_pipe() -> Iterator[tuple[int, Callable[[], bytes]]]:
 
 
 @pytest.mark.parametrize("arguments", [("run",), ("run", "--verbose")], ids=" ".join)
-async def test_refused_requests_fill_no_log_that_nobody_reads_and_stop_nothing(
+async def test_refused_requests_keep_the_log_small_and_do_not_stop_the_daemon(
     program: Program, account: Account, receiver: Receiver, arguments: tuple[str, ...]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -210,13 +210,13 @@ async def test_refused_requests_fill_no_log_that_nobody_reads_and_stop_nothing(
     assert not any(word in said for word in (TOKEN.encode(), b"Bearer wrong"))
 
 
-async def test_a_daemon_that_cannot_start_ends_though_nobody_reads_why(program: Program) -> None:
+async def test_failing_start_with_an_unread_log_ends(program: Program) -> None:
     program.folder.joinpath("notifier.db").write_bytes(b"what is this?" * 1000)
     with full_pipe() as pipe, running_program(program, stderr=pipe) as process:
         assert await asyncio.to_thread(process.wait, 10) == 1
 
 
-async def test_a_log_whose_reader_is_gone_is_no_failure(program: Program, account: Account, receiver: Receiver) -> None:
+async def test_log_without_a_reader_does_not_stop_work(program: Program, account: Account, receiver: Receiver) -> None:
     reading_end, writing_end = os.pipe()
     os.close(reading_end)
     with running_program(program, stderr=writing_end, stdout=writing_end) as process:
@@ -228,7 +228,7 @@ async def test_a_log_whose_reader_is_gone_is_no_failure(program: Program, accoun
         assert await end_with_signal(process) == 0
 
 
-async def test_reloads_do_not_make_it_forget_what_was_logged_too_often(program: Program) -> None:
+async def test_reloads_do_not_reset_the_limit_of_repeated_log_lines(program: Program) -> None:
     program.start()
     await wait_until_up(program)
     for _ in range(60):
@@ -244,7 +244,7 @@ async def test_reloads_do_not_make_it_forget_what_was_logged_too_often(program: 
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
-async def test_a_daemon_without_standard_streams_works_and_no_file_gets_their_place(
+async def test_daemon_without_standard_streams_opens_dev_null_in_their_place(
     program: Program, account: Account, receiver: Receiver, closed: str
 ) -> None:
     with subprocess.Popen(
@@ -266,7 +266,7 @@ async def test_a_daemon_without_standard_streams_works_and_no_file_gets_their_pl
             process.kill()
 
 
-def test_every_command_does_without_standard_streams(tmp_path: Path) -> None:
+def test_command_without_standard_streams_succeeds(tmp_path: Path) -> None:
     program = Program(tmp_path)
     program.configure("http://127.0.0.1:9/v1", "http://127.0.0.1:9")
     for arguments in (("enable", "hr"), ("check",), ("status",), ("events", "--json"), ("--help",)):
@@ -295,7 +295,7 @@ async def wait_for_handler(process: Process) -> None:
         await asyncio.sleep(0.001)
 
 
-def test_signals_are_taken_before_anything_that_takes_time_is_imported() -> None:
+def test_signal_handlers_are_installed_before_slow_imports() -> None:
     script = (
         "import sys, signal\nfrom notifier import process\nprocess.prepare(['run'])\n"
         "assert isinstance(signal.getsignal(signal.SIGHUP), process.PendingHangup)\n"
@@ -306,7 +306,7 @@ def test_signals_are_taken_before_anything_that_takes_time_is_imported() -> None
 
 
 @pytest.mark.parametrize("delay", DELAYS)
-async def test_a_reload_asked_for_during_the_start_does_not_end_it(program: Program, delay: float) -> None:
+async def test_reload_requested_during_the_start_is_done_afterwards(program: Program, delay: float) -> None:
     program.start()
     assert program.process is not None
     await wait_for_handler(program.process)
@@ -317,7 +317,7 @@ async def test_a_reload_asked_for_during_the_start_does_not_end_it(program: Prog
     await program.stop()
 
 
-async def test_a_daemon_that_is_ended_during_its_start_leaves_with_0(program: Program) -> None:
+async def test_daemon_ended_during_its_start_exits_with_0(program: Program) -> None:
     for number, delay in [*((signal.SIGTERM, delay) for delay in DELAYS), (signal.SIGINT, 0.0), (signal.SIGINT, 0.25)]:
         program.start()
         assert program.process is not None
@@ -334,13 +334,13 @@ async def test_a_daemon_that_is_ended_during_its_start_leaves_with_0(program: Pr
 
 
 @pytest.mark.parametrize("arguments", [("events", "--follow"), ("test", "run"), ("--config", "run", "status")])
-def test_other_commands_are_ended_by_signals_as_any_program(arguments: tuple[str, ...]) -> None:
+def test_sighup_ends_commands_other_than_run(arguments: tuple[str, ...]) -> None:
     prepare = f"from notifier import process\nprocess.prepare({arguments!r})\n"
     script = f"{prepare}import signal\nsignal.raise_signal(signal.SIGHUP)"
     assert subprocess.run([sys.executable, "-c", script], timeout=30, check=False).returncode == -signal.SIGHUP
 
 
-async def test_a_state_file_that_takes_long_to_open_does_not_delay_the_end(program: Program) -> None:
+async def test_daemon_ends_at_sigterm_while_the_state_file_is_being_opened(program: Program) -> None:
     # The thread that opens the state file hangs, as on a disk that hangs or in a long migration.
     script = (
         "import sys, time\nfrom notifier.store.file.lock import FileLock\n"
@@ -362,7 +362,7 @@ async def test_a_state_file_that_takes_long_to_open_does_not_delay_the_end(progr
 # SIGHUP while it runs
 
 
-async def test_a_reload_that_fails_by_a_fault_is_logged_and_the_next_one_is_followed(program: Program) -> None:
+async def test_reload_with_an_internal_error_is_logged_and_the_next_one_works(program: Program) -> None:
     script = (
         "import sys\nfrom notifier.daemon.daemon import Daemon\nreload, faults = Daemon.reload, [RuntimeError('oh')]\n"
         "async def once(self):\n  if faults: raise faults.pop()\n  return await reload(self)\n"
@@ -415,7 +415,7 @@ def has_ended(pid: int) -> bool:
     return state == "Z"
 
 
-async def test_a_daemon_ends_with_the_terminal_that_it_was_started_from(program: Program) -> None:
+async def test_daemon_ends_when_its_terminal_is_closed(program: Program) -> None:
     with daemon_on_terminal(program) as (pid, leader):
         await wait_until_up(program)
         os.kill(pid, signal.SIGHUP)
@@ -429,7 +429,7 @@ async def test_a_daemon_ends_with_the_terminal_that_it_was_started_from(program:
     assert json.loads(program.said().splitlines()[-1])["message"] == "stopped"
 
 
-async def test_with_nohup_it_outlives_its_terminal(program: Program) -> None:
+async def test_daemon_with_nohup_continues_when_its_terminal_is_closed(program: Program) -> None:
     with daemon_on_terminal(program, nohup=True) as (pid, leader):
         await wait_until_up(program)
         os.close(leader)
@@ -441,7 +441,7 @@ async def test_with_nohup_it_outlives_its_terminal(program: Program) -> None:
 # The package is replaced while the daemon runs
 
 
-async def test_messages_go_on_when_the_package_is_gone_and_the_configuration_is_read_again(
+async def test_daemon_reloads_and_sends_messages_after_its_package_is_deleted(
     tmp_path: Path, account: Account, receiver: Receiver
 ) -> None:
     shutil.copytree(Path(notifier.__file__).parent, tmp_path / "notifier")

@@ -67,10 +67,10 @@ async def fail_over(primary: PostgresServer, replica: PostgresServer) -> None:
 
 def check_ids(receiver: Receiver) -> None:
     ids = Counter(subject for subject, _ in {(it["subject"], it["id"]) for it in receiver.events})
-    assert set(ids.values()) == {1}, "a record was told under two ids"
+    assert set(ids.values()) == {1}, "a record was reported under two ids"
 
 
-async def test_a_synchronous_replica_that_is_promoted_under_load_has_everything(
+async def test_promotion_of_a_synchronous_replica_under_load_loses_no_event(
     servers: tuple[PostgresServer, PostgresServer], members: tuple[Member, Member], receiver: Receiver
 ) -> None:
     primary, replica = servers
@@ -106,7 +106,7 @@ async def test_a_synchronous_replica_that_is_promoted_under_load_has_everything(
     assert len(doubled) <= 20
 
 
-async def test_a_replica_that_lags_and_is_promoted_finds_again_what_it_lacks(
+async def test_promotion_of_a_lagging_replica_finds_missing_events_again(
     servers: tuple[PostgresServer, PostgresServer], members: tuple[Member, Member], receiver: Receiver
 ) -> None:
     """Only the daemon that held the primary is running: it must not assume that the replica has all data."""
@@ -148,7 +148,7 @@ async def test_a_replica_that_lags_and_is_promoted_finds_again_what_it_lacks(
     assert max(Counter(receiver.ids).values()) == 2
 
 
-async def test_a_replica_that_must_confirm_and_does_not_holds_up_the_holder_and_nothing_is_lost(
+async def test_holder_pauses_while_the_replica_does_not_confirm_and_loses_no_event(
     servers: tuple[PostgresServer, PostgresServer], members: tuple[Member, Member], receiver: Receiver
 ) -> None:
     """With `remote_apply`, a commit waits while the replica's replay is paused, just as it waits for a failed replica.

@@ -8,7 +8,7 @@ from tests.support.proxies import AUTHORIZATION, PASSWORD, ForwardProxy, forward
 __all__ = ["api", "forward_proxy", "home", "receiver"]
 
 
-async def test_a_proxy_that_refuses_is_named_and_when_it_works_again_nothing_is_lost(
+async def test_refusing_proxy_is_logged_and_no_event_is_lost_after_it_recovers(
     home: Home, api: Api, receiver: Receiver, forward_proxy: ForwardProxy
 ) -> None:
     forward_proxy.wants = AUTHORIZATION

@@ -177,7 +177,7 @@ async def post_batch(receiver: ReceiverProgram, *identifiers: str) -> int:
         return answer.status
 
 
-async def test_it_accepts_each_event_once_and_only_what_is_genuine(receiver: ReceiverProgram) -> None:
+async def test_receiver_accepts_each_genuine_event_once_and_rejects_others(receiver: ReceiverProgram) -> None:
     async def post(body: bytes, age_seconds: int = 0, **changes: str) -> int:
         headers = signed_headers(body, age_seconds)
         changed = {**headers, **{name.replace("_", "-"): value for name, value in changes.items()}}
@@ -230,7 +230,7 @@ async def test_it_accepts_each_event_once_and_only_what_is_genuine(receiver: Rec
     assert set(receiver.finished_events()) == {FIRST, SECOND, THIRD}
 
 
-async def test_an_event_kept_again_just_after_its_work_is_worked_on_once(receiver: ReceiverProgram) -> None:
+async def test_receiver_does_not_repeat_the_work_of_an_event_stored_again(receiver: ReceiverProgram) -> None:
     receiver.events.mkdir()
     (receiver.events / f"{FIRST}.done").write_text(json.dumps(event_document(FIRST)))
     (receiver.events / f"{FIRST}.json").write_text(json.dumps({**event_document(FIRST), "type": "again"}))
@@ -240,7 +240,7 @@ async def test_an_event_kept_again_just_after_its_work_is_worked_on_once(receive
     assert receiver.finished_events() == {FIRST: event_document(FIRST)}
 
 
-async def test_an_event_whose_work_fails_stops_no_other_and_is_tried_again(
+async def test_receiver_retries_a_failed_event_and_processes_the_others(
     receiver: ReceiverProgram, tmp_path: Path
 ) -> None:
     async def finish(*identifiers: str) -> None:
@@ -261,7 +261,7 @@ async def test_an_event_whose_work_fails_stops_no_other_and_is_tried_again(
 
 
 @pytest.mark.parametrize("receiver", ["node"], indirect=True)
-async def test_events_kept_before_one_that_cannot_be_kept_are_worked_on(receiver: ReceiverProgram) -> None:
+async def test_node_receiver_processes_events_stored_before_a_failing_one(receiver: ReceiverProgram) -> None:
     failing = f"if (event.id === '{SECOND}') throw new Error('no space');"
     receiver.source.write_text(receiver.source.read_text().replace("keep(event) {\n", f"keep(event) {{\n{failing}\n"))
     with receiver.run():
@@ -273,7 +273,7 @@ def is_installed(kind: str) -> bool:
     return kind == "python" or shutil.which(kind) is not None
 
 
-async def test_the_daemon_delivers_to_each_of_them(home: Home, api: Api, tmp_path: Path) -> None:
+async def test_daemon_delivers_to_every_example_receiver(home: Home, api: Api, tmp_path: Path) -> None:
     receivers = []
     for kind in filter(is_installed, KINDS):
         (tmp_path / kind).mkdir()

@@ -12,7 +12,7 @@ from tests.support.program import Program, Receiver, served
 from tests.support.waiting import until
 
 
-async def test_it_follows_a_changed_configuration_and_not_a_wrong_one(program: Program, receiver: Receiver) -> None:
+async def test_reload_follows_valid_changes_and_refuses_invalid_ones(program: Program, receiver: Receiver) -> None:
     async with served(build_account(10)) as api:
         program.configure(api, receiver.url)
         alone = program.command("reload")
@@ -52,9 +52,7 @@ async def test_it_follows_a_changed_configuration_and_not_a_wrong_one(program: P
     assert "did you mean `token`" in program.said()
 
 
-async def test_a_configuration_whose_reading_does_not_end_does_not_keep_it_from_its_end(
-    program: Program, receiver: Receiver
-) -> None:
+async def test_stop_is_not_delayed_by_a_reload_that_never_ends(program: Program, receiver: Receiver) -> None:
     async with served(build_account(10)) as api:
         program.configure(api, receiver.url)
         program.start()
@@ -77,7 +75,7 @@ async def test_a_configuration_whose_reading_does_not_end_does_not_keep_it_from_
         os.close(writers[0])
 
 
-async def test_a_thread_that_hangs_does_not_keep_it_from_its_end(program: Program, receiver: Receiver) -> None:
+async def test_run_ends_in_time_although_a_thread_hangs(program: Program, receiver: Receiver) -> None:
     program.configure("http://127.0.0.1:9/v1", receiver.url)
     code = (
         "import asyncio, threading\n"

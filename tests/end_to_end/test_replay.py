@@ -57,7 +57,7 @@ async def wait_for_progress(path: Path, *, since: int) -> None:
     await until(lambda: replay_progress(path)[1] > since)
 
 
-async def test_a_replay_goes_on_after_each_kill_and_puts_no_event_back_twice(
+async def test_replay_continues_after_each_kill_and_queues_no_event_twice(
     program: Program, receiver: Receiver, tmp_path: Path
 ) -> None:
     path = tmp_path / "notifier.db"

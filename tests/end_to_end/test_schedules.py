@@ -27,7 +27,7 @@ def channel_status(program: Program) -> Mapping[str, Any]:
     return {} if answer is None else answer.body["destinations"]["crew"]
 
 
-async def test_a_kill_at_the_slot_neither_loses_nor_divides_the_digest(program: Program, receiver: Receiver) -> None:
+async def test_kill_at_the_slot_does_not_lose_or_split_the_digest(program: Program, receiver: Receiver) -> None:
     account = build_account(20)
     async with served(account) as api:
         hour = (datetime.now(UTC).hour + 12) % 24

@@ -12,7 +12,7 @@ from tests.support.program import Program, Receiver, served
 from tests.support.waiting import until
 
 
-async def test_deletion_that_waits_for_its_second_look_is_told_once_after_a_kill(
+async def test_removal_waiting_for_its_second_look_is_reported_once_after_a_kill(
     program: Program, receiver: Receiver
 ) -> None:
     account = build_account(3000)

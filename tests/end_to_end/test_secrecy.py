@@ -155,7 +155,7 @@ def secrets_in(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("log", ["text", "json", "journal"])
-async def test_the_daemon_at_debug_level_shows_none_while_everything_fails(
+async def test_daemon_at_debug_level_prints_no_secret_while_everything_fails(
     home: Home, echo_server: EchoServer, log: str
 ) -> None:
     home.config.write_text(configuration(echo_server.url, "auto" if log == "journal" else log))
@@ -191,7 +191,7 @@ async def test_the_daemon_at_debug_level_shows_none_while_everything_fails(
         assert all(json.loads(line) for line in said_all.splitlines())
 
 
-async def test_no_command_shows_one_however_much_it_says(home: Home) -> None:
+async def test_verbose_commands_print_no_secret(home: Home) -> None:
     said = {}
     for command in sorted(set(COMMANDS) - NEEDS_NO_CONFIGURATION):
         for arguments in ARGUMENTS.get(command, [[]]):
@@ -203,7 +203,7 @@ async def test_no_command_shows_one_however_much_it_says(home: Home) -> None:
 
 
 @pytest.mark.parametrize("command", ["check", "run", "status"])
-async def test_a_wrong_configuration_is_told_without_its_values(home: Home, command: str) -> None:
+async def test_invalid_configuration_is_reported_without_secrets(home: Home, command: str) -> None:
     text = home.config.read_text()
     for wrong in (
         text.replace("token = ", "tokn = "),
@@ -221,7 +221,7 @@ async def test_a_wrong_configuration_is_told_without_its_values(home: Home, comm
 
 
 @pytest.mark.parametrize("log", ["", "import notifier.log as l; l.setup('info', 'json');"])
-def test_a_crash_shows_its_trace_but_no_secret(home: Home, log: str) -> None:
+def test_crash_prints_its_traceback_without_secrets(home: Home, log: str) -> None:
     script = (
         f"import sys; from notifier.cli import daemon_client, main; {log}\n"
         "def fall(*_, **__): raise RuntimeError("

@@ -87,7 +87,7 @@ def check_events(receiver: Receiver, entered: set[str]) -> None:
     assert len(first_sequences) == len({id_ for id_, _ in first_sequences})
 
 
-async def test_the_second_one_says_that_it_stands_by_and_takes_over_when_the_first_stops(
+async def test_standby_reports_its_role_and_takes_over_when_the_holder_stops(
     pair: tuple[Member, Member], server: PostgresServer, receiver: Receiver
 ) -> None:
     account = build_account(50)
@@ -133,7 +133,7 @@ async def test_the_second_one_says_that_it_stands_by_and_takes_over_when_the_fir
     assert len(receiver.ids) == len(set(receiver.ids))
 
 
-async def test_kills_at_random_moments_lose_nothing(
+async def test_kills_of_the_holder_at_random_moments_lose_no_event(
     pair: tuple[Member, Member], server: PostgresServer, receiver: Receiver
 ) -> None:
     account = build_account(200)
@@ -160,7 +160,7 @@ async def test_kills_at_random_moments_lose_nothing(
     assert len(entered) > 50
 
 
-async def test_one_that_was_paused_beyond_its_turn_stands_by_when_it_wakes(
+async def test_holder_paused_until_its_session_ended_stands_by_afterwards(
     pair: tuple[Member, Member], server: PostgresServer, receiver: Receiver
 ) -> None:
     """The database server ends the session of a silent machine; here, an administrator ends it instead."""
@@ -196,7 +196,7 @@ async def test_one_that_was_paused_beyond_its_turn_stands_by_when_it_wakes(
     check_events(receiver, record_keys(account) - history)
 
 
-async def test_a_server_that_stalls_makes_the_standby_unready_and_does_not_keep_either_from_ending(
+async def test_stalled_database_makes_the_standby_unready_and_both_daemons_can_end(
     pair: tuple[Member, Member], server: PostgresServer, receiver: Receiver
 ) -> None:
     async with served(build_account(50)) as api:
@@ -223,9 +223,7 @@ async def test_a_server_that_stalls_makes_the_standby_unready_and_does_not_keep_
             server.signal(signal.SIGCONT)
 
 
-async def test_a_restart_of_the_server_under_load_is_lived_through(
-    pair: tuple[Member, Member], receiver: Receiver
-) -> None:
+async def test_database_restart_under_load_loses_no_event(pair: tuple[Member, Member], receiver: Receiver) -> None:
     account = build_account(50)
     with running_postgres(durable=True) as server:
         async with served(account) as api:
@@ -248,7 +246,7 @@ async def test_a_restart_of_the_server_under_load_is_lived_through(
     check_events(receiver, entered)
 
 
-async def test_a_state_moves_from_a_file_into_the_database_and_back(
+async def test_state_moves_from_a_file_to_the_database_and_can_be_backed_up(
     pair: tuple[Member, Member], server: PostgresServer, receiver: Receiver
 ) -> None:
     account = build_account(30)
@@ -277,7 +275,7 @@ async def test_a_state_moves_from_a_file_into_the_database_and_back(
     assert len(receiver.ids) == len(set(receiver.ids)) == 10
 
 
-async def test_a_standby_reads_its_configuration_again_and_takes_over_with_it(
+async def test_standby_reloads_its_configuration_and_takes_over_with_it(
     pair: tuple[Member, Member], server: PostgresServer, receiver: Receiver
 ) -> None:
     account = build_account(20)
@@ -310,7 +308,7 @@ async def test_a_standby_reads_its_configuration_again_and_takes_over_with_it(
         await second.stop()
 
 
-async def test_a_database_that_comes_up_later_is_waited_for(tmp_path: Path, receiver: Receiver) -> None:
+async def test_start_waits_for_a_database_that_is_down(tmp_path: Path, receiver: Receiver) -> None:
     account = build_account(20)
     member = Member(tmp_path / "one")
     with running_postgres() as server:

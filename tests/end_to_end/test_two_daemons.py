@@ -40,7 +40,7 @@ async def wait_for_sweep(program: Program) -> None:
     await until(lambda: "sweep has read the whole list" in program.said())
 
 
-async def test_created_events_have_one_id_and_later_updates_of_what_one_has_missed_have_two(
+async def test_two_daemons_agree_on_ids_until_one_of_them_misses_an_update(
     programs: tuple[Program, Program], receiver: Receiver
 ) -> None:
     account = build_account(20)

@@ -1,7 +1,7 @@
-"""What the program shows to the outside, held as files: help, schemas, HTTP, metrics, log lines and tables.
+"""The output of the program, which `check_golden` compares with files: help, schemas, HTTP, metrics, log and tables.
 
-Only the program itself is started, so that these tests outlive every change of what is inside. Where a change is meant,
-`UPDATE_GOLDEN=1 pytest tests/golden` writes the files again, and the difference stands in the commit.
+The tests only start the program and read its output, so they do not depend on its inner structure. After an intended
+change, `UPDATE_GOLDEN=1 pytest tests/golden` writes the files again, and the commit shows the difference.
 """
 
 import asyncio
@@ -44,8 +44,8 @@ secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 """
 
 
-def held(name: str, content: str) -> None:
-    """Compare with the file of that name, or write it where files are to be updated."""
+def check_golden(name: str, content: str) -> None:
+    """Compare text with the file of this name. If UPDATE_GOLDEN is set, write the file first."""
     file = FILES / name
     if os.environ.get("UPDATE_GOLDEN"):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -53,13 +53,13 @@ def held(name: str, content: str) -> None:
     assert content == file.read_text(encoding="utf-8")
 
 
-def held_json(name: str, document: Any) -> None:
-    """Compare a document, indented, with the file of that name."""
-    held(name, json.dumps(document, indent=2, sort_keys=True) + "\n")
+def check_golden_json(name: str, document: Any) -> None:
+    """Compare a document, as indented JSON, with the file of this name."""
+    check_golden(name, json.dumps(document, indent=2, sort_keys=True) + "\n")
 
 
 def command(*arguments: str) -> list[str]:
-    """Return the command line of the program as it is installed beside this interpreter."""
+    """Return a command line that runs the program with this interpreter."""
     return [sys.executable, "-m", "notifier", *arguments]
 
 
@@ -86,28 +86,30 @@ for name in sys.argv[1:]:
         assert not end.code, name
     print("\\f", end="", flush=True)
 """
-"""Prints the help of each command that is named, with a form feed behind it: a process takes half a second to begin."""
+"""A script that prints the help of each named command, followed by a form feed.
+
+One process does it for all commands, because the start of a process takes half a second."""
 
 
-def without_times(text: str) -> str:
-    """Replace moments, and what a run has of its own, by what they are."""
+def mask_times(text: str) -> str:
+    """Replace times and the API's address, which differ in every run, by placeholders."""
     text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "MOMENT", text)
     return re.sub(r"http://127\.0\.0\.1:\d+", "http://API", text)
 
 
-def test_help_is_as_it_was() -> None:
+def test_help_equals_the_golden_files() -> None:
     top = printed("--help")
-    held("help/notifier.txt", top)
+    check_golden("help/notifier.txt", top)
     commands = re.findall(r"^  ([a-z-]+)  ", top[top.index("Commands:") :], re.MULTILINE)
     assert len(commands) > 20
     *texts, _ = run(sys.executable, "-c", ONE_AFTER_ANOTHER, *commands).split("\f")
     for name, text in zip(commands, texts, strict=True):
-        held(f"help/{name}.txt", text)
+        check_golden(f"help/{name}.txt", text)
 
 
 @pytest.mark.parametrize("of", ["config", "event"])
-def test_schemas_are_as_they_were(of: str) -> None:
-    held(f"schema-{of}.json", printed("schema", of))
+def test_schemas_equal_the_golden_files(of: str) -> None:
+    check_golden(f"schema-{of}.json", printed("schema", of))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +119,13 @@ class Running:
     folder: Path
     log: Path
 
-    def fetched(self, path: str) -> str:
-        """Ask the daemon over its socket."""
-        return asyncio.run(fetched(self.folder / "notifier.db.sock", path))
+    def fetch_body(self, path: str) -> str:
+        """Request a path over the daemon's socket; return the body of the answer."""
+        return asyncio.run(fetch_body(self.folder / "notifier.db.sock", path))
 
 
-async def fetched(socket: Path, path: str) -> str:
-    """Return the body of an answer that came over a Unix socket."""
+async def fetch_body(socket: Path, path: str) -> str:
+    """Request a path over a Unix socket; return the body of the answer."""
     connector = aiohttp.UnixConnector(str(socket))
     async with aiohttp.ClientSession(connector=connector) as session, session.get(f"http://localhost{path}") as answer:
         assert answer.status == 200, await answer.text()
@@ -132,7 +134,7 @@ async def fetched(socket: Path, path: str) -> str:
 
 @contextmanager
 def started(*arguments: str, cwd: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the program, and end it with the block."""
+    """Start the program, and end it when the block ends."""
     with (
         log.open("wb") as written,
         subprocess.Popen(command(*arguments), cwd=cwd, stdout=written, stderr=written) as process,
@@ -144,8 +146,8 @@ def started(*arguments: str, cwd: Path, log: Path) -> Iterator[subprocess.Popen[
             process.wait(DEADLINE_SECONDS)
 
 
-def until_found(log: Path, pattern: str) -> str:
-    """Wait for a line of a log; return what the pattern's group matched."""
+def wait_for_log_line(log: Path, pattern: str) -> str:
+    """Wait until a pattern is found in a log; return what the pattern's group matched."""
     end = time.monotonic() + DEADLINE_SECONDS
     while time.monotonic() < end:
         if found := re.search(pattern, log.read_text(encoding="utf-8")):
@@ -155,60 +157,60 @@ def until_found(log: Path, pattern: str) -> str:
     raise AssertionError(f"{pattern} is not in {log.read_text(encoding='utf-8')}")
 
 
-def until_read_once(daemon: Running) -> None:
-    """Wait until the whole list is known: what is entered meanwhile may put that off by a poll."""
+def wait_until_read_once(daemon: Running) -> None:
+    """Wait until every source was swept and its next poll is scheduled. A new record can delay this by one poll."""
     end = time.monotonic() + DEADLINE_SECONDS
     while not all(it["last_sweep"] and it["next_poll"] for it in _sources(daemon)):
-        assert time.monotonic() < end, daemon.fetched("/v1/status")
+        assert time.monotonic() < end, daemon.fetch_body("/v1/status")
         time.sleep(0.05)
 
 
 def _sources(daemon: Running) -> Iterable[dict[str, Any]]:
-    sources: dict[str, dict[str, Any]] = json.loads(daemon.fetched("/v1/status"))["sources"]
+    sources: dict[str, dict[str, Any]] = json.loads(daemon.fetch_body("/v1/status"))["sources"]
     return sources.values()
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A daemon beside the simulated API."""
+    """A daemon that watches the simulated API."""
     folder = tmp_path_factory.mktemp("golden")
     log = folder / "daemon.log"
     with started("sandbox", "--listen", "127.0.0.1:0", "--rate", "2/s", cwd=folder, log=folder / "sandbox.log"):
-        api = until_found(folder / "sandbox.log", r"(http://127\.0\.0\.1:\d+/v1)")
+        api = wait_for_log_line(folder / "sandbox.log", r"(http://127\.0\.0\.1:\d+/v1)")
         (folder / "config.toml").write_text(CONFIGURATION.format(api=api), encoding="utf-8")
         (folder / "config.toml").chmod(0o600)
         arguments = ("--config", "config.toml", "run")
         with started(*arguments, cwd=folder, log=log):
-            until_found(log, r"(sweep has read the whole list)")
-            until_found(log, r"(destination fails)")
+            wait_for_log_line(log, r"(sweep has read the whole list)")
+            wait_for_log_line(log, r"(destination fails)")
             daemon = Running(folder, log)
-            until_read_once(daemon)
+            wait_until_read_once(daemon)
             yield daemon
 
 
-def test_what_it_serves_is_described_as_it_was(running: Running) -> None:
-    held_json("openapi.json", json.loads(running.fetched("/openapi.json")))
+def test_openapi_document_equals_the_golden_file(running: Running) -> None:
+    check_golden_json("openapi.json", json.loads(running.fetch_body("/openapi.json")))
 
 
-def test_metrics_have_the_names_and_labels_that_they_had(running: Running) -> None:
+def test_metric_names_and_labels_equal_the_golden_file(running: Running) -> None:
     series = set()
-    for line in running.fetched("/metrics").splitlines():
+    for line in running.fetch_body("/metrics").splitlines():
         name, _, labels = re.sub(r" \S+$", "", line).partition("{")
         if not line.startswith("#"):
             series.add(f"{name} {' '.join(sorted(re.findall(r'([a-z_]+)=', labels)))}".strip())
-    held("metrics.txt", "\n".join(sorted(series)) + "\n")
+    check_golden("metrics.txt", "\n".join(sorted(series)) + "\n")
 
 
-def test_documents_of_the_state_have_the_shape_that_they_had(running: Running) -> None:
+def test_json_of_status_and_explain_has_the_shape_of_the_golden_files(running: Running) -> None:
     config = ("--config", str(running.folder / "config.toml"))
     with closing(sqlite3.connect(running.folder / "notifier.db")) as db:
         (record,) = db.execute("SELECT subject FROM events ORDER BY sequence").fetchone()
     for name, arguments in {"status": ("status", "--json"), "explain": ("explain", record, "--json")}.items():
-        held_json(f"{name}.json", shape(json.loads(printed(*config, *arguments))))
+        check_golden_json(f"{name}.json", shape(json.loads(printed(*config, *arguments))))
 
 
 def shape(document: Any) -> Any:
-    """Return a document with the kind of each value instead of it."""
+    """Return a copy of a document with the name of its type in place of each value."""
     match document:
         case dict():
             return {key: shape(value) for key, value in document.items()}
@@ -220,15 +222,15 @@ def shape(document: Any) -> Any:
             return type(document).__name__
 
 
-def test_the_log_has_the_lines_that_it_had(running: Running) -> None:
+def test_log_lines_equal_the_golden_file(running: Running) -> None:
     kinds = set()
     for line in running.log.read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)
-        kinds.add(f"{entry['level']} {without_times(entry['message'])} {' '.join(sorted(entry))}")
-    held("log.txt", "\n".join(sorted(kinds)) + "\n")
+        kinds.add(f"{entry['level']} {mask_times(entry['message'])} {' '.join(sorted(entry))}")
+    check_golden("log.txt", "\n".join(sorted(kinds)) + "\n")
 
 
-def test_tables_are_as_they_were(running: Running) -> None:
+def test_database_tables_equal_the_golden_file(running: Running) -> None:
     with closing(sqlite3.connect(running.folder / "notifier.db")) as db:
         rows = db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type, name").fetchall()
-    held("tables.sql", "".join(f"{sql};\n" for (sql,) in rows))
+    check_golden("tables.sql", "".join(f"{sql};\n" for (sql,) in rows))

@@ -212,13 +212,13 @@ def respects_schedule(receiver: SimulatedReceiver, settings: Settings, news: Seq
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_whatever_happens_everything_good_is_told_in_order_and_nobody_is_hammered(seed: int) -> None:
+def test_random_story_delivers_all_good_events_in_order_with_few_refused_requests(seed: int) -> None:
     check_random_story(seed)
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("outcome", [THROTTLED, UNAVAILABLE], ids=["429", "503"])
-def test_accepted_requests_are_no_more_than_full_groups_and_failures(outcome: Outcome, seed: int) -> None:
+def test_accepted_requests_are_at_most_full_batches_plus_failures(outcome: Outcome, seed: int) -> None:
     receiver = SimulatedReceiver(random.Random(seed), flapping=0.3, flap=outcome, every=0.5)
     simulate(receiver, http_settings(batch_size=50, batch_wait="1ms"), make_events(2000), seed=seed)
     failures = sum(request.outcome.scope is not FailureScope.NONE for request in receiver.requests)
@@ -226,7 +226,7 @@ def test_accepted_requests_are_no_more_than_full_groups_and_failures(outcome: Ou
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.45])
-def test_a_share_of_failures_by_chance_slows_the_drain_by_no_more_than_its_retries(share: float) -> None:
+def test_random_failures_slow_delivery_by_at_most_their_retries(share: float) -> None:
     def seconds(failing: float) -> float:
         receiver = SimulatedReceiver(random.Random(5), flapping=failing, flap=BROKEN)
         return max(simulate(receiver, http_settings(rate=5), make_events(600)).first_accepted_seconds().values())
@@ -235,7 +235,7 @@ def test_a_share_of_failures_by_chance_slows_the_drain_by_no_more_than_its_retri
 
 
 @pytest.mark.parametrize("count", [4, 16, 64])
-def test_a_good_event_behind_bad_ones_is_few_probes_late(count: int) -> None:
+def test_good_event_behind_bad_ones_is_accepted_after_few_requests(count: int) -> None:
     news = [
         *(PlannedEvent(str(number), training="session", good=False) for number in range(count)),
         PlannedEvent("G", training="g"),

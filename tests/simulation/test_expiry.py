@@ -20,16 +20,16 @@ FAILED_BY_LIST: Sequence[int] = ()
 
 
 @pytest.mark.parametrize("seed", [*FAILED, *range(1, 4)])
-def test_every_end_is_told_once_and_taken_back_when_it_is_none_any_more(seed: int) -> None:
+def test_random_story_announces_each_end_once_and_cancels_ends_that_change(seed: int) -> None:
     run_story(seed)
 
 
 @pytest.mark.parametrize("seed", [*FAILED_BY_LIST, *range(1, 4)])
-def test_so_it_is_where_the_account_has_a_list_of_ends_which_fails_at_times(seed: int) -> None:
+def test_random_story_with_an_employee_status_list_announces_each_end_once(seed: int) -> None:
     run_story(seed, follows_list=True)
 
 
-def test_the_stories_are_worth_reading() -> None:
+def test_story_contains_every_type_of_event_and_several_kills() -> None:
     world = run_story(1)
     told = Counter(event.type.removeprefix("completion.") for event in world.events)
     assert min(told[kind] for kind in ("created", "updated", "removed", "expiring", "expired", "renewed")) >= 5, told

@@ -8,7 +8,7 @@ import pytest
 from tests.simulation.loop import START_SECONDS, DeadlockError, SimulatedClock, SimulatedLoop
 
 
-def test_an_hour_passes_at_once_and_to_the_timer_exactly() -> None:
+def test_loop_passes_an_hour_at_once_and_ends_timers_exactly() -> None:
     loop = SimulatedLoop()
     begun = time.monotonic()
     moments: list[float] = []
@@ -26,14 +26,14 @@ def test_an_hour_passes_at_once_and_to_the_timer_exactly() -> None:
     assert time.monotonic() - begun < 5
 
 
-def test_who_waits_for_what_never_comes_is_a_deadlock() -> None:
+def test_loop_raises_deadlock_error_if_nothing_can_happen() -> None:
     loop = SimulatedLoop()
     with pytest.raises(DeadlockError):
         loop.run_until_complete(loop.create_future())
     loop.close()
 
 
-def test_work_for_a_thread_is_done_at_once_and_known_to_be_done_later() -> None:
+def test_run_in_executor_does_the_work_at_once_and_completes_later() -> None:
     loop = SimulatedLoop(delay=lambda: 0.5)
 
     def fail() -> None:
@@ -52,7 +52,7 @@ def test_work_for_a_thread_is_done_at_once_and_known_to_be_done_later() -> None:
     loop.close()
 
 
-def test_sets_of_tasks_are_walked_in_the_order_in_which_they_were_made() -> None:
+def test_set_of_tasks_iterates_in_order_of_creation() -> None:
     loop = SimulatedLoop()
 
     async def stay() -> None:
@@ -67,7 +67,7 @@ def test_sets_of_tasks_are_walked_in_the_order_in_which_they_were_made() -> None
     loop.close()
 
 
-def test_the_wall_clock_may_be_wrong_and_the_steady_one_is_not() -> None:
+def test_wall_error_changes_the_wall_clock_and_not_the_monotonic_clock() -> None:
     loop = SimulatedLoop()
     clock = SimulatedClock(loop)
     true = clock.now_ms()

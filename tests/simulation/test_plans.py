@@ -11,7 +11,7 @@ PLANS = sorted(Path(__file__).with_name("plans").glob("*.json"))
 
 
 @pytest.mark.parametrize("path", PLANS, ids=[path.stem for path in PLANS])
-def test_what_failed_once_fails_no_more(path: Path) -> None:
+def test_stored_plan_no_longer_fails(path: Path) -> None:
     plan = read_plan(path)
     outcome = run_plan(plan)
     if plan.open:
@@ -20,11 +20,11 @@ def test_what_failed_once_fails_no_more(path: Path) -> None:
     assert not outcome.violations
 
 
-def test_there_are_plans() -> None:
+def test_plans_folder_contains_plans() -> None:
     assert len(PLANS) > 0
 
 
-def test_a_plan_that_was_written_down_runs_as_it_did(tmp_path: Path) -> None:
+def test_written_plan_repeats_its_story(tmp_path: Path) -> None:
     drawn = run_plan(make_plan("lossy", 1), with_story=True)
     write_plan(drawn.plan, tmp_path / "plan.json")
     replayed = run_plan(read_plan(tmp_path / "plan.json"), with_story=True)

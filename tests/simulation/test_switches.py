@@ -6,7 +6,7 @@ from tests.simulation.switches import SWITCHES, Switch
 
 
 @pytest.mark.parametrize("switch", SWITCHES, ids=[switch.name for switch in SWITCHES])
-def test_a_switch_finds_what_it_turns_off(switch: Switch) -> None:
+def test_switch_finds_its_target(switch: Switch) -> None:
     assert switch.has_target
     with switch.turned_off():
         pass

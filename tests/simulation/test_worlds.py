@@ -1,4 +1,4 @@
-"""The watcher and the store in simulated worlds, the same worlds in each run.
+"""The watcher and the store in simulated worlds, which are the same in each run.
 
 To search longer by hand: `python -m tests.simulation`, or these tests with SIMULATION_SECONDS for each profile.
 """
@@ -40,7 +40,7 @@ def _profiles_to_run() -> Iterator[object]:
 
 
 @pytest.mark.parametrize("name", [*_profiles_to_run()])
-def test_nothing_is_wrong_in_any_profile(name: str) -> None:
+def test_worlds_of_each_profile_have_no_violation(name: str) -> None:
     found = hunt((name,), SECONDS or math.inf, first_seed=FIRST_SEED, stop=True, most_worlds=None if SECONDS else 1)
     print(f"{found.worlds.total()} worlds, {found.requests:,} requests")
     seen = [
@@ -50,7 +50,7 @@ def test_nothing_is_wrong_in_any_profile(name: str) -> None:
     assert not seen, "\n".join(seen)
 
 
-def test_a_seed_tells_the_same_story_in_every_process() -> None:
+def test_seed_gives_the_same_story_in_every_process() -> None:
     stories = [
         subprocess.run(
             [sys.executable, "-m", "tests.simulation", "trace", "everything", "3"],

@@ -1,4 +1,4 @@
-"""What an event is called and what it says."""
+"""The ids of events and batches, and the data of events."""
 
 import json
 import re
@@ -73,21 +73,21 @@ def data_of(change: Change, names: Names | None = None) -> dict[str, Any]:
         (REMOVED, "evt_kbe7r3c3lzno57etr7d3erb45g"),
     ],
 )
-def test_ids_are_the_same_in_every_version_of_the_program(change: Change, identifier: str) -> None:
+def test_event_id_is_the_same_in_every_version_of_the_program(change: Change, identifier: str) -> None:
     assert event_id("acme", change) == identifier
 
 
-def test_the_id_of_a_batch_is_the_same_in_every_version_of_the_program() -> None:
+def test_batch_id_is_the_same_in_every_version_of_the_program() -> None:
     assert batch_id(("evt_a", "evt_b")) == "msg_he2i3olotti3zllbxz3htojuor"
 
 
 @given(changes, st.text("ac-", max_size=5))
-def test_an_id_is_26_characters_without_dots(change: Change, namespace: str) -> None:
+def test_event_id_is_a_prefix_and_26_characters(change: Change, namespace: str) -> None:
     assert re.fullmatch(r"evt_[a-z2-7]{26}", event_id(namespace, change))
 
 
 @given(changes, changes, st.text("ab1", max_size=3), st.text("ab1", max_size=3))
-def test_changes_that_say_something_else_have_other_ids(one: Change, other: Change, here: str, there: str) -> None:
+def test_event_ids_are_equal_exactly_for_the_same_change(one: Change, other: Change, here: str, there: str) -> None:
     def essence(namespace: str, change: Change) -> object:
         was = None if change.previous is None else (change.previous.content(), change.completion.content())
         return (namespace, change.completion.key, change.type, change.revision, was)
@@ -97,20 +97,20 @@ def test_changes_that_say_something_else_have_other_ids(one: Change, other: Chan
 
 
 @given(changes)
-def test_how_and_why_it_was_found_makes_no_other_id(change: Change) -> None:
+def test_event_id_ignores_detection_method_reason_and_raw(change: Change) -> None:
     found_otherwise = replace(change, detected_by=DetectedBy.COUNT, reason="another")
     shown_otherwise = replace(change, completion=replace(change.completion, raw=b'{"more":1}'))
     assert event_id("acme", found_otherwise) == event_id("acme", shown_otherwise) == event_id("acme", change)
 
 
-def test_a_record_that_flips_back_and_forth_gets_a_new_id_each_time() -> None:
+def test_event_id_is_new_each_time_a_record_changes_back_and_forth() -> None:
     there = [replace(UPDATED, revision=revision) for revision in (2, 4, 6)]
     back = [replace(UPDATED, revision=revision, completion=BEFORE, previous=COMPLETION) for revision in (3, 5)]
     assert len({event_id("acme", change) for change in [*there, *back]}) == 5
 
 
 @given(st.lists(st.text("evt_ab", min_size=1), max_size=4), st.lists(st.text("evt_ab", min_size=1), max_size=4))
-def test_the_same_events_and_only_they_make_the_same_batch(these: list[str], those: list[str]) -> None:
+def test_batch_id_is_equal_exactly_for_the_same_events(these: list[str], those: list[str]) -> None:
     assert (batch_id(tuple(these)) == batch_id(tuple(those))) == (these == those)
     assert re.fullmatch(r"msg_[a-z2-7]{26}", batch_id(tuple(these)))
 
@@ -118,7 +118,7 @@ def test_the_same_events_and_only_they_make_the_same_batch(these: list[str], tho
 # Data
 
 
-def test_data_has_the_shape_of_the_contract() -> None:
+def test_event_data_has_exactly_the_documented_fields() -> None:
     names = Names({DAVID: "David Ball"}, {LADDERS: "Ladder Safety"})
     assert data_of(CREATED, names) == {
         "completion": {
@@ -148,17 +148,17 @@ def test_data_has_the_shape_of_the_contract() -> None:
     }
 
 
-def test_the_record_stands_in_it_as_the_api_returned_it() -> None:
+def test_event_data_contains_the_record_as_the_api_returned_it() -> None:
     assert event_data(CREATED, Names()).endswith(b'"record":' + COMPLETION.raw + b"}")
 
 
-def test_names_that_are_not_known_are_null() -> None:
+def test_event_data_has_null_for_unknown_names() -> None:
     taught = replace(COMPLETION, instructor_id="5e580f0cb780600088bd2c99")
     completion = data_of(replace(CREATED, completion=taught), Names({}, {"1047": "Another"}))["completion"]
     assert (completion["user_name"], completion["instructor_name"], completion["training_title"]) == (None, None, None)
 
 
-def test_an_instructor_has_a_persons_name() -> None:
+def test_event_data_names_the_instructor() -> None:
     taught = replace(COMPLETION, instructor_id=DAVID)
     assert data_of(replace(CREATED, completion=taught), Names({DAVID: "David Ball"}))["completion"][
         "instructor_name"
@@ -166,9 +166,7 @@ def test_an_instructor_has_a_persons_name() -> None:
 
 
 @given(completions, completions)
-def test_previous_holds_the_changed_fields_with_their_old_values_and_no_others(
-    old: Completion, new: Completion
-) -> None:
+def test_previous_contains_only_the_changed_fields_with_their_old_values(old: Completion, new: Completion) -> None:
     data = data_of(Change(EventType.UPDATED, new, 2, DetectedBy.SWEEP, "content_changed", old))
     before, now = old.content(), new.content()
     assert data["previous"] == {name: before[name] for name in CONTENT_FIELDS if before[name] != now[name]}
@@ -176,11 +174,11 @@ def test_previous_holds_the_changed_fields_with_their_old_values_and_no_others(
 
 
 @given(completions)
-def test_content_is_what_an_update_is_about(completion: Completion) -> None:
+def test_content_has_the_content_fields_and_its_fingerprint_ignores_raw(completion: Completion) -> None:
     assert tuple(completion.content()) == CONTENT_FIELDS
     assert completion.content_fingerprint() == replace(completion, raw=b'{"something":"else"}').content_fingerprint()
 
 
 @given(st.lists(st.binary()))
-def test_fingerprints_made_together_are_those_made_one_by_one(raws: list[bytes]) -> None:
+def test_fingerprints_returns_the_fingerprint_of_each(raws: list[bytes]) -> None:
     assert [*fingerprints(raws)] == [fingerprint(raw) for raw in raws]

@@ -1,4 +1,4 @@
-"""Until when a completion is valid, and what stands for a fact that nobody knows."""
+"""Until when a completion is valid, the days that this is calculated from, and the facts to look up."""
 
 from datetime import date
 
@@ -39,7 +39,7 @@ SPECIAL, RULE = "special_expiry", "renewal_rule"
         ("2020-02-27", None, TrainingFacts("rolling", 100_000), None, None),
     ],
 )
-def test_only_what_is_certain_is_said(
+def test_validity_is_returned_only_if_it_is_certain(
     completed_on: str | None, expires_on: str | None, training: TrainingFacts | None, until: str, source: str
 ) -> None:
     found = validity(completed_on, expires_on, training)
@@ -48,7 +48,7 @@ def test_only_what_is_certain_is_said(
 
 
 @given(st.dates(max_value=date(8000, 1, 1)), st.integers(1, 240))
-def test_a_month_later_is_the_same_day_or_the_last_one(day: date, months: int) -> None:
+def test_months_later_returns_the_same_day_or_the_last_of_the_month(day: date, months: int) -> None:
     found = date.fromisoformat(months_later(day.isoformat(), months) or "")
     assert found.year * 12 + found.month == day.year * 12 + day.month + months
     assert found.day <= day.day
@@ -58,21 +58,21 @@ def test_a_month_later_is_the_same_day_or_the_last_one(day: date, months: int) -
 
 
 @given(st.dates(max_value=date(8000, 1, 1)), st.integers(1, 240), st.integers(1, 240))
-def test_more_months_never_end_earlier(day: date, fewer: int, more: int) -> None:
+def test_months_later_with_more_months_is_never_earlier(day: date, fewer: int, more: int) -> None:
     ends = [months_later(day.isoformat(), months) or "" for months in sorted((fewer, fewer + more))]
     assert ends == sorted(ends)
 
 
 @pytest.mark.parametrize("day", ["", "27.2.2020", "2020-13-01"])
-def test_a_day_that_is_none_has_no_later_one(day: str) -> None:
+def test_months_later_of_an_invalid_day_returns_none(day: str) -> None:
     assert months_later(day, 12) is None
 
 
-def test_a_moment_beyond_the_calendar_is_no_day() -> None:
+def test_day_of_ms_beyond_the_calendar_returns_none() -> None:
     assert day_of_ms(1_582_830_441_803) == "2020-02-27"
     assert day_of_ms(10**20) is None
 
 
-def test_the_title_of_a_job_is_looked_up_by_its_id() -> None:
+def test_fields_to_look_up_adds_the_id_of_the_job_title() -> None:
     assert fields_to_look_up([PersonField.JOB_TITLE]) == {PersonField.JOB_TITLE, PersonField.JOB_TITLE_ID}
     assert fields_to_look_up(()) == frozenset()

@@ -1,4 +1,4 @@
-"""The log, as people, the journal and programs read it."""
+"""The log in its three formats: text, journal and JSON."""
 
 import io
 import json
@@ -58,22 +58,22 @@ def restore_logging() -> Iterator[None]:
 
 
 def log_line(log_format: str, level: str = "info", stream: io.StringIO | None = None, **environ: str) -> str:
-    """Set up a log, write a line to it, and return what came out."""
+    """Set up a log, write a line to it, and return the text that was written."""
     stream = stream or io.StringIO()
     setup(level, log_format, stream, environ)
     logging.getLogger("notifier.test").warning("destination fails", extra={"destination": "hr", "status": 500})
     return stream.getvalue()
 
 
-# The three forms
+# The three formats
 
 
-def test_people_read_a_line_of_text() -> None:
+def test_text_formatter_writes_one_line() -> None:
     line = TextFormatter(colours=False).format(make_record("destination fails", destination="hr", reason="timeout"))
     assert re.fullmatch(r"\d\d:\d\d:\d\d warning  destination fails  destination=hr reason=timeout", line)
 
 
-def test_the_journal_reads_a_priority_on_every_line() -> None:
+def test_journal_formatter_writes_the_priority_on_every_line() -> None:
     text = JournalFormatter().format(
         make_record("a fault", level=40, exc_info=exception_info(ValueError("one\ntwo\u2028three")))
     )
@@ -85,11 +85,11 @@ def test_the_journal_reads_a_priority_on_every_line() -> None:
 
 
 @pytest.mark.parametrize(("level", "priority"), [(10, 7), (20, 6), (30, 4), (40, 3), (50, 2), (35, 6)])
-def test_levels_have_the_journals_priorities(level: int, priority: int) -> None:
+def test_journal_formatter_maps_levels_to_priorities(level: int, priority: int) -> None:
     assert JournalFormatter().format(make_record("x", level=level)) == f"<{priority}>x"
 
 
-def test_programs_read_a_json_object() -> None:
+def test_json_formatter_writes_an_object() -> None:
     entry = json.loads(
         JsonFormatter().format(make_record("%s fails", "hr", status=500, reason="timeout", ratio=0.5, ok=True))
     )
@@ -104,13 +104,13 @@ def test_programs_read_a_json_object() -> None:
     }
 
 
-def test_a_json_entry_with_a_trace_is_one_line() -> None:
+def test_json_formatter_writes_a_trace_in_one_line() -> None:
     text = JsonFormatter().format(make_record("a fault", exc_info=exception_info(ValueError("one\ntwo"))))
     assert "\n" not in text
     assert json.loads(text)["trace"].splitlines()[-2:] == ["ValueError: one", "two"]
 
 
-def test_text_shows_a_trace_below_its_line() -> None:
+def test_text_formatter_writes_a_trace_below_the_line() -> None:
     lines = (
         TextFormatter(colours=False).format(make_record("a fault", exc_info=exception_info(KeyError("x")))).splitlines()
     )
@@ -119,21 +119,21 @@ def test_text_shows_a_trace_below_its_line() -> None:
     assert lines[-1] == "KeyError: 'x'"
 
 
-def test_a_message_of_several_lines_becomes_one() -> None:
+def test_text_and_journal_formatters_write_a_multiline_message_in_one_line() -> None:
     for formatter in FORMATTERS[:3]:
         assert formatter.format(make_record("one\ntwo\r\nthree", reason="a\nb")).count("\n") == 0
 
 
-def test_what_is_empty_is_left_out_and_what_is_nothing_is_told() -> None:
+def test_extra_fields_omits_empty_values_and_keeps_zero_and_false() -> None:
     assert extra_fields(make_record("x", status=None, detail="", events=0, ok=False)) == {"events": 0, "ok": False}
 
 
-def test_a_fact_of_several_words_is_quoted() -> None:
+def test_text_formatter_quotes_a_value_of_several_words() -> None:
     line = TextFormatter(colours=False).format(make_record("x", detail="no route to host"))
     assert line.endswith("  detail='no route to host'")
 
 
-# What must never be in it
+# Secrets and invalid characters
 
 
 @pytest.mark.parametrize("formatter", FORMATTERS)
@@ -152,14 +152,14 @@ def test_a_fact_of_several_words_is_quoted() -> None:
         {"detail": f"whsec_{SECRET}"},
     ],
 )
-def test_no_secret_gets_into_the_log(formatter: logging.Formatter, facts: Mapping[str, Any]) -> None:
+def test_formatters_hide_secrets_in_messages_and_facts(formatter: logging.Formatter, facts: Mapping[str, Any]) -> None:
     text = formatter.format(make_record("asked %s", HOOK, **facts))
     assert SECRET not in text
     assert "hooks.example.com" in text
 
 
 @given(st.text(), st.text(), st.sampled_from(FORMATTERS))
-def test_whatever_is_logged_makes_one_line_that_can_be_written(
+def test_formatters_with_arbitrary_text_write_one_encodable_line(
     message: str, fact: str, formatter: logging.Formatter
 ) -> None:
     text = formatter.format(make_record("%s", message, detail=fact))
@@ -168,7 +168,7 @@ def test_whatever_is_logged_makes_one_line_that_can_be_written(
     assert not any(ord(character) < 32 for character in text.replace("\x1b[33m", "").replace("\x1b[0m", ""))
 
 
-def test_stray_bytes_of_a_file_name_do_not_cost_the_line() -> None:
+def test_formatters_escape_undecodable_bytes_of_a_file_name() -> None:
     for formatter in FORMATTERS:
         text = formatter.format(make_record("state file %s is damaged", b"caf\xe9.db".decode(errors="surrogateescape")))
         assert "udce9.db is damaged" in text
@@ -178,20 +178,20 @@ def test_stray_bytes_of_a_file_name_do_not_cost_the_line() -> None:
 # Setting up
 
 
-def test_on_a_terminal_levels_are_coloured_unless_colours_are_not_wanted() -> None:
+def test_setup_colours_levels_only_on_a_terminal_without_no_color() -> None:
     assert "\x1b[33mwarning" in log_line("auto", stream=Terminal())
     assert "\x1b" not in log_line("auto", stream=Terminal(), NO_COLOR="1")
     assert "\x1b" not in log_line("auto")
 
 
-def test_the_format_is_found_out_where_it_is_not_said() -> None:
+def test_setup_with_format_auto_detects_the_journal() -> None:
     assert log_line("auto", JOURNAL_STREAM="8:1") == "<4>destination fails  destination=hr status=500\n"
     assert log_line("auto", stream=Terminal(), JOURNAL_STREAM="8:1")[2] == ":"
     assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d warning", log_line("text", JOURNAL_STREAM="8:1"))
     assert json.loads(log_line("json", JOURNAL_STREAM="8:1"))["destination"] == "hr"
 
 
-def test_the_level_counts_for_the_program_and_others_only_warn() -> None:
+def test_setup_applies_the_level_only_to_the_program() -> None:
     stream = io.StringIO()
     setup("debug", "text", stream, {})
     for name in ("notifier.watch", "aiohttp.access", "apscheduler.scheduler"):
@@ -201,19 +201,19 @@ def test_the_level_counts_for_the_program_and_others_only_warn() -> None:
     assert said == ["debug of notifier.watch", "error of notifier.watch", "error of aiohttp.access"]
 
 
-def test_less_than_the_level_is_not_logged() -> None:
+def test_setup_drops_messages_below_the_level() -> None:
     assert log_line("text", level="error") == ""
     assert log_line("text", level="warning") != ""
 
 
-def test_setting_up_twice_does_not_write_twice() -> None:
+def test_setup_twice_writes_each_line_once() -> None:
     first = io.StringIO()
     setup("info", "text", first, {})
     assert log_line("text").count("destination fails") == 1
     assert first.getvalue() == ""
 
 
-def test_without_a_stream_it_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_setup_without_a_stream_writes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     setup("info", "json", environ={})
     logging.getLogger("notifier").warning("hello")
     assert json.loads(capsys.readouterr().err)["message"] == "hello"
@@ -221,7 +221,7 @@ def test_without_a_stream_it_goes_to_standard_error(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(("level", "lines"), [("info", 20), ("error", 20), ("debug", 500)])
-def test_what_repeats_is_left_out_after_a_while_unless_everything_is_wanted(level: str, lines: int) -> None:
+def test_setup_limits_repeated_messages_except_at_level_debug(level: str, lines: int) -> None:
     stream = io.StringIO()
     setup(level, "json", stream, {})
     for _ in range(500):
@@ -229,7 +229,7 @@ def test_what_repeats_is_left_out_after_a_while_unless_everything_is_wanted(leve
     assert len(stream.getvalue().splitlines()) == lines
 
 
-def test_a_log_that_cannot_be_written_shows_nothing_elsewhere(capfd: pytest.CaptureFixture[str]) -> None:
+def test_unwritable_log_prints_nothing_elsewhere(capfd: pytest.CaptureFixture[str]) -> None:
     stream = io.StringIO()
     setup("info", "text", stream, {})
     stream.close()
@@ -238,14 +238,14 @@ def test_a_log_that_cannot_be_written_shows_nothing_elsewhere(capfd: pytest.Capt
 
 
 @given(st.text())
-def test_a_json_entry_controls_no_terminal_and_says_the_same(text: str) -> None:
+def test_json_formatter_escapes_control_characters_and_keeps_the_value(text: str) -> None:
     line = JsonFormatter().format(make_record("it said %s", text, said=f"\x1b[31m\x9b31m\u202e{text}"))
     assert line.isprintable()
     assert json.loads(line)["said"].startswith("\x1b[31m\x9b31m\u202e")
 
 
 @pytest.mark.parametrize("formatter", FORMATTERS)
-def test_configured_secrets_are_hidden_wherever_they_stand(formatter: logging.Formatter) -> None:
+def test_formatters_hide_remembered_secrets_in_message_fact_and_trace(formatter: logging.Formatter) -> None:
     remember_secrets(["token-of-the-account"])
     try:
         fault = exception_info(ValueError("token-of-the-account is wrong"))

@@ -1,4 +1,4 @@
-"""The words of the log: a fact has one name wherever it is told, and a message says what happened, not with what."""
+"""The words of the log: a fact has the same name in every line, and a message contains no facts."""
 
 import ast
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ FACTS = {
     "of": "how many pages",
     "list": "of names: people or trainings",
     "replay": "its number",
-    "queued": "deliveries that a replay has put back",
+    "queued": "deliveries that a replay has queued again",
     "part": "of the daemon: which one makes no progress",
     "task": "of the event loop",
     "job": "of the schedule",
@@ -50,10 +50,10 @@ FACTS = {
     "path": "of a local request, or of the state file",
     "lost": "tables of a damaged file that could not be read whole",
     "what": "is held back: removals, arrivals, changes",
-    "silently": "whether nobody is told",
-    "by": "who has asked for it: a user of this machine, or an address",
-    "total": "the API's count as its paging has it",
-    "last_page": "the API's count as its last page of one record has it",
+    "silently": "whether no event is sent",
+    "by": "who has requested it: a user of this machine, or an address",
+    "total": "the API's count, according to its paging",
+    "last_page": "the API's count, according to the number of its last page of one record",
     "limit": "how many records a page may hold",
     "room": "how many records can be gone by the API's count",
     "left": "how many records a search has not found",
@@ -69,12 +69,12 @@ FACTS = {
     "version": "of this program",
     "sources": "how many",
     "destinations": "how many",
-    "alerts_to": "who is told of the notifier's own troubles",
+    "alerts_to": "which destination gets the alerts",
     "matched": "how many records of an answer are known under other keys",
     "unmatched": "how many are not known at all",
     "asked_for": "what of a source: its head, its count, a scan, names",
 }
-"""Every fact that the log may tell, and what it is."""
+"""Every fact that the log may contain, and its meaning."""
 
 
 @cache
@@ -97,7 +97,7 @@ def _calls() -> Iterator[tuple[Path, ast.Call, ast.Module]]:
 
 
 def names_of(call: ast.Call, module: ast.Module) -> Iterator[str]:
-    """Yield the names of a call's facts, also where they were put together before."""
+    """Yield the names of a call's facts, also if they were put into a variable before."""
     extra = next((keyword.value for keyword in call.keywords if keyword.arg == "extra"), None)
     match extra:
         case None:
@@ -121,12 +121,12 @@ def names_of(call: ast.Call, module: ast.Module) -> Iterator[str]:
             yield str(key.value)
 
 
-def test_there_are_calls_to_look_at() -> None:
+def test_calls_finds_more_than_40_log_calls() -> None:
     assert len(calls()) > 40
 
 
-def test_each_fact_has_the_name_that_it_has_everywhere() -> None:
-    """Another word for a fact that has a name is wrong; a fact without one is one more for the list here."""
+def test_log_calls_use_only_listed_fact_names() -> None:
+    """If this fails: use the listed name of the fact, or add the fact to the list if it is a new one."""
     unknown = {
         f"{file}:{call.lineno}": others
         for file, call, module in calls()
@@ -135,7 +135,7 @@ def test_each_fact_has_the_name_that_it_has_everywhere() -> None:
     assert not unknown
 
 
-def test_messages_are_what_happened_and_facts_stand_beside_them() -> None:
+def test_log_messages_contain_no_facts_and_begin_in_lower_case() -> None:
     for file, call, _ in calls():
         message = call.args[1 if getattr(call.func, "attr", "") == "log" else 0]
         assert not isinstance(message, ast.JoinedStr), f"{file}:{call.lineno}: a fact in the message"

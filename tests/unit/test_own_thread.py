@@ -1,4 +1,4 @@
-"""Work in a thread of its own."""
+"""Work in a separate thread."""
 
 import asyncio
 import threading
@@ -10,7 +10,7 @@ import pytest
 from notifier.own_thread import WorkThread, run_in_thread
 
 
-async def test_work_in_a_thread_returns_or_raises_and_can_be_left_behind() -> None:
+async def test_run_in_thread_returns_the_result_raises_its_error_and_can_time_out() -> None:
     assert await run_in_thread(lambda: threading.current_thread().name, "work") == "work"
     with pytest.raises(ZeroDivisionError):
         await run_in_thread(lambda: 1 // 0, "work")
@@ -21,7 +21,7 @@ async def test_work_in_a_thread_returns_or_raises_and_can_be_left_behind() -> No
     goes_on.set()
 
 
-async def test_a_work_thread_does_one_piece_of_work_after_the_other_and_raises_what_they_raise() -> None:
+async def test_work_thread_runs_work_in_order_and_raises_its_errors() -> None:
     thread, order = WorkThread("worker"), list[int]()
     futures = [thread.run(partial(order.append, number)) for number in range(100)]
     assert await thread.run(lambda: threading.current_thread().name) == "worker"
@@ -33,7 +33,7 @@ async def test_a_work_thread_does_one_piece_of_work_after_the_other_and_raises_w
     thread.close()
 
 
-async def test_cancelled_work_is_left_out_unless_it_has_begun() -> None:
+async def test_work_thread_skips_cancelled_work_unless_it_has_begun() -> None:
     thread, may_end, has_begun = WorkThread("worker"), threading.Event(), asyncio.Event()
     loop, done = asyncio.get_running_loop(), list[str]()
 
@@ -51,7 +51,7 @@ async def test_cancelled_work_is_left_out_unless_it_has_begun() -> None:
     assert done == ["begun"]
 
 
-async def test_a_closed_work_thread_has_done_all_its_work_and_takes_no_more() -> None:
+async def test_work_thread_close_finishes_queued_work_and_rejects_more() -> None:
     thread, done = WorkThread("worker"), list[int]()
     last = [thread.run(partial(done.append, number)) for number in range(100)][-1]
     await asyncio.to_thread(thread.close)
@@ -62,7 +62,7 @@ async def test_a_closed_work_thread_has_done_all_its_work_and_takes_no_more() ->
     WorkThread("never started").close()
 
 
-async def test_the_result_of_work_is_not_kept_while_the_thread_waits() -> None:
+async def test_work_thread_does_not_keep_a_result_while_it_waits() -> None:
     class Result:
         pass
 

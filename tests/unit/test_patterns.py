@@ -1,4 +1,4 @@
-"""Patterns in filters, compared with the rule as one would say it."""
+"""Patterns in filters, compared with a simple implementation of their rule."""
 
 import time
 
@@ -24,7 +24,7 @@ lists = st.lists(globs | globs.map("!{}".format), max_size=4)
 
 
 @given(lists, st.lists(letters, max_size=3), st.booleans())
-def test_a_list_rejects_what_is_excluded_and_what_no_pattern_wants(
+def test_patterns_reject_excluded_texts_and_texts_that_match_no_pattern(
     written: list[str], texts: list[str], is_complete: bool
 ) -> None:
     wanted = [pattern for pattern in written if not pattern.startswith("!")]
@@ -38,7 +38,7 @@ def test_a_list_rejects_what_is_excluded_and_what_no_pattern_wants(
 
 
 @given(lists, st.lists(letters, max_size=2), letters)
-def test_a_list_needs_no_more_texts_only_if_none_can_change_its_answer(
+def test_could_change_false_means_that_another_text_keeps_the_answer(
     written: list[str], texts: list[str], more: str
 ) -> None:
     patterns = Patterns.of(written)
@@ -50,12 +50,12 @@ def test_a_list_needs_no_more_texts_only_if_none_can_change_its_answer(
     ("written", "texts", "is_needed"),
     [([], [], False), (["a"], [], True), (["a"], ["a"], False), (["!a"], ["b"], True), (["!a"], ["a"], False)],
 )
-def test_what_is_not_known_matters_to_some_lists(written: list[str], texts: list[str], is_needed: bool) -> None:
+def test_could_change_depends_on_patterns_and_texts(written: list[str], texts: list[str], is_needed: bool) -> None:
     assert Patterns.of(written).could_change(texts) is is_needed
 
 
 @given(globs, letters)
-def test_one_pattern_matches_with_and_without_its_mark(pattern: str, text: str) -> None:
+def test_matches_any_ignores_a_leading_exclamation_mark(pattern: str, text: str) -> None:
     assert (
         matches_any(pattern, [text])
         is matches_any(f"!{pattern}", [text])
@@ -67,12 +67,12 @@ def test_one_pattern_matches_with_and_without_its_mark(pattern: str, text: str) 
     ("title", "is_sent"),
     [("Crane Operation", True), ("CRANE REFRESHER", False), ("Overhead Crane", False), ("crane", True)],
 )
-def test_the_example_of_the_documentation(title: str, is_sent: bool) -> None:
+def test_patterns_follow_the_example_in_the_documentation(title: str, is_sent: bool) -> None:
     assert Patterns.of(["Crane*", "!Crane Refresher"]).rejects([title]) is not is_sent
 
 
 @given(lists, letters)
-def test_a_list_that_admits_nothing_rejects_each_text(written: list[str], text: str) -> None:
+def test_admits_nothing_means_that_every_text_is_rejected(written: list[str], text: str) -> None:
     if admits_nothing(written):
         assert Patterns.of(written).rejects([text])
 
@@ -95,29 +95,29 @@ def test_a_list_that_admits_nothing_rejects_each_text(written: list[str], text: 
         (["a", "!" + "?" * 500], False),
     ],
 )
-def test_a_list_that_admits_nothing_is_known(written: list[str], expected: bool) -> None:
+def test_admits_nothing_detects_exclusions_that_cover_everything(written: list[str], expected: bool) -> None:
     assert admits_nothing(written) is expected
 
 
-def test_an_empty_list_admits_everything_and_exclusions_alone_the_rest() -> None:
+def test_patterns_empty_admit_all_and_exclusions_alone_admit_the_rest() -> None:
     assert not Patterns.of([]).rejects([])
     assert not Patterns.of([])
     assert not Patterns.of(["!a*"]).rejects(["b"])
     assert Patterns.of(["!a*"]).rejects(["b", "ab"])
 
 
-def test_brackets_and_letters_beyond_ascii_stand_for_themselves() -> None:
+def test_patterns_take_brackets_literally_and_fold_case_of_non_ascii_letters() -> None:
     assert not Patterns.of(["Erste Hilfe [STRASSE]"]).rejects(["erste hilfe [straße]"])
     assert Patterns.of(["[ab]"]).rejects(["a"])
 
 
-def test_a_pattern_of_many_stars_takes_no_time() -> None:
+def test_patterns_with_100_stars_are_evaluated_within_2_seconds() -> None:
     began = time.monotonic()
     assert Patterns.of(["*a" * 100 + "b"]).rejects(["a" * 10_000])
     assert time.monotonic() - began < 2
 
 
-def test_an_id_is_told_from_an_employee_number() -> None:
+def test_is_person_id_distinguishes_an_id_from_an_employee_number() -> None:
     assert is_person_id("5e580f0cb780600088bd2c11")
     assert is_person_id("!5e580f0cb780600088bd2c11")
     assert not is_person_id("AC-17")

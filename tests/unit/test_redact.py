@@ -1,4 +1,4 @@
-"""Nothing that opens a door gets through, and what people say to each other does."""
+"""Secrets are removed from text, and ordinary text is unchanged."""
 
 import json
 import string
@@ -24,7 +24,7 @@ around = st.sampled_from(
 
 
 @given(parts, parts, words, hosts, around, st.sampled_from(["http", "https", "HTTPS", "unix+https"]))
-def test_of_a_url_only_scheme_and_host_are_left(
+def test_redact_keeps_only_scheme_and_host_of_a_url(
     path: str, query: str, userinfo: str, host: str, quotes: tuple[str, str], scheme: str
 ) -> None:
     url = f"{scheme}://{userinfo}:{userinfo}@{host}/services/{path}?key={query}#{path}"
@@ -36,14 +36,14 @@ def test_of_a_url_only_scheme_and_host_are_left(
 
 
 @given(parts, hosts)
-def test_a_password_may_hold_what_it_likes(password: str, host: str) -> None:
+def test_redact_hides_url_passwords_with_special_characters(password: str, host: str) -> None:
     shown = redact(f"no answer from https://notifier:{password}@{host}/hook")
     assert password.strip("x") not in shown
     assert all(piece not in shown for piece in password.split("@") if len(piece) > 7)
 
 
 @given(words, words)
-def test_slashes_that_json_escapes_hide_nothing(path: str, userinfo: str) -> None:
+def test_redact_hides_secrets_in_urls_with_json_escaped_slashes(path: str, userinfo: str) -> None:
     shown = redact(f'{{"url":"https:\\/\\/{userinfo}@hooks.example.com\\/services\\/{path}"}}')
     assert path not in shown
     assert userinfo not in shown
@@ -53,19 +53,19 @@ def test_slashes_that_json_escapes_hide_nothing(path: str, userinfo: str) -> Non
 @given(
     st.text(UNRESERVED + "+/=", min_size=6, max_size=60), st.sampled_from(["Bearer ", "bearer  ", "BEARER\t"]), around
 )
-def test_a_bearer_token_is_hidden(token: str, scheme: str, quotes: tuple[str, str]) -> None:
+def test_redact_hides_a_bearer_token(token: str, scheme: str, quotes: tuple[str, str]) -> None:
     shown = redact(f"refused {quotes[0]}{scheme}{token}{quotes[1]}")
     assert scheme + token not in shown
     assert shown.startswith(f"refused {quotes[0]}{scheme}[secret]")
 
 
 @pytest.mark.parametrize("credentials", ["dXNlcjpwYXNzd29yZA==", "bm90aWZpZXI6aHVudGVyMg==", "dXNlcjpwYXNz"])
-def test_a_basic_credential_is_hidden(credentials: str) -> None:
+def test_redact_hides_basic_credentials(credentials: str) -> None:
     assert redact(f"Authorization: Basic {credentials} was refused") == "Authorization: Basic [secret] was refused"
 
 
 @given(st.text(string.ascii_letters + string.digits + "+/", min_size=1, max_size=60), st.sampled_from(["", "=", "=="]))
-def test_a_webhook_secret_is_hidden(secret: str, padding: str) -> None:
+def test_redact_hides_a_webhook_secret(secret: str, padding: str) -> None:
     assert redact(f"signed with whsec_{secret}{padding}.") == "signed with [secret]."
 
 
@@ -74,23 +74,23 @@ def test_a_webhook_secret_is_hidden(secret: str, padding: str) -> None:
     st.sampled_from(["{}={}", "{}: {}", '"{}": "{}"', "'{}': '{}'", '\\"{}\\":\\"{}\\"', "{} = {}", "{}='{}'"]),
     words,
 )
-def test_what_is_called_a_secret_is_hidden(name: str, form: str, secret: str) -> None:
+def test_redact_hides_the_value_of_a_field_named_like_a_secret(name: str, form: str, secret: str) -> None:
     assert secret not in redact("refused: " + form.format(name, secret) + " said the peer")
 
 
 @given(st.lists(st.text(min_size=4), min_size=1, max_size=4), st.text(), st.text())
-def test_known_secrets_are_hidden_wherever_they_stand(secrets: list[str], before: str, after: str) -> None:
+def test_redact_hides_given_secrets_anywhere_in_the_text(secrets: list[str], before: str, after: str) -> None:
     for secret in secrets:
         shown = redact(f"{before}{secret}{after}", *secrets)
         left = shown.replace("[secret]", "\N{REPLACEMENT CHARACTER}" * 4)
         assert secret not in left or secret in "\N{REPLACEMENT CHARACTER}" * 4
 
 
-def test_a_secret_within_another_one_leaves_nothing_of_it() -> None:
+def test_redact_hides_the_whole_secret_if_it_contains_another_one() -> None:
     assert redact("key-and-more", "key-", "key-and-more") == "[secret]"
 
 
-def test_what_is_too_short_to_be_a_secret_is_no_secret() -> None:
+def test_redact_ignores_given_secrets_that_are_too_short() -> None:
     assert redact("a cat sat", "a", "cat", "") == "a cat sat"
 
 
@@ -111,18 +111,18 @@ def test_what_is_too_short_to_be_a_secret_is_no_secret() -> None:
         "12:00 // a comment",
     ],
 )
-def test_ordinary_sentences_survive(sentence: str) -> None:
+def test_redact_leaves_ordinary_sentences_unchanged(sentence: str) -> None:
     assert redact(sentence) == sentence
 
 
 @given(st.text(), st.text(UNRESERVED, min_size=4))
 @example("secr", "secr")
-def test_hiding_twice_is_hiding_once(text: str, secret: str) -> None:
+def test_redact_is_idempotent(text: str, secret: str) -> None:
     once = redact(f"{text} https://a:b@c/d Bearer {secret}{secret}", secret)
     assert redact(once, secret) == once
 
 
-def test_a_long_text_takes_no_long_time() -> None:
+def test_redact_finishes_on_long_repetitive_texts() -> None:
     for text in ("a://" * 50_000, "a" * 200_000, "token=" * 30_000, "https://" + "a@" * 100_000, "Bearer " * 30_000):
         redact(text)
 
@@ -136,7 +136,7 @@ def configured_secret() -> Iterator[str]:
     redaction._remembered.clear()
 
 
-def test_a_configured_secret_is_hidden_in_every_form(configured_secret: str) -> None:
+def test_redact_hides_a_remembered_secret_in_every_encoding(configured_secret: str) -> None:
     forms = (
         configured_secret,
         json.dumps(configured_secret),
@@ -150,7 +150,7 @@ def test_a_configured_secret_is_hidden_in_every_form(configured_secret: str) -> 
 
 
 @given(words, st.integers(4, 30), st.sampled_from(["", "…", "...", "`", "…`"]))
-def test_what_is_left_of_a_secret_that_was_cut_is_hidden(secret: str, size: int, end: str) -> None:
+def test_hide_partial_secret_hides_the_beginning_of_a_cut_secret(secret: str, size: int, end: str) -> None:
     shown = hide_partial_secret(f"refused: {secret[:size]}{end}", secret)
     assert shown == f"refused: [secret]{end}"
 
@@ -158,11 +158,11 @@ def test_what_is_left_of_a_secret_that_was_cut_is_hidden(secret: str, size: int,
 @pytest.mark.parametrize(
     ("end", "shown"), [("ababab", "[secret]"), ("xababab", "x[secret]"), ("ababacab", "ababacab"), ("aba", "aba")]
 )
-def test_the_longest_part_of_a_secret_that_repeats_itself_is_hidden(end: str, shown: str) -> None:
+def test_hide_partial_secret_hides_the_longest_part_of_a_repetitive_secret(end: str, shown: str) -> None:
     assert hide_partial_secret(f"refused: {end}", "abababcd") == f"refused: {shown}"
 
 
-def test_the_end_of_an_ordinary_text_stays(configured_secret: str) -> None:
+def test_hide_partial_secret_hides_four_characters_of_a_secret_and_keeps_three(configured_secret: str) -> None:
     assert hide_partial_secret("nothing was cut S/3") == "nothing was cut S/3"
     assert hide_partial_secret("nothing was cut S/3c") == "nothing was cut [secret]"
     assert configured_secret

@@ -1,4 +1,4 @@
-"""What is not a regular file is told by its kind, without opening it."""
+"""Irregular files are described by their kind, without opening them."""
 
 import os
 import socket
@@ -7,7 +7,7 @@ from pathlib import Path
 from notifier.regular_files import describe_irregular, is_there
 
 
-def test_each_kind_is_named(tmp_path: Path) -> None:
+def test_describe_irregular_names_the_kind_of_file(tmp_path: Path) -> None:
     file, pipe, there = tmp_path / "file", tmp_path / "pipe", tmp_path / "s"
     file.touch()
     os.mkfifo(pipe)
@@ -21,7 +21,7 @@ def test_each_kind_is_named(tmp_path: Path) -> None:
         assert describe_irregular(usual) is None
 
 
-def test_what_cannot_be_examined_counts_as_missing(tmp_path: Path) -> None:
+def test_is_there_returns_false_for_a_path_that_cannot_be_examined(tmp_path: Path) -> None:
     assert is_there(tmp_path)
     for missing in (tmp_path / "missing", tmp_path / ("n" * 300), Path("a\0b")):
         assert not is_there(missing)

@@ -1,4 +1,4 @@
-"""A line that says the same again and again: some come, and then one an hour, which tells how many were left out."""
+"""Repeated log lines: the first ones are written, then one an hour, with the number of lines that were left out."""
 
 import logging
 from typing import Any
@@ -21,7 +21,7 @@ def line(at: float, level: int = logging.ERROR, place: int = 1, **facts: Any) ->
 
 
 @given(st.lists(st.floats(0.0, 2 * REFILL_SECONDS), max_size=200))
-def test_whatever_comes_no_more_is_written_than_is_allowed_and_all_is_counted(pauses: list[float]) -> None:
+def test_repeat_filter_limits_written_lines_and_counts_the_lost_ones(pauses: list[float]) -> None:
     repeats, at, written = RepeatFilter(), 0.0, []
     for pause in pauses:
         at += pause
@@ -35,7 +35,7 @@ def test_whatever_comes_no_more_is_written_than_is_allowed_and_all_is_counted(pa
     assert told + len(written) == len(pauses)
 
 
-def test_the_same_error_again_and_again_for_a_year_is_some_thousand_lines() -> None:
+def test_repeat_filter_writes_one_line_per_refill_during_a_year_of_errors() -> None:
     repeats = RepeatFilter()
     written = sum(repeats.filter(line(at)) for at in range(0, YEAR, 600))
     assert BURST + YEAR / REFILL_SECONDS - 2 <= written <= BURST + YEAR / REFILL_SECONDS
@@ -45,7 +45,7 @@ def test_the_same_error_again_and_again_for_a_year_is_some_thousand_lines() -> N
     "other",
     [{"place": 2}, {"level": logging.WARNING}, {"source": "b"}, {"destination": "hr"}, {"reason": "timeout"}],
 )
-def test_another_kind_of_line_comes_all_the_same(other: dict[str, Any]) -> None:
+def test_repeat_filter_passes_a_line_of_another_kind(other: dict[str, Any]) -> None:
     repeats = RepeatFilter()
     for _ in range(BURST):
         assert repeats.filter(line(0, source="a"))
@@ -54,12 +54,12 @@ def test_another_kind_of_line_comes_all_the_same(other: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("facts", [{"event": "evt_x"}, {"record": "1238"}, {"level": logging.DEBUG}])
-def test_what_is_told_of_one_event_or_for_debugging_is_never_left_out(facts: dict[str, Any]) -> None:
+def test_repeat_filter_never_drops_debug_lines_or_lines_with_an_event_or_record(facts: dict[str, Any]) -> None:
     repeats = RepeatFilter()
     assert all(repeats.filter(line(0, **facts)) for _ in range(1000))
 
 
-def test_a_wall_clock_that_is_set_back_does_not_silence_it_for_longer() -> None:
+def test_repeat_filter_wall_clock_set_back_does_not_extend_the_silence() -> None:
     repeats = RepeatFilter()
     while repeats.filter(line(10 * YEAR)):
         pass
@@ -67,7 +67,7 @@ def test_a_wall_clock_that_is_set_back_does_not_silence_it_for_longer() -> None:
     assert repeats.filter(line(REFILL_SECONDS))
 
 
-def test_it_does_not_remember_without_end() -> None:
+def test_repeat_filter_remembers_at_most_1000_kinds() -> None:
     repeats = RepeatFilter()
     for number in range(5000):
         repeats.filter(line(0, source=f"source-{number}"))

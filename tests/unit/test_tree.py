@@ -9,7 +9,7 @@ PACKAGE = Path(notifier.__file__).parent
 TESTS = Path(__file__).parents[1]
 
 
-def test_each_folder_of_unit_tests_is_a_folder_of_the_program() -> None:
+def test_each_folder_of_unit_tests_exists_in_the_package() -> None:
     unit = TESTS / "unit"
     folders = {path.parent.relative_to(unit) for path in unit.rglob("*.py")}
     assert len(folders) > 15

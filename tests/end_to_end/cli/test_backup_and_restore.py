@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 TIME_PATTERN = r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d"
 
 
-async def test_a_backup_beside_the_daemon_is_put_back_and_what_came_since_is_not_told_again(
+async def test_restore_of_a_backup_of_a_running_daemon_repeats_no_event(
     home: "Home", api: "Api", receiver: "Receiver"
 ) -> None:
     home.configure(api.url, hr=receiver.url)
@@ -56,7 +56,7 @@ async def has_received(receiver: "Receiver", count: int) -> bool:
     return len(receiver.bodies) >= count
 
 
-async def test_without_a_daemon_it_is_the_same_and_a_bar_moves_on_a_terminal(home: "Home") -> None:
+async def test_backup_and_restore_without_a_daemon_keep_pending_deliveries(home: "Home") -> None:
     await home.remember("David Ball", "Ann Poe")
     said = home.on_terminal("backup", "copy.db")
     assert said.code == 0, said.err
@@ -68,7 +68,7 @@ async def test_without_a_daemon_it_is_the_same_and_a_bar_moves_on_a_terminal(hom
     assert len((await home.call("deliveries", "--json")).documents) == 2
 
 
-async def test_what_is_no_backup_is_one_sentence(home: "Home") -> None:
+async def test_restore_without_a_backup_and_backup_without_a_state_file_fail(home: "Home") -> None:
     missing = await home.call("restore", str(home.folder / "nothing.db"))
     assert (missing.code, missing.err) == (1, f"Error: there is no file {home.folder}/nothing.db\n")
     nothing_yet = await home.call("backup", str(home.folder / "copy.db"))

@@ -99,7 +99,7 @@ def test_every_command_is_in_the_tables() -> None:
 
 
 @pytest.mark.parametrize("name", COMMAND_LINES)
-async def test_nonsense_for_a_value_is_a_sentence(home: "Home", monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+async def test_nonsense_value_causes_no_traceback(home: "Home", monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(home.folder)
     await home.remember("David Ball")
     for words in COMMAND_LINES[name]:
@@ -113,7 +113,7 @@ async def test_nonsense_for_a_value_is_a_sentence(home: "Home", monkeypatch: pyt
 
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("extra", ["--no-such-option", "--jsn", "one-too-many", "\udcff"])
-async def test_what_a_command_does_not_take_is_wrong_usage(home: "Home", name: str, extra: str) -> None:
+async def test_command_rejects_unknown_options_and_extra_arguments(home: "Home", name: str, extra: str) -> None:
     if name in TAKES_EXTRA_ARGUMENTS and not extra.startswith("-"):
         return
     said = await home.call(name, *REQUIRED_ARGUMENTS.get(name, ()), extra)
@@ -122,7 +122,7 @@ async def test_what_a_command_does_not_take_is_wrong_usage(home: "Home", name: s
     assert said.out == ""
 
 
-async def test_stray_bytes_for_the_real_program_beside_its_daemon_are_told(home: "Home", api: "Api") -> None:
+async def test_program_with_a_running_daemon_rejects_non_utf8_arguments(home: "Home", api: "Api") -> None:
     home.configure(api.url)
     program = (sys.executable, "-m", "notifier", "--config", str(home.config))
     async with home.daemon():
@@ -137,7 +137,7 @@ def _run(*command: str | bytes) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("name", READS_CONFIGURATION)
 @pytest.mark.parametrize("place", ["", ".", "missing.toml", "/dev/null/config.toml", "binary", "\udcff", "n" * 300])
-async def test_a_configuration_that_cannot_be_one_is_told(home: "Home", name: str, place: str) -> None:
+async def test_command_reports_an_unusable_configuration_and_exits_with_78(home: "Home", name: str, place: str) -> None:
     (home.folder / "binary").write_bytes(bytes(range(256)))
     path = str(home.folder / place) if place else ""
     for arguments in (
@@ -151,7 +151,7 @@ async def test_a_configuration_that_cannot_be_one_is_told(home: "Home", name: st
 
 @pytest.mark.parametrize("name", ["check", "run", "status"])
 @pytest.mark.parametrize("place", ["missing", "config.toml", "\udcff"])
-async def test_a_folder_of_credentials_that_is_none_is_told(home: "Home", name: str, place: str) -> None:
+async def test_command_reports_an_unusable_secrets_dir_and_exits_with_78(home: "Home", name: str, place: str) -> None:
     said = await home.call("--secrets-dir", str(home.folder / place), name)
     assert said.code == 78
     assert is_error_sentence(said)

@@ -54,11 +54,11 @@ def configured_home(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
         (("schema", "e"), ["event"]),
     ],
 )
-def test_commands_options_values_and_names_are_completed(words: tuple[str, ...], wanted: list[str]) -> None:
+def test_completion_completes_commands_options_values_and_names(words: tuple[str, ...], wanted: list[str]) -> None:
     assert complete(*words) == wanted
 
 
-def test_names_come_from_the_configuration_that_is_named(
+def test_completion_takes_names_from_the_file_given_with_config(
     home: "Home", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -74,7 +74,7 @@ def test_names_come_from_the_configuration_that_is_named(
     "content",
     [None, b"[sources", b"sources = 5\n", b"\xff\xfe", b"[sources]\nacme = 1\n", b'[sources.acme]\ntoken = ""\n'],
 )
-def test_a_configuration_that_is_missing_or_wrong_gives_what_it_can_and_says_nothing(
+def test_completion_with_a_missing_or_invalid_configuration_prints_no_error(
     home: "Home", capfd: pytest.CaptureFixture[str], content: bytes | None
 ) -> None:
     if content is None:
@@ -85,7 +85,7 @@ def test_a_configuration_that_is_missing_or_wrong_gives_what_it_can_and_says_not
     assert "".join(capfd.readouterr()) == ""
 
 
-def test_to_complete_a_command_imports_nothing_heavy() -> None:
+def test_completion_imports_no_heavy_module() -> None:
     script = "import sys; from notifier.cli import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
     environ = {**os.environ, "_NOTIFIER_COMPLETE": "bash_complete", "COMP_WORDS": "notifier ", "COMP_CWORD": "1"}
     done = subprocess.run(
@@ -127,7 +127,7 @@ def run_in_shell(shell: str, script: str, path: str, cwd: Path) -> str:
     return done.stdout
 
 
-def test_bash_completes(home: "Home", path: str) -> None:
+def test_completion_script_works_in_bash(home: "Home", path: str) -> None:
     script = """
         eval "$(notifier completion bash)"
         COMP_WORDS=(notifier disable "") COMP_CWORD=2
@@ -137,7 +137,7 @@ def test_bash_completes(home: "Home", path: str) -> None:
     assert run_in_shell("bash", script, path, home.folder) == "hr\n"
 
 
-def test_zsh_takes_it(home: "Home", path: str) -> None:
+def test_completion_script_is_registered_in_zsh(home: "Home", path: str) -> None:
     script = """
         autoload -Uz compinit && compinit -u -D
         eval "$(notifier completion zsh)"
@@ -146,13 +146,13 @@ def test_zsh_takes_it(home: "Home", path: str) -> None:
     assert run_in_shell("zsh", script, path, home.folder) == "_notifier_completion\n"
 
 
-def test_fish_completes(home: "Home", path: str) -> None:
+def test_completion_script_works_in_fish(home: "Home", path: str) -> None:
     script = 'notifier completion fish | source; complete --do-complete "notifier disable "'
     assert run_in_shell("fish", script, path, home.folder) == "hr\n"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_it_is_printed_without_a_look_at_this_machines_shells(shell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completion_script_is_printed_without_the_shell_installed(shell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     said = call("completion", shell)
     assert (said.code, said.err) == (0, "")

@@ -24,7 +24,7 @@ def listen_on_free_port(home: "Home") -> None:
     home.config.write_text(text.replace('listen = ""', f'listen = "127.0.0.1:{port}"'))
 
 
-async def test_a_link_signs_a_browser_in_once(home: "Home", api: "Api") -> None:
+async def test_dashboard_link_signs_a_browser_in_once(home: "Home", api: "Api") -> None:
     home.configure(api.url)
     listen_on_free_port(home)
     async with home.daemon():
@@ -54,7 +54,7 @@ async def test_a_link_signs_a_browser_in_once(home: "Home", api: "Api") -> None:
 
 
 @pytest.mark.parametrize("user", [0, 1000])
-def test_on_a_desktop_the_browser_opens_a_page_of_its_owners_that_leads_there(
+def test_open_in_browser_opens_a_private_redirect_page_but_not_as_root(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int
 ) -> None:
     link = "http://127.0.0.1:8787/sign-in?link=a-secret"
@@ -82,9 +82,7 @@ def test_on_a_desktop_the_browser_opens_a_page_of_its_owners_that_leads_there(
         assert open_in_browser(link)
 
 
-async def test_where_there_is_a_unix_socket_the_link_follows_the_address_of_what_leads_there(
-    home: "Home", api: "Api"
-) -> None:
+async def test_dashboard_on_a_unix_socket_prints_the_path_of_the_link(home: "Home", api: "Api") -> None:
     home.configure(api.url)
     place = home.folder / "listen.sock"
     home.config.write_text(home.config.read_text().replace('listen = ""', f'listen = "unix:{place}"'))
@@ -106,7 +104,7 @@ async def test_where_there_is_a_unix_socket_the_link_follows_the_address_of_what
                 assert response.status == 200
 
 
-async def test_without_a_daemon_or_a_port_there_is_no_dashboard(home: "Home", api: "Api") -> None:
+async def test_dashboard_without_a_daemon_or_a_port_fails(home: "Home", api: "Api") -> None:
     home.configure(api.url)
     said = await home.run("dashboard")
     assert (said.code, said.out) == (1, "")

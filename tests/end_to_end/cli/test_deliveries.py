@@ -28,7 +28,7 @@ async def store_outcome(home: "Home", sequence: int, state: DeliveryState, reaso
         await store.close()
 
 
-async def test_deliveries_are_a_table_in_a_pipe(home: "Home") -> None:
+async def test_deliveries_in_a_pipe_prints_a_table(home: "Home") -> None:
     await home.remember("David Ball", "Maria Lopez")
     await store_outcome(home, 1, DeliveryState.DEAD, "refused", 404)
     said = await home.call("deliveries")
@@ -39,7 +39,7 @@ async def test_deliveries_are_a_table_in_a_pipe(home: "Home") -> None:
     assert second.split()[1:] == ["1", "hr", "pending", "0", "-", "-", "now"]
 
 
-async def test_nothing_of_a_delivery_is_cut_off_on_a_narrow_terminal(home: "Home") -> None:
+async def test_deliveries_on_a_narrow_terminal_cuts_nothing_off(home: "Home") -> None:
     await home.remember("David Ball")
     (event,) = (await home.call("events", "--json")).documents
     shown = home.on_terminal("deliveries").lines[-1]
@@ -47,7 +47,7 @@ async def test_nothing_of_a_delivery_is_cut_off_on_a_narrow_terminal(home: "Home
     assert shown.split()[-1] == "now"
 
 
-async def test_json_is_one_object_a_line(home: "Home") -> None:
+async def test_deliveries_json_prints_one_object_per_line(home: "Home") -> None:
     await home.remember("David Ball")
     await store_outcome(home, 1, DeliveryState.DELIVERED, "delivered", 204)
     (delivery,) = (await home.call("deliveries", "--json")).documents
@@ -59,7 +59,7 @@ async def test_json_is_one_object_a_line(home: "Home") -> None:
     )
 
 
-async def test_deliveries_are_chosen_by_state_and_destination(home: "Home") -> None:
+async def test_deliveries_filters_by_state_and_destination(home: "Home") -> None:
     await home.remember("David Ball", "Maria Lopez", to=("hr", "former"))
     await store_outcome(home, 1, DeliveryState.DEAD, "refused", 404)
 
@@ -72,7 +72,7 @@ async def test_deliveries_are_chosen_by_state_and_destination(home: "Home") -> N
     assert await listed("--state", "delivered") == []
 
 
-async def test_a_destination_that_left_the_configuration_can_still_be_asked_about(home: "Home") -> None:
+async def test_deliveries_lists_a_destination_removed_from_the_configuration(home: "Home") -> None:
     await home.remember("David Ball", to=("former",))
     assert (await home.call("deliveries", "--destination", "former")).code == 2
     store = FileStore(home.state_file)
@@ -83,7 +83,7 @@ async def test_a_destination_that_left_the_configuration_can_still_be_asked_abou
     assert [document["destination"] for document in said.documents] == ["former"]
 
 
-async def test_follow_shows_each_delivery_that_is_tried_until_it_is_interrupted(home: "Home") -> None:
+async def test_deliveries_follow_prints_each_attempt_until_interrupted(home: "Home") -> None:
     await home.remember("David Ball", "Maria Lopez")
     with home.started("deliveries", "--follow", "--json", "--destination", "hr") as process:
 
@@ -101,7 +101,7 @@ async def test_follow_shows_each_delivery_that_is_tried_until_it_is_interrupted(
     assert (process.returncode, err.strip()) == (130, "")
 
 
-async def test_what_waits_for_a_former_name_is_handed_over_once(home: "Home") -> None:
+async def test_deliveries_move_moves_pending_deliveries_without_duplicates(home: "Home") -> None:
     await home.remember("David Ball", "Ann Lee", to=("former",))
     await home.remember("Bo Ray", to=("former", "hr"))
     assert (await home.call("deliveries", "move", "hr", "hr")).code == 1

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tests.support.command_line import Api, Home, Receiver
 
 
-async def test_without_yes_nothing_is_dropped_and_it_says_what_would_be(home: "Home") -> None:
+async def test_drop_without_yes_lists_the_deliveries_and_drops_nothing(home: "Home") -> None:
     await home.remember("Jorge Miller", "David Ball")
     said = await home.call("deliveries", "drop", "hr")
     assert (said.code, said.lines) == (1, ["2 deliveries would be dropped", "  hr: 2"])
@@ -18,7 +18,7 @@ async def test_without_yes_nothing_is_dropped_and_it_says_what_would_be(home: "H
     assert await states(home) == ["pending"] * 2
 
 
-async def test_what_a_former_destination_is_owed_can_be_dropped_and_nothing_else_goes(home: "Home") -> None:
+async def test_drop_for_a_former_destination_keeps_all_other_deliveries(home: "Home") -> None:
     await home.remember("Jorge Miller", "David Ball", to=("hr", "former"))
     said = await home.call("deliveries", "drop", "former", "--yes")
     assert (said.code, said.lines) == (0, ["2 deliveries dropped", "  former: 2"])
@@ -27,7 +27,7 @@ async def test_what_a_former_destination_is_owed_can_be_dropped_and_nothing_else
     assert (again.code, "former" in again.err) == (2, True)
 
 
-async def test_one_event_is_dropped_by_its_id_for_one_destination(home: "Home") -> None:
+async def test_drop_of_an_event_id_affects_only_the_given_destination(home: "Home") -> None:
     await home.remember("Jorge Miller", "David Ball", to=("hr", "it"))
     event = (await deliveries(home))[0]["event"]
     said = await home.call("deliveries", "drop", event, "--destination", "hr", "--yes", "--json")
@@ -39,9 +39,7 @@ async def test_one_event_is_dropped_by_its_id_for_one_destination(home: "Home") 
 @pytest.mark.parametrize(
     "misplaced", [("--destination", "hr"), ("--state", "dead"), ("--json",), ("--follow",)], ids=lambda it: it[0]
 )
-async def test_options_before_the_word_drop_are_refused_and_not_ignored(
-    home: "Home", misplaced: tuple[str, ...]
-) -> None:
+async def test_drop_rejects_options_before_the_word_drop(home: "Home", misplaced: tuple[str, ...]) -> None:
     await home.remember("Jorge Miller", to=("hr", "it"))
     event = (await deliveries(home))[0]["event"]
     said = await home.call("deliveries", *misplaced, "drop", event, "--yes")
@@ -50,7 +48,7 @@ async def test_options_before_the_word_drop_are_refused_and_not_ignored(
     assert await states(home) == ["pending"] * 2
 
 
-async def test_names_and_ids_that_nothing_has_are_said(home: "Home") -> None:
+async def test_drop_rejects_unknown_names_and_ids(home: "Home") -> None:
     await home.remember("Jorge Miller")
     nobody = await home.call("deliveries", "drop", "payroll", "--yes")
     assert (nobody.code, "payroll" in nobody.err) == (2, True)
@@ -62,7 +60,7 @@ async def test_names_and_ids_that_nothing_has_are_said(home: "Home") -> None:
 
 
 @pytest.mark.parametrize("with_daemon", [False, True])
-async def test_what_the_filters_would_not_let_through_now_is_dropped(
+async def test_drop_unmatched_drops_deliveries_that_the_filters_now_exclude(
     home: "Home", api: "Api", receiver: "Receiver", *, with_daemon: bool
 ) -> None:
     receiver.status = 503

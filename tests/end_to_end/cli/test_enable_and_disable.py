@@ -16,7 +16,7 @@ async def destination_status(home: "Home") -> dict[str, Any]:
     return hr
 
 
-async def test_alone_it_parks_and_resumes_in_the_state_file(home: "Home") -> None:
+async def test_disable_and_enable_without_a_daemon_change_the_state_file(home: "Home") -> None:
     await home.remember("Jorge Miller")
     parked = await home.call("disable", "hr")
     assert (parked.code, parked.err) == (0, "")
@@ -28,7 +28,7 @@ async def test_alone_it_parks_and_resumes_in_the_state_file(home: "Home") -> Non
     assert (after["state"], after["reason"], after["pending"]) == ("untried", None, 1)
 
 
-async def test_what_is_as_wanted_already_is_done_too(home: "Home") -> None:
+async def test_enable_and_disable_succeed_when_nothing_changes(home: "Home") -> None:
     assert (await home.call("enable", "hr")).code == 0
     for _ in range(2):
         assert (await home.call("disable", "hr")).code == 0
@@ -36,15 +36,13 @@ async def test_what_is_as_wanted_already_is_done_too(home: "Home") -> None:
 
 
 @pytest.mark.parametrize("verb", ["enable", "disable"])
-async def test_an_unknown_destination_is_wrong_usage(home: "Home", verb: str) -> None:
+async def test_enable_and_disable_reject_an_unknown_destination(home: "Home", verb: str) -> None:
     said = await home.call(verb, "hrr")
     assert (said.code, said.out) == (2, "")
     assert "there is no destination `hrr`; did you mean `hr`?" in said.err
 
 
-async def test_the_daemon_does_it_when_one_runs_and_the_next_one_remembers(
-    home: "Home", api: "Api", receiver: "Receiver"
-) -> None:
+async def test_disable_through_a_daemon_survives_its_restart(home: "Home", api: "Api", receiver: "Receiver") -> None:
     home.configure(api.url, hr=receiver.url)
     async with home.daemon():
         assert (await home.call("disable", "hr")).code == 0

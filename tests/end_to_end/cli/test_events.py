@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HOSTILE_NAME = "Mal\x1b]0;owned\x07\x9bice"
 
 
-async def test_events_are_a_table_in_a_pipe(home: "Home") -> None:
+async def test_events_in_a_pipe_prints_a_table(home: "Home") -> None:
     await home.remember("David Ball", "Maria Lopez")
     said = await home.call("events")
     assert said.code == 0
@@ -29,7 +29,7 @@ async def test_events_are_a_table_in_a_pipe(home: "Home") -> None:
     assert second.index("Maria Lopez") == titles.index("PERSON")
 
 
-async def test_json_is_the_cloudevents_one_a_line(home: "Home") -> None:
+async def test_events_json_prints_one_cloudevent_per_line(home: "Home") -> None:
     await home.remember("David Ball", "Maria Lopez")
     first, second = (await home.call("events", "--json")).documents
     assert (first["specversion"], first["source"], first["type"]) == ("1.0", "/sources/acme", "completion.created")
@@ -37,7 +37,7 @@ async def test_json_is_the_cloudevents_one_a_line(home: "Home") -> None:
     assert second["data"]["completion"]["user_name"] == "Maria Lopez"
 
 
-async def test_after_a_number_come_only_later_events(home: "Home") -> None:
+async def test_events_after_a_number_prints_only_later_events(home: "Home") -> None:
     await home.remember("A", "B", "C")
     assert [event["sequence"][-1] for event in (await home.call("events", "--after", "1", "--json")).documents] == [
         "2",
@@ -47,7 +47,7 @@ async def test_after_a_number_come_only_later_events(home: "Home") -> None:
     assert (await home.call("events", "--after", str(10**30), "--json")).code == 0
 
 
-async def test_a_program_gets_all_events_and_a_person_the_latest(home: "Home") -> None:
+async def test_events_prints_all_events_as_json_and_the_latest_50_on_a_terminal(home: "Home") -> None:
     await home.remember(*(f"Person {number}" for number in range(60)))
     assert len((await home.call("events", "--json")).lines) == 60
     shown = home.on_terminal("events").lines
@@ -56,13 +56,13 @@ async def test_a_program_gets_all_events_and_a_person_the_latest(home: "Home") -
     assert "Person 59" in shown[-1]
 
 
-async def test_no_events_are_no_failure(home: "Home") -> None:
+async def test_events_with_none_stored_succeeds(home: "Home") -> None:
     await home.remember()
     said = await home.call("events")
     assert (said.code, said.out, said.err) == (0, "", "there are none\n")
 
 
-async def test_a_name_cannot_steer_the_terminal(home: "Home") -> None:
+async def test_events_prints_no_control_codes_of_a_hostile_name(home: "Home") -> None:
     await home.remember(HOSTILE_NAME)
     for said in (await home.call("events"), await home.call("events", "--json"), home.on_terminal("events")):
         assert said.code == 0
@@ -71,7 +71,7 @@ async def test_a_name_cannot_steer_the_terminal(home: "Home") -> None:
     assert event["data"]["completion"]["user_name"] == HOSTILE_NAME
 
 
-async def test_follow_waits_for_more_until_it_is_interrupted(home: "Home") -> None:
+async def test_events_follow_prints_new_events_until_interrupted(home: "Home") -> None:
     await home.remember("David Ball")
     with home.started("events", "--follow", "--json") as process:
         names = [await next_name(process)]
@@ -82,7 +82,7 @@ async def test_follow_waits_for_more_until_it_is_interrupted(home: "Home") -> No
     assert (process.returncode, err.strip()) == (130, "")
 
 
-async def test_follow_goes_on_when_another_state_file_takes_the_place(home: "Home") -> None:
+async def test_events_follow_continues_after_the_state_file_is_replaced(home: "Home") -> None:
     await home.remember("David Ball", "Ann Lee", "Bo Ray")
     elsewhere = replace(home, folder=home.folder / "elsewhere")
     elsewhere.folder.mkdir()
@@ -96,7 +96,7 @@ async def test_follow_goes_on_when_another_state_file_takes_the_place(home: "Hom
         await home.end(process, signal.SIGINT)
 
 
-async def test_the_columns_stay_where_they_are_while_it_follows(home: "Home") -> None:
+async def test_events_follow_keeps_the_columns_aligned(home: "Home") -> None:
     await home.remember("Al")
     with home.started("events", "--follow") as process:
         assert process.stdout is not None
@@ -119,7 +119,7 @@ async def next_name(process: "subprocess.Popen[str]") -> str:
     return name
 
 
-async def test_a_reader_that_has_seen_enough_ends_it_quietly(home: "Home") -> None:
+async def test_events_ends_quietly_when_its_reader_closes_the_pipe(home: "Home") -> None:
     await home.remember(*(f"Person {number}" for number in range(1500)))
     with home.started("events", "--json") as process:
         assert process.stdout is not None
@@ -130,7 +130,7 @@ async def test_a_reader_that_has_seen_enough_ends_it_quietly(home: "Home") -> No
         assert process.wait(timeout=10) == 0
 
 
-async def test_output_that_cannot_be_written_is_told(home: "Home") -> None:
+async def test_events_reports_output_that_cannot_be_written(home: "Home") -> None:
     await home.remember("David Ball")
     with Path("/dev/full").open("w") as full, home.started("events", stdout=full.fileno()) as process:
         _, err = process.communicate(timeout=10)
@@ -138,7 +138,7 @@ async def test_output_that_cannot_be_written_is_told(home: "Home") -> None:
     assert err == "Error: the output cannot be written: No space left on device\n"
 
 
-async def test_csv_is_for_spreadsheets(home: "Home") -> None:
+async def test_events_csv_escapes_formulas_and_control_codes(home: "Home") -> None:
     await home.remember("David Ball", '=HYPERLINK("https://evil.example")', HOSTILE_NAME)
     said = await home.call("events", "--csv", "--after", "0")
     assert (said.code, said.err) == (0, "")

@@ -79,7 +79,7 @@ def split_cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.split("  ") if cell.strip()]
 
 
-async def test_a_person_reads_what_is_known_and_what_happened_in_order(home: "Home") -> None:
+async def test_explain_prints_the_facts_and_the_history_in_order(home: "Home") -> None:
     def add_history(writer: HistoryWriter) -> None:
         names.store_people(writer.db, "acme", [PersonName("u1", "David Ball", None)])
         changed = replace(RECORD, notes="signed")
@@ -123,7 +123,7 @@ async def test_a_person_reads_what_is_known_and_what_happened_in_order(home: "Ho
     assert rows[5][-1] == '"" -> "signed"'
 
 
-async def test_what_was_not_delivered_stands_last_and_says_what_it_waits_for(home: "Home") -> None:
+async def test_explain_lists_undelivered_deliveries_last_with_the_reason(home: "Home") -> None:
     def add_history(writer: HistoryWriter) -> None:
         number = writer.add_event(to=("disabled", "failed", "hr"))
         writer.add_attempt(number, DeliveryState.DEAD, "give_up refused", 404, to="failed", ms=1_000)
@@ -141,7 +141,7 @@ async def test_what_was_not_delivered_stands_last_and_says_what_it_waits_for(hom
     ]
 
 
-async def test_an_event_that_nobody_wanted_says_so(home: "Home") -> None:
+async def test_explain_names_the_filter_that_excluded_an_event(home: "Home") -> None:
     home.config.write_text(home.config.read_text() + 'events = ["completion.removed"]\n')
     await write_history(home, lambda writer: writer.add_event(to=()))
     *_, event, hr = (await home.call("explain", "1238")).lines
@@ -149,7 +149,7 @@ async def test_an_event_that_nobody_wanted_says_so(home: "Home") -> None:
     assert split_cells(hr) == ["not sent", "hr", "its `events` exclude this type"]
 
 
-async def test_a_dropped_delivery_is_not_called_a_later_configuration(home: "Home") -> None:
+async def test_explain_mentions_that_a_missing_delivery_may_have_been_dropped(home: "Home") -> None:
     def add_delivered(writer: HistoryWriter) -> None:
         writer.add_attempt(
             writer.add_event(to=("hr",)), DeliveryState.DELIVERED, "delivered delivered", 204, to="hr", ms=1_000
@@ -170,7 +170,7 @@ async def test_a_dropped_delivery_is_not_called_a_later_configuration(home: "Hom
     assert split_cells(nobody)[-1] == "no destination was configured to receive it, or its deliveries were dropped"
 
 
-async def test_history_says_why_nothing_was_told(home: "Home") -> None:
+async def test_explain_of_a_history_record_gives_the_reason_for_no_event(home: "Home") -> None:
     await write_history(home, lambda writer: writer.add_silent_record("acme"))
     said = await home.call("explain", "1238")
     told = parse_facts(said.lines)
@@ -179,7 +179,7 @@ async def test_history_says_why_nothing_was_told(home: "Home") -> None:
     assert said.lines[-1] == "It caused no event."
 
 
-async def test_events_that_were_forgotten_are_said_to_be(home: "Home") -> None:
+async def test_explain_reports_events_deleted_by_retention(home: "Home") -> None:
     def add_history(writer: HistoryWriter) -> None:
         first = writer.add_event()
         writer.add_attempt(first, DeliveryState.DELIVERED, "delivered delivered", 200, to="hr", ms=0)
@@ -195,7 +195,7 @@ async def test_events_that_were_forgotten_are_said_to_be(home: "Home") -> None:
     assert (document["forgotten"], document["events"]) == ([1], [])
 
 
-async def test_a_removed_record_says_since_when(home: "Home") -> None:
+async def test_explain_of_a_removed_record_prints_the_time_of_the_removal(home: "Home") -> None:
     def add_history(writer: HistoryWriter) -> None:
         writer.add_event()
         writer.add_event(Change(EventType.REMOVED, RECORD, 2, DetectedBy.SWEEP, "gone_from_list"), ms=60_000)
@@ -207,7 +207,7 @@ async def test_a_removed_record_says_since_when(home: "Home") -> None:
     assert "news: it is no longer in the list" in said.out
 
 
-async def test_all_sources_that_know_the_key_are_shown_those_that_left_the_configuration_too(home: "Home") -> None:
+async def test_explain_shows_current_and_former_sources_that_know_the_key(home: "Home") -> None:
     def add_history(writer: HistoryWriter) -> None:
         writer.add_silent_record("former")
         writer.add_event()
@@ -219,7 +219,7 @@ async def test_all_sources_that_know_the_key_are_shown_those_that_left_the_confi
     assert [(document["source"], len(document["events"])) for document in documents] == [("acme", 1), ("former", 0)]
 
 
-async def test_json_is_one_object_for_each_source(home: "Home") -> None:
+async def test_explain_json_prints_one_object_per_source(home: "Home") -> None:
     def add_history(writer: HistoryWriter) -> None:
         writer.add_attempt(writer.add_event(), DeliveryState.DELIVERED, "delivered delivered", 204, to="hr", ms=5)
 
@@ -243,7 +243,7 @@ async def test_json_is_one_object_for_each_source(home: "Home") -> None:
 
 
 @pytest.mark.parametrize("key", ["1239", "123", "\udcff"])
-async def test_a_record_that_no_source_knows_is_2_and_says_what_to_check(home: "Home", key: str) -> None:
+async def test_explain_of_an_unknown_record_exits_with_2_and_names_possible_causes(home: "Home", key: str) -> None:
     await write_history(home, lambda writer: writer.add_event())
     for arguments in ((key,), (key, "--json")):
         said = await home.run("explain", *arguments)
@@ -254,7 +254,7 @@ async def test_a_record_that_no_source_knows_is_2_and_says_what_to_check(home: "
         )
 
 
-async def test_a_stranger_cannot_steer_the_terminal(home: "Home") -> None:
+async def test_explain_prints_no_control_codes_of_a_hostile_record(home: "Home") -> None:
     strange = replace(RECORD, key=HOSTILE_NAME, user_id=HOSTILE_NAME, notes=HOSTILE_NAME)
 
     def add_history(writer: HistoryWriter) -> None:
@@ -271,7 +271,7 @@ async def test_a_stranger_cannot_steer_the_terminal(home: "Home") -> None:
     assert orjson.loads(said[1].out)["user_name"] == HOSTILE_NAME
 
 
-async def test_a_state_file_of_an_older_version_is_1_and_says_what_to_do(home: "Home") -> None:
+async def test_explain_with_an_older_state_file_exits_with_1_and_names_the_remedy(home: "Home") -> None:
     await write_history(home, lambda writer: writer.add_event())
     await write_history(
         home, lambda writer: writer.db.execute("DELETE FROM _sqlite_migrations WHERE name <> 'initial'")
@@ -282,7 +282,7 @@ async def test_a_state_file_of_an_older_version_is_1_and_says_what_to_do(home: "
     assert "start `notifier run` once, which updates it" in said.err
 
 
-async def test_a_filter_that_could_not_be_judged_is_named(home: "Home") -> None:
+async def test_explain_names_a_filter_that_could_not_be_judged(home: "Home") -> None:
     home.config.write_text(home.config.read_text() + 'trainings = ["Crane*"]\n')
     await write_history(home, lambda writer: writer.add_event())
     (line,) = [split_cells(line) for line in (await home.call("explain", "1238")).lines if "not judged" in line]

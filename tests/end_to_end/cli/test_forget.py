@@ -14,7 +14,7 @@ def state_bytes(folder: Path) -> bytes:
     )
 
 
-async def test_without_a_daemon_no_byte_of_the_name_is_left(home: Home) -> None:
+async def test_forget_without_a_daemon_leaves_no_byte_of_the_name(home: Home) -> None:
     await home.remember("Wilhelmina Ode", "Eve Ball")
     assert b"Wilhelmina" in state_bytes(home.folder)
     said = await home.call("forget", "Wilhelmina Ode", "--yes")
@@ -27,7 +27,7 @@ async def test_without_a_daemon_no_byte_of_the_name_is_left(home: Home) -> None:
 
 
 @pytest.mark.parametrize("answer", ["n\n", ""])
-async def test_nothing_is_erased_unless_somebody_agrees(home: Home, answer: str) -> None:
+async def test_forget_without_confirmation_erases_nothing(home: Home, answer: str) -> None:
     await home.remember("Wilhelmina Ode")
     with home.started("forget", "Wilhelmina Ode", stdin=True) as process:
         _, err = process.communicate(answer, timeout=20)
@@ -37,7 +37,7 @@ async def test_nothing_is_erased_unless_somebody_agrees(home: Home, answer: str)
     assert b"Wilhelmina" in state_bytes(home.folder)
 
 
-async def test_nobody_and_several_of_a_name_are_told(home: Home) -> None:
+async def test_forget_rejects_unknown_and_ambiguous_names(home: Home) -> None:
     await home.remember("Eve Ball", "Eve Ball")
     nobody = await home.call("forget", "Nobody", "--yes")
     assert (nobody.code, "no person has this id" in nobody.err) == (2, True)
@@ -47,7 +47,7 @@ async def test_nobody_and_several_of_a_name_are_told(home: Home) -> None:
     assert (await home.call("forget", "person-1", "--yes")).code == 0
 
 
-async def test_a_running_daemon_erases_and_goes_on(home: Home, api: Api, receiver: Receiver) -> None:
+async def test_forget_through_a_daemon_erases_and_polling_continues(home: Home, api: Api, receiver: Receiver) -> None:
     home.configure(api.url, hr=receiver.url)
     await home.remember("Wilhelmina Ode", to=("gone",))
     async with home.daemon():

@@ -15,7 +15,7 @@ if grep -q "$(printf '\\033')"; then echo with codes; else echo plain; fi
 @pytest.mark.parametrize(
     ("options", "seen", "form"), [(None, "-R", "with codes"), ("-i", "-i", "plain"), ("-FRX", "-FRX", "with codes")]
 )
-def test_less_gets_codes_of_colours_only_if_it_understands_them(
+def test_help_sends_colour_codes_only_to_a_pager_that_interprets_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str | None, seen: str, form: str
 ) -> None:
     pager = tmp_path / "pager"

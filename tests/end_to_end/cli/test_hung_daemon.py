@@ -1,4 +1,4 @@
-"""Commands while the daemon hangs: each command ends in time, and says that the daemon does not answer."""
+"""Commands while the daemon hangs: each command ends in time, and reports that the daemon does not answer."""
 
 import asyncio
 import signal
@@ -35,7 +35,7 @@ LIMIT_SECONDS = 15.0
 """Five seconds until a command gives up, and ten for the start of a program on a busy machine."""
 
 
-async def test_every_command_ends_and_says_that_the_daemon_does_not_answer(home: "Home", api: "Api") -> None:
+async def test_command_with_a_hung_daemon_ends_in_time_and_reports_it(home: "Home", api: "Api") -> None:
     home.configure(api.url)
     async with home.daemon() as process:
         process.send_signal(signal.SIGSTOP)
@@ -57,7 +57,7 @@ async def _run_timed(home: "Home", *command: str) -> "tuple[CommandOutput, float
     return await home.run(*command), time.monotonic() - began
 
 
-async def test_a_command_whose_work_goes_on_waits_and_one_whose_daemon_hangs_meanwhile_does_not(home: "Home") -> None:
+async def test_poll_waits_for_a_slow_api_but_not_for_a_hung_daemon(home: "Home") -> None:
     """With a slow API, a poll takes long: the command waits as long as the daemon answers other requests."""
     held, asked = asyncio.Event(), 0
     held.set()

@@ -38,7 +38,7 @@ def parse_file(file: Path) -> dict[str, Any]:
 # A user at a terminal
 
 
-async def test_a_person_is_asked_and_asked_again_and_the_token_is_tried(tmp_path: Path, api: "Api") -> None:
+async def test_init_on_a_terminal_repeats_questions_and_tries_the_token(tmp_path: Path, api: "Api") -> None:
     person = await asyncio.to_thread(answer_all_questions, tmp_path, api.url)
     for hidden in ("two words", "sandbox", "secretPart"):
         assert hidden not in person.screen
@@ -86,7 +86,7 @@ def answer_all_questions(folder: Path, api_url: str) -> Terminal:
     return person
 
 
-def test_ctrl_c_ends_it_and_nothing_is_written(tmp_path: Path) -> None:
+def test_init_ended_by_ctrl_c_or_ctrl_d_writes_nothing(tmp_path: Path) -> None:
     for key in ("\x03", "\x04"):
         with at_terminal("init", cwd=tmp_path) as person:
             person.answer("A name for the account", "acme")
@@ -98,7 +98,7 @@ def test_ctrl_c_ends_it_and_nothing_is_written(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
 
 
-def test_what_options_answer_is_not_asked(tmp_path: Path) -> None:
+def test_init_asks_no_question_that_an_option_answers(tmp_path: Path) -> None:
     options = (
         "--source",
         "acme",
@@ -124,7 +124,7 @@ def test_what_options_answer_is_not_asked(tmp_path: Path) -> None:
 # A script
 
 
-def test_a_script_gives_every_answer(tmp_path: Path) -> None:
+def test_init_in_a_script_takes_every_answer_from_options(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     said = run_init(str(file), "--token", TOKEN, "--slack-url", SLACK, "--http-url", HTTP, "--api", "v1")
     assert said.code == 0
@@ -149,9 +149,7 @@ def test_a_script_gives_every_answer(tmp_path: Path) -> None:
         (("--no-secrets", "--no-http"), "also give --slack-url or --no-slack"),
     ],
 )
-def test_where_nobody_can_be_asked_what_is_missing_is_named(
-    tmp_path: Path, given: tuple[str, ...], missing: str
-) -> None:
+def test_init_without_a_terminal_names_missing_options(tmp_path: Path, given: tuple[str, ...], missing: str) -> None:
     said = run_init(str(tmp_path / "config.toml"), *given)
     assert said.code == 2
     assert "there is no terminal to ask questions on" in said.err
@@ -174,7 +172,7 @@ def test_where_nobody_can_be_asked_what_is_missing_is_named(
         (("--token", TOKEN, "--no-slack", "--slack-url", SLACK), "cannot be combined"),
     ],
 )
-def test_a_wrong_answer_is_told_and_never_repeated(tmp_path: Path, given: tuple[str, ...], told: str) -> None:
+def test_init_rejects_invalid_options_and_hides_a_slack_url(tmp_path: Path, given: tuple[str, ...], told: str) -> None:
     there = {option for option in given if option.startswith("--")}
     rest = [f"--no-{kind}" for kind in ("slack", "http") if not {f"--{kind}-url", f"--no-{kind}"} & there]
     said = run_init(str(tmp_path / "config.toml"), *given, *rest)
@@ -184,7 +182,7 @@ def test_a_wrong_answer_is_told_and_never_repeated(tmp_path: Path, given: tuple[
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_there_is_written_over_only_when_told_to(tmp_path: Path) -> None:
+def test_init_overwrites_an_existing_file_only_with_force(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text("mine")
     file.chmod(0o644)
@@ -198,7 +196,7 @@ def test_a_file_that_is_there_is_written_over_only_when_told_to(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("options", [(), ("--force",)])
-def test_a_pipe_or_a_device_is_never_replaced(tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_init_never_replaces_a_named_pipe(tmp_path: Path, options: tuple[str, ...]) -> None:
     pipe = tmp_path / "config.toml"
     os.mkfifo(pipe)
     said = run_init(str(pipe), "--token", TOKEN, "--no-slack", "--no-http", *options)
@@ -206,7 +204,7 @@ def test_a_pipe_or_a_device_is_never_replaced(tmp_path: Path, options: tuple[str
     assert pipe.is_fifo()
 
 
-def test_a_file_of_the_user_is_not_in_the_way(tmp_path: Path) -> None:
+def test_init_keeps_a_user_file_named_config_toml_new(tmp_path: Path) -> None:
     file, draft = tmp_path / "config.toml", tmp_path / "config.toml.new"
     for path in (file, draft):
         path.write_text("mine")
@@ -214,13 +212,13 @@ def test_a_file_of_the_user_is_not_in_the_way(tmp_path: Path) -> None:
     assert draft.read_text() == "mine"
 
 
-def test_a_dangling_link_is_there_too(tmp_path: Path) -> None:
+def test_init_treats_a_dangling_link_as_an_existing_file(tmp_path: Path) -> None:
     (tmp_path / "config.toml").symlink_to(tmp_path / "nowhere")
     assert run_init(str(tmp_path / "config.toml"), "--token", TOKEN, "--no-slack", "--no-http").code == 1
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_working_directory_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_init_reports_a_deleted_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
@@ -231,18 +229,18 @@ def test_a_working_directory_that_is_gone_is_told(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize(("place", "told"), [("missing/config.toml", "there is no folder"), (".", "already exists")])
-def test_where_it_cannot_be_written_it_says_so(tmp_path: Path, place: str, told: str) -> None:
+def test_init_reports_a_path_that_it_cannot_write(tmp_path: Path, place: str, told: str) -> None:
     said = run_init(str(tmp_path / place), "--token", TOKEN, "--no-slack", "--no-http")
     assert said.code == 1
     assert told in said.err
 
 
-def test_a_folder_is_not_written_over(tmp_path: Path) -> None:
+def test_init_with_force_refuses_to_overwrite_a_folder(tmp_path: Path) -> None:
     said = run_init(str(tmp_path), "--force", "--token", TOKEN, "--no-slack", "--no-http")
     assert (said.code, said.err) == (1, f"Error: {tmp_path} is a folder: name a file in it\n")
 
 
-def test_it_is_written_where_config_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_init_writes_to_the_path_given_with_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     options = ("--token", TOKEN, "--no-slack", "--no-http")
     assert call("--config", "a.toml", "init", *options).code == 0
@@ -251,7 +249,7 @@ def test_it_is_written_where_config_says(tmp_path: Path, monkeypatch: pytest.Mon
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.toml", "b.toml", "config.toml"]
 
 
-def test_secrets_come_from_files(tmp_path: Path) -> None:
+def test_init_reads_secrets_from_files(tmp_path: Path) -> None:
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     (tmp_path / "slack").write_text(f"{SLACK}\n")
     file = tmp_path / "config.toml"
@@ -261,7 +259,7 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
     assert run_init(str(tmp_path / "other.toml"), "--token", "@missing", "--no-slack", "--no-http").code == 1
 
 
-def test_secrets_can_be_left_out_and_their_files_are_named(tmp_path: Path) -> None:
+def test_init_no_secrets_leaves_secrets_out_and_names_their_variables(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     said = run_init(str(file), "--no-secrets", "--slack-url", SLACK, "--http-url", HTTP, "--http-name", "hr-system")
     assert said.code == 0
@@ -277,14 +275,14 @@ def test_secrets_can_be_left_out_and_their_files_are_named(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("url", ["https://u:pass@hr.example.com/", "https://hr.example.com/?key=pass"])
-def test_an_address_that_holds_a_secret_is_left_out_too(tmp_path: Path, url: str) -> None:
+def test_init_no_secrets_leaves_out_a_url_that_contains_a_secret(tmp_path: Path, url: str) -> None:
     file = tmp_path / "config.toml"
     assert run_init(str(file), "--no-secrets", "--no-slack", "--http-url", url).code == 0
     assert url not in file.read_text()
     assert "NOTIFIER_DESTINATIONS__WEBHOOK__URL" in file.read_text()
 
 
-def test_secrets_can_go_into_credential_files(tmp_path: Path) -> None:
+def test_init_writes_secrets_into_private_credential_files(tmp_path: Path) -> None:
     file, folder = tmp_path / "config.toml", tmp_path / "secrets"
     said = run_init(str(file), "--token", TOKEN, "--slack-url", SLACK, "--no-http", "--secrets-dir", str(folder))
     assert said.code == 0
@@ -294,7 +292,7 @@ def test_secrets_can_go_into_credential_files(tmp_path: Path) -> None:
     assert (TOKEN in file.read_text(), SLACK in file.read_text()) == (False, False)
 
 
-def test_credential_files_of_another_account_are_not_written_over(tmp_path: Path) -> None:
+def test_init_overwrites_credential_files_only_with_force(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     first, second = tmp_path / "a.toml", tmp_path / "b.toml"
     options = ("--slack-url", SLACK, "--no-http", "--secrets-dir", str(folder))
@@ -309,7 +307,7 @@ def test_credential_files_of_another_account_are_not_written_over(tmp_path: Path
     assert load(second, environ={}, secrets_dir=folder).sources["kpa"].token.get_secret_value() == "another-token"
 
 
-async def test_a_token_that_is_refused_is_told_and_the_file_stays(tmp_path: Path, api: "Api") -> None:
+async def test_init_check_reports_a_refused_token_and_keeps_the_file(tmp_path: Path, api: "Api") -> None:
     file = tmp_path / "config.toml"
     options = ("--token", "wrong", "--base-url", api.url, "--no-slack", "--no-http", "--check")
     said = await asyncio.to_thread(run_init, str(file), *options)

@@ -49,21 +49,21 @@ def render_page() -> str:
     return re.sub(r".\x08", "", done.stdout)
 
 
-def test_the_page_that_is_shipped_is_up_to_date() -> None:
+def test_shipped_manual_page_is_up_to_date() -> None:
     assert SHIPPED.read_text(encoding="utf-8") == page(), "write it again: notifier man > notifier/cli/notifier.1"
 
 
-def test_it_is_installed_with_the_wheel() -> None:
+def test_manual_page_is_installed_with_the_wheel() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert wheel["shared-data"] == {"notifier/cli/notifier.1": "share/man/man1/notifier.1"}
 
 
-def test_groff_has_nothing_to_say() -> None:
+def test_groff_accepts_the_manual_page_without_warnings() -> None:
     assert formatter_warnings([needed("groff", "man-db"), "-man", "-ww", "-Tutf8", "-z"]) == []
 
 
-def test_mandoc_has_nothing_to_say_but_that_there_is_no_date() -> None:
+def test_mandoc_warns_only_about_the_missing_date() -> None:
     # The page has no date, because a date would have to be updated by hand.
     assert [
         line
@@ -72,7 +72,7 @@ def test_mandoc_has_nothing_to_say_but_that_there_is_no_date() -> None:
     ] == []
 
 
-def test_every_command_option_and_exit_code_is_in_it() -> None:
+def test_manual_page_lists_every_command_option_and_exit_code() -> None:
     text = render_page()
     for name in COMMANDS:
         assert re.search(rf"^   notifier {name}\b", text, re.MULTILINE)
@@ -87,7 +87,7 @@ def test_every_command_option_and_exit_code_is_in_it() -> None:
         assert re.search(rf"^{part}$", text, re.MULTILINE)
 
 
-def test_what_can_be_copied_out_of_it_is_what_was_meant() -> None:
+def test_manual_page_renders_examples_that_can_be_copied() -> None:
     text = render_page()
     for example in ("notifier retry --state pending --destination hr-system", "~/.zfunc/_notifier", "sources/acme"[:7]):
         assert example in text
@@ -95,7 +95,7 @@ def test_what_can_be_copied_out_of_it_is_what_was_meant() -> None:
     assert "`" not in text
 
 
-def test_man_knows_what_it_is_about() -> None:
+def test_lexgrog_finds_the_description_of_the_manual_page() -> None:
     needed("lexgrog", "man-db")
     done = subprocess.run(["lexgrog", SHIPPED], capture_output=True, text=True, timeout=30, check=False)
     assert done.stdout.strip().endswith(
@@ -103,7 +103,7 @@ def test_man_knows_what_it_is_about() -> None:
     )
 
 
-def test_on_a_terminal_a_pager_shows_it(tmp_path: Path) -> None:
+def test_man_on_a_terminal_shows_the_page_in_a_pager(tmp_path: Path) -> None:
     needed("man", "man-db")
     with at_terminal("man", cwd=tmp_path, environ={"PAGER": "cat", "MANPAGER": "cat"}) as person:
         assert person.leave() == 0
@@ -112,14 +112,14 @@ def test_on_a_terminal_a_pager_shows_it(tmp_path: Path) -> None:
     assert "\nEXIT STATUS\n" in shown
 
 
-def test_on_a_terminal_without_man_it_is_printed(tmp_path: Path) -> None:
+def test_man_on_a_terminal_without_man_installed_prints_the_source(tmp_path: Path) -> None:
     with at_terminal("man", cwd=tmp_path, environ={"PATH": str(Path(sys.executable).parent)}) as person:
         person.see(".SH NAME")
         assert person.leave() == 0
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_text_says_nothing_that_troff_would_obey(name: str) -> None:
+def test_manual_page_contains_no_troff_requests_from_help_texts(name: str) -> None:
     section = page().partition(f".SS notifier {name}")[2].partition(".SS")[0]
     known = (".PP", ".TP", ".RS 4", ".nf", ".fi", ".RE", ".SH", ".SS", ".BR")
     assert [line for line in section.splitlines() if line.startswith((".", "'")) and not line.startswith(known)] == []

@@ -24,7 +24,7 @@ async def request_daemon(home: "Home", verb: str, path: str) -> dict[str, Any]:
         return answer
 
 
-async def test_enabling_the_old_address_says_that_a_reload_is_due_and_the_printed_words_work(
+async def test_enable_with_an_older_configuration_in_the_daemon_asks_for_a_reload(
     home: "Home", api: "Api", receiver: "Receiver"
 ) -> None:
     """The URL of a revoked webhook was replaced in the configuration, but the daemon has not loaded the change yet."""
@@ -63,7 +63,7 @@ async def test_enabling_the_old_address_says_that_a_reload_is_due_and_the_printe
         assert (await home.call("enable", "hr")).lines == ["hr is enabled"]
 
 
-async def test_a_sample_says_whose_address_it_went_to(home: "Home", api: "Api", receiver: "Receiver") -> None:
+async def test_sample_with_an_older_configuration_reports_it(home: "Home", api: "Api", receiver: "Receiver") -> None:
     home.configure(api.url, hr="http://127.0.0.1:9/hook")
     async with home.daemon():
         home.configure(api.url, hr=receiver.url, more=f'secret = "{SECRET}"')
@@ -84,7 +84,7 @@ async def test_a_sample_says_whose_address_it_went_to(home: "Home", api: "Api", 
         assert (await request_daemon(home, "POST", "/v1/destinations/hr/test"))["message"] == ""
 
 
-async def test_one_that_is_new_gone_or_in_a_broken_file_is_said_too(
+async def test_new_removed_and_invalid_destinations_are_reported_before_a_reload(
     home: "Home", api: "Api", receiver: "Receiver"
 ) -> None:
     home.configure(api.url, hr=receiver.url)
@@ -107,7 +107,7 @@ async def test_one_that_is_new_gone_or_in_a_broken_file_is_said_too(
         assert said.lines[-1].startswith("But the configuration is wrong now (`notifier check`)")
 
 
-async def test_a_sample_to_a_disabled_one_says_so(home: "Home", api: "Api", receiver: "Receiver") -> None:
+async def test_sample_reports_a_disabled_destination(home: "Home", api: "Api", receiver: "Receiver") -> None:
     home.configure(api.url, hr=receiver.url)
     await home.remember("Jorge Miller")
     assert (await home.call("disable", "hr")).code == 0

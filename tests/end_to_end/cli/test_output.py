@@ -27,7 +27,7 @@ async def run_json(home: "Home", *arguments: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("with_daemon", [False, True])
-async def test_what_was_done_is_one_json_object_with_a_daemon_and_without(
+async def test_json_of_commands_is_one_object_with_and_without_a_daemon(
     home: "Home", api: "Api", receiver: "Receiver", *, with_daemon: bool
 ) -> None:
     home.configure(api.url, hr=receiver.url)
@@ -77,7 +77,7 @@ async def _check_json_of_commands(home: "Home", *, daemon: bool) -> None:
     assert (sample["destination"], sample["result"], sample["status"]) == ("hr", "delivered", 200)
 
 
-async def test_a_check_is_one_json_object(home: "Home", api: "Api") -> None:
+async def test_check_json_is_one_object(home: "Home", api: "Api") -> None:
     home.configure(api.url)
     document = await run_json(home, "check", "--online")
     assert document["configuration"] == str(home.config)
@@ -90,7 +90,7 @@ async def test_a_check_is_one_json_object(home: "Home", api: "Api") -> None:
     assert len(said.documents[0]["sources"]["acme"]["online"]["troubles"]) == 1
 
 
-async def test_a_preview_is_a_json_object_for_each_request(home: "Home") -> None:
+async def test_preview_json_is_one_object_per_request(home: "Home") -> None:
     documents = (await home.call("test", "hr", "--preview", "--events", "3", "--json")).documents
     assert [document["events"] for document in documents] == [1, 1, 1]
     assert json.loads(documents[0]["body"])["specversion"] == "1.0"
@@ -114,7 +114,7 @@ def buffered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("buffered")
 @pytest.mark.parametrize("arguments", PRINTING_COMMANDS, ids=" ".join)
-async def test_a_full_disk_is_a_sentence(home: "Home", arguments: tuple[str, ...]) -> None:
+async def test_output_to_a_full_disk_prints_an_error_sentence(home: "Home", arguments: tuple[str, ...]) -> None:
     await home.remember("David Ball")
     with Path("/dev/full").open("w") as full, home.started(*arguments, stdout=full.fileno()) as process:
         _, err = process.communicate(timeout=20)
@@ -123,7 +123,7 @@ async def test_a_full_disk_is_a_sentence(home: "Home", arguments: tuple[str, ...
 
 @pytest.mark.usefixtures("buffered")
 @pytest.mark.parametrize("arguments", PRINTING_COMMANDS[:4], ids=" ".join)
-async def test_a_reader_who_has_gone_is_no_trouble(home: "Home", arguments: tuple[str, ...]) -> None:
+async def test_output_into_a_closed_pipe_is_no_error(home: "Home", arguments: tuple[str, ...]) -> None:
     script = f'{sys.executable} -m notifier "$@" | true; test "${{PIPESTATUS[0]}}" -eq 0'
     assert _in_bash(home, script, *arguments) == (0, "")
 
@@ -137,7 +137,7 @@ def _in_bash(home: "Home", script: str, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-async def test_without_any_output_it_still_does_what_it_is_told(home: "Home") -> None:
+async def test_command_with_closed_stdout_still_does_its_work(home: "Home") -> None:
     await home.remember("David Ball")
     script = f'{sys.executable} -m notifier "$@" >&-'
     for arguments in (("status",), ("events", "--json"), ("disable", "hr")):
@@ -145,7 +145,7 @@ async def test_without_any_output_it_still_does_what_it_is_told(home: "Home") ->
     assert (await run_json(home, "status"))["destinations"]["hr"]["state"] == "disabled"
 
 
-async def test_colours_are_for_terminals_and_not_where_they_are_not_wanted(home: "Home") -> None:
+async def test_output_is_coloured_only_on_terminals_that_allow_it(home: "Home") -> None:
     await home.remember("David Ball")
     await _store_outcome(home, DeliveryState.DEAD)
     for environ, coloured in ({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False):
@@ -156,14 +156,14 @@ async def test_colours_are_for_terminals_and_not_where_they_are_not_wanted(home:
     assert "\x1b" not in (await home.run("deliveries")).out
 
 
-async def test_on_a_terminal_as_well_json_is_plain(home: "Home") -> None:
+async def test_json_on_a_terminal_is_plain(home: "Home") -> None:
     await home.remember("David Ball")
     with at_terminal("--config", str(home.config), "deliveries", "--json", cwd=home.folder) as person:
         assert person.leave() == 0
     assert json.loads(person.screen)["state"] == "pending"
 
 
-def test_ctrl_c_ends_what_follows_quietly(home: "Home") -> None:
+def test_sandbox_ended_by_ctrl_c_prints_no_traceback(home: "Home") -> None:
     with at_terminal("sandbox", "--listen", "127.0.0.1:0", cwd=home.folder) as person:
         person.see("Ctrl-C ends it.")
         person.type("\x03")

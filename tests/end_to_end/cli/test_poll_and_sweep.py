@@ -23,7 +23,7 @@ async def event_subjects(home: "Home") -> list[str]:
     return [event["subject"] for event in (await home.call("events", "--json")).documents]
 
 
-async def test_alone_it_polls_and_leaves_what_it_found_to_be_delivered(home: "Home", api: "Api") -> None:
+async def test_poll_without_a_daemon_leaves_its_events_pending(home: "Home", api: "Api") -> None:
     first = await home.call("poll", "acme")
     assert (first.code, first.out) == (0, "acme: 0 new events\n")
     (record,) = Growth(api.account).grow()
@@ -37,7 +37,7 @@ async def test_alone_it_polls_and_leaves_what_it_found_to_be_delivered(home: "Ho
     assert delivery["state"] == "pending"
 
 
-async def test_alone_it_sweeps_and_finds_what_was_edited_or_entered(home: "Home", api: "Api") -> None:
+async def test_sweep_without_a_daemon_finds_edited_and_new_records(home: "Home", api: "Api") -> None:
     assert (await home.call("sweep", "acme")).lines == ["acme: the whole list was read, 6 records, 0 changes"]
     (record,) = Growth(api.account).grow()
     api.account.edit(1238, notes="corrected")
@@ -47,7 +47,7 @@ async def test_alone_it_sweeps_and_finds_what_was_edited_or_entered(home: "Home"
     assert sorted(await event_subjects(home)) == ["1238", str(record.id)]
 
 
-async def test_alone_it_waits_for_what_the_count_betrays(home: "Home", api: "Api") -> None:
+async def test_poll_without_a_daemon_waits_for_its_count_check(home: "Home", api: "Api") -> None:
     home.config.write_text(
         home.config.read_text().replace("[sources.acme]", '[sources.acme]\npage_size = 2\nconfirm_after = "1s"')
     )
@@ -68,14 +68,14 @@ async def test_alone_it_waits_for_what_the_count_betrays(home: "Home", api: "Api
     assert (await event_subjects(home))[-1] == str(oldest.id)
 
 
-async def test_a_sweep_that_is_a_first_meeting_counts_all_that_it_announces(home: "Home") -> None:
+async def test_first_sweep_with_first_run_notify_counts_every_record_as_a_change(home: "Home") -> None:
     home.config.write_text(home.config.read_text().replace("[sources.acme]", '[sources.acme]\nfirst_run = "notify"'))
     said = await home.call("sweep", "acme")
     assert said.lines[0] == "acme: the whole list was read, 6 records, 6 changes"
     assert len(await event_subjects(home)) == 6
 
 
-async def test_a_sweep_shows_a_bar_on_a_terminal(home: "Home") -> None:
+async def test_sweep_on_a_terminal_shows_a_progress_bar(home: "Home") -> None:
     shown = await asyncio.to_thread(home.on_terminal, "sweep", "acme")
     assert shown.code == 0
     assert "━" in shown.out
@@ -84,20 +84,20 @@ async def test_a_sweep_shows_a_bar_on_a_terminal(home: "Home") -> None:
 
 
 @pytest.mark.parametrize("name", ["poll", "sweep"])
-async def test_alone_a_source_that_does_not_answer_is_a_sentence(home: "Home", name: str) -> None:
+async def test_poll_and_sweep_without_a_daemon_report_an_unreachable_api(home: "Home", name: str) -> None:
     said = await home.call(name, "other")
     assert said.code == 1
     assert said.err.startswith("Error: other: there was no connection to the API; ")
     assert len(said.err.splitlines()) == 1
 
 
-async def test_verbose_tells_more_on_the_side(home: "Home") -> None:
+async def test_sweep_verbose_logs_to_stderr(home: "Home") -> None:
     said = await home.call("sweep", "acme", "--verbose")
     assert "sweep has read the whole list" in said.err
     assert len(said.lines) == 1
 
 
-async def test_the_daemon_does_it_when_one_runs(home: "Home", api: "Api") -> None:
+async def test_poll_and_sweep_through_a_daemon_report_events_and_errors(home: "Home", api: "Api") -> None:
     home.configure(
         api.url, more='[sources.other]\nbase_url = "http://127.0.0.1:9/v1"\ntoken = "sandbox"\npoll_interval = "1h"\n'
     )
@@ -124,7 +124,7 @@ async def test_the_daemon_does_it_when_one_runs(home: "Home", api: "Api") -> Non
     assert failed.err.startswith("Error: other: there was no connection to the API; ")
 
 
-async def test_a_sweep_that_the_daemon_cannot_do_is_a_sentence(home: "Home", api: "Api") -> None:
+async def test_sweep_through_a_daemon_reports_an_unreachable_api(home: "Home", api: "Api") -> None:
     home.config.write_text(home.config.read_text().replace('"100ms"', '"1h"').replace(api.url, "http://127.0.0.1:9/v1"))
     async with home.daemon():
         said = await home.call("sweep", "acme")
@@ -133,7 +133,7 @@ async def test_a_sweep_that_the_daemon_cannot_do_is_a_sentence(home: "Home", api
     assert said.out == ""
 
 
-async def test_a_source_that_the_running_daemon_does_not_have_is_told(home: "Home", api: "Api") -> None:
+async def test_poll_of_a_source_that_the_daemon_does_not_have_exits_with_2(home: "Home", api: "Api") -> None:
     async with home.daemon():
         home.configure(api.url, more='[sources.newer]\ntoken = "t"\n')
         said = await home.call("poll", "newer")
@@ -141,9 +141,7 @@ async def test_a_source_that_the_running_daemon_does_not_have_is_told(home: "Hom
     assert "the daemon says: there is no source `newer`" in said.err
 
 
-async def test_a_source_that_leaves_the_configuration_while_its_sweep_is_watched_is_told(
-    home: "Home", monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_sweep_reports_a_source_that_is_removed_meanwhile(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
     async with home.daemon():
         ask = daemon_client.request
 

@@ -66,13 +66,13 @@ def imported_modules(*arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize("option", ["--version", "--help"])
-def test_what_needs_nothing_imports_nothing(option: str) -> None:
+def test_version_and_help_import_no_heavy_module(option: str) -> None:
     imported = imported_modules(option)
     assert not imported & set(HEAVY_MODULES)
     assert not {name for name in imported if name.startswith("notifier.cli.commands")}
 
 
-def test_a_daemon_starts_without_what_is_needed_later(tmp_path: Path) -> None:
+def test_daemon_start_imports_no_late_module(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", START_SCRIPT, str(tmp_path)], capture_output=True, text=True, check=True, timeout=30
     )
@@ -84,7 +84,7 @@ def test_a_daemon_starts_without_what_is_needed_later(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments", [["--version"], ["status", "--config", "nowhere"], ["sttus"], ["schema", "event"]]
 )
-def test_the_garbage_collector_is_off_during_imports_only(arguments: list[str]) -> None:
+def test_garbage_collector_is_off_only_during_imports(arguments: list[str]) -> None:
     script = (
         "import gc, sys, notifier.cli\n"
         "found = []\n"
@@ -101,7 +101,7 @@ def test_the_garbage_collector_is_off_during_imports_only(arguments: list[str]) 
     assert done.stderr.splitlines()[-1] == "False False True True"
 
 
-def test_the_garbage_collector_runs_again_before_the_command_does() -> None:
+def test_garbage_collector_is_on_again_before_the_command_runs() -> None:
     script = (
         "import gc, click\nfrom notifier import process\nfrom notifier.cli.app import program\n"
         "process.pause_garbage_collection()\nprogram.get_command(click.Context(program), 'schema')\n"

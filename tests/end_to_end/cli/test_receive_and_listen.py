@@ -30,7 +30,7 @@ async def next_document(process: "subprocess.Popen[str]") -> dict[str, Any]:
     return document
 
 
-async def test_events_are_printed_and_forwarded_also_after_the_daemon_was_restarted(home: "Home", api: "Api") -> None:
+async def test_listen_prints_and_forwards_events_across_a_daemon_restart(home: "Home", api: "Api") -> None:
     home.configure(api.url)
     file = home.folder / "secret.txt"
     file.write_text(SECRET)
@@ -61,7 +61,7 @@ async def test_events_are_printed_and_forwarded_also_after_the_daemon_was_restar
 
 
 @pytest.mark.parametrize(("to", "code", "told"), [("pipe", 0, ""), ("/dev/full", 1, "No space left on device")])
-async def test_the_receiver_ends_when_nobody_reads_what_it_prints(home: "Home", to: str, code: int, told: str) -> None:
+async def test_receive_ends_when_its_output_cannot_be_written(home: "Home", to: str, code: int, told: str) -> None:
     reader, writer = os.pipe() if to == "pipe" else (None, os.open(to, os.O_WRONLY))
     with home.started("receive", "--port", "0", "--json", stdout=writer) as receiver:
         os.close(writer)

@@ -71,7 +71,7 @@ async def event_types(home: "Home") -> list[str]:
 
 
 @pytest.mark.parametrize("what", ACTIONS)
-async def test_alone_it_tells_what_is_held_back(home: "Home", api: "Api", what: str) -> None:
+async def test_release_without_a_daemon_creates_the_held_events(home: "Home", api: "Api", what: str) -> None:
     ACTIONS[what](api.account)
     assert (await home.call("sweep", "acme")).code == 0
     assert await held_counts(home) == {what: RECORD_COUNT}
@@ -87,7 +87,7 @@ async def test_alone_it_tells_what_is_held_back(home: "Home", api: "Api", what: 
 
 
 @pytest.mark.parametrize("what", ACTIONS)
-async def test_silently_it_is_learned_without_an_event(home: "Home", api: "Api", what: str) -> None:
+async def test_release_silently_stores_held_changes_without_an_event(home: "Home", api: "Api", what: str) -> None:
     ACTIONS[what](api.account)
     await home.call("sweep", "acme")
     said = await home.call("release", "acme", what, "--silently", "--json")
@@ -101,7 +101,7 @@ async def test_silently_it_is_learned_without_an_event(home: "Home", api: "Api",
 
 
 @pytest.mark.parametrize("what", ACTIONS)
-async def test_the_daemon_does_it_and_the_log_says_who_has_asked(home: "Home", api: "Api", what: str) -> None:
+async def test_release_through_a_daemon_creates_events_and_logs_the_user(home: "Home", api: "Api", what: str) -> None:
     ACTIONS[what](api.account)
     async with home.daemon() as process:
         assert (await home.call("sweep", "acme")).code == 0
@@ -124,7 +124,7 @@ async def test_the_daemon_does_it_and_the_log_says_who_has_asked(home: "Home", a
 
 
 @pytest.mark.parametrize("runs", [False, True])
-async def test_where_nothing_is_held_back_that_is_said(home: "Home", *, runs: bool) -> None:
+async def test_release_with_nothing_held_succeeds_and_reports_it(home: "Home", *, runs: bool) -> None:
     async def release() -> "CommandOutput":
         return await home.call("release", "acme", "removals")
 
@@ -136,7 +136,7 @@ async def test_where_nothing_is_held_back_that_is_said(home: "Home", *, runs: bo
     assert (said.code, said.lines) == (0, ["acme: no removals are held back"])
 
 
-async def test_status_and_explain_show_what_is_held_back(home: "Home", api: "Api") -> None:
+async def test_status_and_explain_show_held_arrivals_and_changes(home: "Home", api: "Api") -> None:
     edit_records(api.account)
     add_old_records(api.account)
     await home.call("sweep", "acme")
@@ -154,7 +154,7 @@ async def test_status_and_explain_show_what_is_held_back(home: "Home", api: "Api
     assert [one["what"] for one in changed["withheld"]] == ["held_changes"]
 
 
-async def test_explain_says_what_is_waited_for(home: "Home", api: "Api") -> None:
+async def test_explain_and_status_show_a_removal_that_waits_for_its_second_look(home: "Home", api: "Api") -> None:
     (gone, *_) = api.account.records()
     api.account.remove(gone.id)
     await home.call("poll", "acme")

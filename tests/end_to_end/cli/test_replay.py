@@ -64,7 +64,7 @@ async def delivery_states(home: "Home") -> list[tuple[str, str]]:
     return [(document["destination"], document["state"]) for document in documents]
 
 
-async def test_alone_it_puts_past_events_back_and_says_how_many(home: "Home") -> None:
+async def test_replay_without_a_daemon_queues_past_events_and_prints_their_number(home: "Home") -> None:
     await store_delivered_events(home, 3)
     said = await home.call("replay", *DAY_OPTIONS)
     assert (said.code, said.lines) == (0, ["3 events, 3 deliveries put back into the queue", WAITING_NOTE])
@@ -73,7 +73,7 @@ async def test_alone_it_puts_past_events_back_and_says_how_many(home: "Home") ->
     assert requeue.lines == ["0 events, 0 deliveries put back into the queue"]
 
 
-async def test_a_dry_run_says_how_many_and_changes_nothing(home: "Home") -> None:
+async def test_replay_dry_run_prints_the_numbers_and_changes_nothing(home: "Home") -> None:
     await store_delivered_events(home, 3)
     home.configure(more='[destinations.late]\ntype = "http"\nurl = "http://127.0.0.1:9/late"\ntraining_ids = ["1046"]')
     set_long_retention(home)
@@ -94,7 +94,7 @@ async def test_a_dry_run_says_how_many_and_changes_nothing(home: "Home") -> None
         (*DAY_OPTIONS, "--source", "other"),
     ],
 )
-async def test_what_is_not_meant_stays_delivered(home: "Home", arguments: tuple[str, ...]) -> None:
+async def test_replay_does_not_queue_events_that_its_options_exclude(home: "Home", arguments: tuple[str, ...]) -> None:
     home.configure(more='[sources.other]\nbase_url = "http://127.0.0.1:9/v1"\ntoken = "t"')
     set_long_retention(home)
     await store_delivered_events(home, 2)
@@ -102,7 +102,7 @@ async def test_what_is_not_meant_stays_delivered(home: "Home", arguments: tuple[
     assert (said.code, said.lines[0]) == (0, "0 events, 0 deliveries put back into the queue")
 
 
-async def test_what_is_forgotten_is_said_to_be(home: "Home") -> None:
+async def test_replay_reports_events_deleted_by_retention(home: "Home") -> None:
     home.configure()
     await store_delivered_events(home, 1)
     said = await home.call("replay", "--since", "2000-01-01", "--dry-run")
@@ -121,13 +121,13 @@ async def test_what_is_forgotten_is_said_to_be(home: "Home") -> None:
         ((*DAY_OPTIONS, "--type", "notifier.alert"), "'notifier.alert' is not one of"),
     ],
 )
-async def test_what_cannot_be_meant_is_wrong_usage(home: "Home", arguments: tuple[str, ...], said: str) -> None:
+async def test_replay_rejects_missing_or_invalid_options(home: "Home", arguments: tuple[str, ...], said: str) -> None:
     answer = await home.call("replay", *arguments)
     assert (answer.code, answer.out) == (2, "")
     assert said in answer.err
 
 
-async def test_a_terminal_shows_a_bar(home: "Home") -> None:
+async def test_replay_on_a_terminal_shows_a_progress_bar(home: "Home") -> None:
     await store_delivered_events(home, 3)
     shown = await asyncio.to_thread(home.on_terminal, "replay", *DAY_OPTIONS)
     assert shown.code == 0
@@ -135,7 +135,7 @@ async def test_a_terminal_shows_a_bar(home: "Home") -> None:
     assert "3 deliveries" in shown.out
 
 
-async def test_the_daemon_sends_them_again_under_their_old_ids(home: "Home", api: "Api", receiver: "Receiver") -> None:
+async def test_replay_through_a_daemon_keeps_the_event_ids(home: "Home", api: "Api", receiver: "Receiver") -> None:
     home.configure(api.url, hr=receiver.url)
     set_long_retention(home)
     await home.remember("Jorge Miller", "David Ball")
@@ -158,7 +158,7 @@ async def test_the_daemon_sends_them_again_under_their_old_ids(home: "Home", api
     assert ids() == first
 
 
-async def test_it_does_not_flood_and_ends_at_ctrl_c(home: "Home", api: "Api") -> None:
+async def test_replay_queues_at_most_500_deliveries_and_stops_at_ctrl_c(home: "Home", api: "Api") -> None:
     home.configure(api.url)
     set_long_retention(home)
     await store_delivered_events(home, 1200)
@@ -198,7 +198,7 @@ async def wait_until_queued(home: "Home", count: int) -> None:
     await until(are_queued)
 
 
-async def test_a_daemon_that_stops_meanwhile_goes_on_when_it_is_back(home: "Home", api: "Api") -> None:
+async def test_replay_continues_after_a_restart_of_the_daemon(home: "Home", api: "Api") -> None:
     home.configure(api.url)
     set_long_retention(home)
     await store_delivered_events(home, 600)
@@ -221,7 +221,7 @@ async def test_a_daemon_that_stops_meanwhile_goes_on_when_it_is_back(home: "Home
         await wait_until_queued(home, 600)
 
 
-async def test_the_latest_replays_are_told_of_and_the_one_under_way_is_stopped(home: "Home", api: "Api") -> None:
+async def test_replay_status_lists_the_latest_and_stop_ends_the_running_one(home: "Home", api: "Api") -> None:
     assert (await home.call("replay", "--status")).code == 1
     home.configure(api.url)
     set_long_retention(home)
@@ -264,14 +264,14 @@ def replay_status_line(home: "Home") -> str:
     return call("--config", str(home.config), "replay", "--status").lines[0]
 
 
-def test_alone_ctrl_c_ends_it_for_good(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replay_without_a_daemon_is_stopped_by_ctrl_c(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requeue, "EXAMINED_AT_ONCE", 2)
     with pytest.raises(KeyboardInterrupt):
         replay_offline_and_call(home, lambda: os.kill(os.getpid(), signal.SIGINT))
     assert ", stopped at " in replay_status_line(home)
 
 
-def test_what_is_cut_off_alone_is_under_way_until_it_is_stopped(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replay_cut_off_offline_counts_as_running_until_stopped(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requeue, "EXAMINED_AT_ONCE", 2)
     with pytest.raises(SystemExit):
         replay_offline_and_call(home, sys.exit)
@@ -283,13 +283,13 @@ def test_what_is_cut_off_alone_is_under_way_until_it_is_stopped(home: "Home", mo
 
 
 @pytest.mark.parametrize("more", [("--stop",), DAY_OPTIONS, ("--dry-run",), ("--destination", "hr")])
-async def test_to_ask_for_the_status_goes_with_nothing_else(home: "Home", more: tuple[str, ...]) -> None:
+async def test_replay_status_rejects_other_options(home: "Home", more: tuple[str, ...]) -> None:
     answer = await home.call("replay", "--status", *more)
     assert (answer.code, answer.out) == (2, "")
     assert "`--status` and `--stop` cannot be combined with other options" in answer.err
 
 
-async def test_wrong_usage_is_2_where_there_is_no_configuration_either(home: "Home") -> None:
+async def test_replay_without_a_configuration_exits_with_2_on_wrong_usage(home: "Home") -> None:
     home.config.unlink()
     for arguments in ((), ("--dry-run",), ("--status", "--stop"), ("--status", "--since", "2026-11-21")):
         said = await home.call("replay", *arguments)

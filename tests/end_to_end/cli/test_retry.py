@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tests.support.command_line import Api, Home, Receiver
 
 
-async def test_an_event_that_the_daemon_does_not_know_is_wrong_usage_too(home: "Home", api: "Api") -> None:
+async def test_retry_of_an_unknown_event_through_a_daemon_exits_with_2(home: "Home", api: "Api") -> None:
     home.configure(api.url)
     async with home.daemon():
         answer = await home.call("retry", "evt_nothing")
@@ -18,7 +18,7 @@ async def test_an_event_that_the_daemon_does_not_know_is_wrong_usage_too(home: "
     assert "there is no event `evt_nothing`" in answer.err
 
 
-async def test_the_daemon_sends_dead_ones_at_once(home: "Home", api: "Api", receiver: "Receiver") -> None:
+async def test_retry_through_a_daemon_sends_dead_deliveries(home: "Home", api: "Api", receiver: "Receiver") -> None:
     home.configure(api.url, hr=receiver.url, more='give_up_after = "1ms"\nretry_first = "10ms"\nretry_max = "10ms"')
     receiver.status = 400
     await home.remember("Jorge Miller")
@@ -37,7 +37,7 @@ async def test_the_daemon_sends_dead_ones_at_once(home: "Home", api: "Api", rece
         await until(is_delivered)
 
 
-async def test_a_destination_in_trouble_is_tried_when_its_pending_ones_are_retried(
+async def test_retry_of_pending_deliveries_ends_the_pause_of_a_destination(
     home: "Home", api: "Api", receiver: "Receiver"
 ) -> None:
     home.configure(api.url, hr=receiver.url)
@@ -68,7 +68,7 @@ async def test_a_destination_in_trouble_is_tried_when_its_pending_ones_are_retri
 
 
 @pytest.mark.parametrize("with_daemon", [False, True])
-async def test_an_event_that_was_mistyped_names_the_nearest_one(home: "Home", api: "Api", *, with_daemon: bool) -> None:
+async def test_retry_of_a_mistyped_id_suggests_the_nearest_id(home: "Home", api: "Api", *, with_daemon: bool) -> None:
     home.configure(api.url)
     await home.remember("Jorge Miller", "David Ball")
     (_, second) = await deliveries(home)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.end_to_end
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_it_within_five_seconds_though_everybody_hangs(
+async def test_run_ends_within_5_seconds_of_a_signal_while_api_and_receiver_hang(
     home: "Home", number: signal.Signals
 ) -> None:
     account, api, receiver = documented_account(), RequestBlocker(), RequestBlocker(blocks=True)
@@ -63,7 +63,7 @@ class RequestBlocker:
         return hang
 
 
-async def test_a_second_one_on_the_same_state_file_says_who_holds_it(home: "Home", api: "Api") -> None:
+async def test_second_run_on_the_same_state_file_names_the_holding_process(home: "Home", api: "Api") -> None:
     home.configure(api.url)
     async with home.daemon() as first:
         second = await home.run("run")
@@ -72,7 +72,7 @@ async def test_a_second_one_on_the_same_state_file_says_who_holds_it(home: "Home
     assert first.returncode == 0
 
 
-async def test_an_address_in_use_keeps_nobody_from_working(home: "Home", api: "Api") -> None:
+async def test_run_with_its_listen_address_in_use_raises_interface_down(home: "Home", api: "Api") -> None:
     home.configure(api.url)
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -86,14 +86,14 @@ async def test_an_address_in_use_keeps_nobody_from_working(home: "Home", api: "A
     assert f"cannot listen on {address}" in err
 
 
-def test_a_file_that_is_no_state_file_is_a_sentence(home: "Home") -> None:
+def test_run_rejects_a_file_that_is_no_state_file(home: "Home") -> None:
     home.state_file.write_bytes(b"what is this?" * 1000)
     said = call("run", "--config", str(home.config))
     assert said.code == 1
     assert "is not a state file" in said.err
 
 
-async def test_it_logs_as_configured_and_what_is_probably_not_meant(home: "Home", api: "Api") -> None:
+async def test_run_logs_as_configured_and_warns_about_unlikely_settings(home: "Home", api: "Api") -> None:
     home.configure(api.url, more='[log]\nformat = "json"\nlevel = "warning"\n')
     async with home.daemon() as process:
         err = await home.end(process)
@@ -102,7 +102,7 @@ async def test_it_logs_as_configured_and_what_is_probably_not_meant(home: "Home"
     assert entries[0]["message"].startswith("sources.acme.requests_per_minute: is more than")
 
 
-async def test_verbose_logs_more_than_configured(home: "Home", api: "Api") -> None:
+async def test_run_verbose_logs_more_than_configured(home: "Home", api: "Api") -> None:
     home.configure(api.url, more='[log]\nlevel = "error"\n')
     with home.started("run", "--verbose") as process:
         assert process.stderr is not None

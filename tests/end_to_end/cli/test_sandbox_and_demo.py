@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.support.command_line import Home
 
 
-async def test_the_sandbox_serves_and_tells_how_to_watch_it(home: "Home") -> None:
+async def test_sandbox_serves_growing_records_and_prints_a_configuration(home: "Home") -> None:
     growing = ("--records", "250", "--rate", "50/s", "--no-rate-limit")
     with home.started("sandbox", "--listen", "127.0.0.1:0", *growing) as process:
         introduction = await asyncio.to_thread(read_until, process, "Ctrl-C")
@@ -53,7 +53,7 @@ def read_until(process: "subprocess.Popen[str]", word: str) -> str:
     return said
 
 
-async def test_the_sandbox_says_when_its_address_is_taken(home: "Home") -> None:
+async def test_sandbox_reports_an_address_in_use(home: "Home") -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         said = await home.run("sandbox", "--listen", address)
@@ -61,7 +61,7 @@ async def test_the_sandbox_says_when_its_address_is_taken(home: "Home") -> None:
     assert said.err == f"Error: cannot listen on {address} (address already in use): give another --listen\n"
 
 
-async def test_the_sandbox_plays_faults_and_can_be_controlled(home: "Home") -> None:
+async def test_sandbox_simulates_faults_and_removes_them_on_request(home: "Home") -> None:
     with home.started("sandbox", "--listen", "127.0.0.1:0", "--fault", "hidden:2", "--fault", "total") as process:
         introduction = await asyncio.to_thread(read_until, process, "Ctrl-C")
         assert "fault     hidden:2" in introduction
@@ -82,14 +82,14 @@ async def test_the_sandbox_plays_faults_and_can_be_controlled(home: "Home") -> N
     assert (process.returncode, err) == (0, "")
 
 
-def test_the_sandbox_tells_which_faults_there_are() -> None:
+def test_sandbox_lists_its_faults() -> None:
     said = call("sandbox", "--list-faults")
     assert said.code == 0
     assert "late:DURATION" in said.out
     assert "POST /control/edits" in said.out
 
 
-def test_the_sandbox_refuses_a_fault_that_is_written_wrong() -> None:
+def test_sandbox_rejects_an_unknown_fault() -> None:
     said = call("sandbox", "--fault", "slow")
     assert said.code == 2
     assert "there is no fault `slow`" in said.err
@@ -98,12 +98,12 @@ def test_the_sandbox_refuses_a_fault_that_is_written_wrong() -> None:
 @pytest.mark.parametrize(
     ("written", "per_second"), [("5/s", 5.0), ("30/m", 0.5), ("36/h", 0.01), ("2.5", 2.5), ("10000", 10_000.0)]
 )
-def test_a_rate_is_read(written: str, per_second: float) -> None:
+def test_rate_is_converted_to_a_number_per_second(written: str, per_second: float) -> None:
     assert RATE.convert(written, None, None) == pytest.approx(per_second)
 
 
 @pytest.mark.end_to_end
-async def test_the_demo_shows_the_dashboard_and_ends_by_itself(home: "Home") -> None:
+async def test_demo_shows_the_dashboard_and_ends_by_itself(home: "Home") -> None:
     home.config.unlink()
     with home.started("demo", "--events", "2") as process:
         introduction = await asyncio.to_thread(read_until, process, "/sign-in?link=")
@@ -120,7 +120,7 @@ async def test_the_demo_shows_the_dashboard_and_ends_by_itself(home: "Home") -> 
     assert "completion.created" in out
 
 
-async def test_a_demo_whose_address_is_in_use_says_so(home: "Home") -> None:
+async def test_demo_reports_an_address_in_use(home: "Home") -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         said = await home.run("demo", "--listen", address)
@@ -128,7 +128,7 @@ async def test_a_demo_whose_address_is_in_use_says_so(home: "Home") -> None:
     assert said.err.splitlines()[-1].startswith(f"Error: cannot listen on {address}")
 
 
-async def test_at_the_end_of_a_demo_the_dashboard_can_be_looked_at() -> None:
+async def test_demo_prints_at_its_end_how_long_the_dashboard_stays_open() -> None:
     out = StringIO()
     await run_demo(1, None, out, stay_seconds=0.1)
     assert re.search(
@@ -136,6 +136,6 @@ async def test_at_the_end_of_a_demo_the_dashboard_can_be_looked_at() -> None:
     )
 
 
-def test_the_schemas_are_printed() -> None:
+def test_schema_prints_the_schemas_of_configuration_and_event() -> None:
     assert json.loads(call("schema", "config").out) == json_schema.schema()
     assert json.loads(call("schema", "event").out) == event_schema.schema()

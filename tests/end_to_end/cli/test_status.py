@@ -32,7 +32,7 @@ def key_tree(value: Any) -> Any:
     return {key: key_tree(below) for key, below in value.items()} if isinstance(value, dict) else None
 
 
-async def test_with_a_daemon_it_tells_what_that_says(home: "Home", api: "Api") -> None:
+async def test_status_has_the_same_json_keys_with_and_without_a_daemon(home: "Home", api: "Api") -> None:
     home.configure(api.url)
     async with home.daemon():
         (document,) = (await home.call("status", "--json")).documents
@@ -47,7 +47,7 @@ async def test_with_a_daemon_it_tells_what_that_says(home: "Home", api: "Api") -
     assert key_tree(remembered) == key_tree(document)
 
 
-async def test_after_an_upgrade_it_says_that_the_daemon_is_still_the_old_one(
+async def test_status_after_an_upgrade_warns_that_the_daemon_is_older(
     home: "Home", api: "Api", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home.configure(api.url)
@@ -57,9 +57,7 @@ async def test_after_an_upgrade_it_says_that_the_daemon_is_still_the_old_one(
         assert (await home.call("status")).lines[1] == "Warning: 7.0.0 is installed: restart the daemon to run it."
 
 
-async def test_a_wrong_configuration_on_disk_does_not_keep_the_running_daemon_from_being_asked(
-    home: "Home", api: "Api"
-) -> None:
+async def test_commands_ask_the_daemon_while_the_configuration_is_invalid(home: "Home", api: "Api") -> None:
     home.configure(api.url)
     async with home.daemon():
         wrong = home.config.read_text() + "[nonsense]\n"
@@ -74,7 +72,7 @@ async def test_a_wrong_configuration_on_disk_does_not_keep_the_running_daemon_fr
         assert "nonsense" in said.err, command
 
 
-async def test_with_exit_code_it_ends_with_1_while_anything_fails(home: "Home", api: "Api") -> None:
+async def test_status_exit_code_is_1_while_a_source_fails(home: "Home", api: "Api") -> None:
     home.configure(api.url)
     async with home.daemon():
         assert (await home.call("status", "--exit-code")).code == 0

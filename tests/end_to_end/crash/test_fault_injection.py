@@ -14,7 +14,7 @@ from tests.end_to_end.crash.scenarios import SCENARIOS
 from tests.support.needed_programs import needed
 
 FAULTS_PER_KIND = 3
-"""The number of faults that are injected per scenario, at calls of RENAMING_CALLS and at other calls each."""
+"""The number of faults that are injected per scenario at RENAMING_CALLS, and the same number at other calls."""
 
 RENAMING_CALLS = ("rename", "link", "unlink")
 
@@ -30,7 +30,7 @@ def injector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultInjector
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_killed_or_failed_at_any_step_the_next_start_keeps_the_promise(injector: FaultInjector, scenario: str) -> None:
+def test_start_after_an_injected_fault_keeps_the_stored_data(injector: FaultInjector, scenario: str) -> None:
     faults = list(injector.faults(scenario))
     naming = [fault for fault in faults if fault.call in RENAMING_CALLS]
     others = [fault for fault in faults if fault.call not in RENAMING_CALLS]
@@ -57,9 +57,7 @@ EXCHANGE_SCENARIOS = (
 
 
 @pytest.mark.parametrize("scenario", [*EXCHANGE_SCENARIOS, "normal work"])
-def test_each_rename_is_of_a_file_that_is_on_the_disk_and_is_itself_brought_there(
-    injector: FaultInjector, scenario: str
-) -> None:
+def test_file_is_synced_before_its_rename_and_its_folder_afterwards(injector: FaultInjector, scenario: str) -> None:
     code, lines, folder = injector.trace(scenario)
     assert code == 0
     synced: set[str] = set()

@@ -20,7 +20,7 @@ def has_restarted(service: Service) -> bool:
     return int(service.show("NRestarts")) > 0 and service.show("ActiveState") == "active"
 
 
-async def test_from_nothing_to_a_running_service_and_to_its_end(
+async def test_service_is_installed_started_replaced_and_stopped(
     machine: Machine, environment: ServiceEnvironment
 ) -> None:
     said = machine.run(NOTIFIER, "install-service", "--now")
@@ -69,7 +69,7 @@ async def test_from_nothing_to_a_running_service_and_to_its_end(
     machine.do("systemctl", "disable", "--now", "notifier")
 
 
-async def test_it_is_ready_when_its_source_was_asked_and_an_api_that_hangs_does_not_hold_it_up(
+async def test_service_is_ready_after_its_first_poll_even_if_the_api_hangs(
     environment: ServiceEnvironment,
 ) -> None:
     service = environment.install_instance("ready", source='timeout = "2s"', unit=SHORT_WATCHDOG)
@@ -84,7 +84,7 @@ async def test_it_is_ready_when_its_source_was_asked_and_an_api_that_hangs_does_
     await service.until(lambda: service.show("StatusText") == "1 source ok, 1 destination ok")
 
 
-async def test_killed_it_is_started_again_and_nothing_is_lost_or_doubled(environment: ServiceEnvironment) -> None:
+async def test_killed_service_restarts_and_loses_and_doubles_no_event(environment: ServiceEnvironment) -> None:
     service = environment.install_instance("killed")
     await start_service(service)
     before = environment.add_completions(20)
@@ -96,7 +96,7 @@ async def test_killed_it_is_started_again_and_nothing_is_lost_or_doubled(environ
     assert len(set(environment.receiver.ids)) == 40
 
 
-async def test_a_frozen_process_is_started_again(environment: ServiceEnvironment) -> None:
+async def test_frozen_service_is_restarted_by_the_watchdog(environment: ServiceEnvironment) -> None:
     service = environment.install_instance("frozen", unit=SHORT_WATCHDOG)
     await start_service(service)
     await service.systemctl("kill", "--signal=STOP")
@@ -122,7 +122,7 @@ notifier.daemon.systemd.liveness.LEAST_TOLERANCE_SECONDS = 2.0
 """
 
 
-async def test_a_stuck_schedule_is_told_and_started_again_though_the_loop_lives(
+async def test_service_with_a_stuck_scheduler_reports_it_and_is_restarted(
     environment: ServiceEnvironment,
 ) -> None:
     machine = environment.machine
@@ -147,7 +147,7 @@ async def test_a_stuck_schedule_is_told_and_started_again_though_the_loop_lives(
     assert "Fatal Python error: Aborted" in service.log
 
 
-async def test_a_wrong_configuration_is_not_tried_again(environment: ServiceEnvironment) -> None:
+async def test_service_with_an_invalid_configuration_is_not_restarted(environment: ServiceEnvironment) -> None:
     service = environment.install_instance("wrong", source='tokem = "x"', checked=True)
     done = await service.systemctl("start")
     assert done.returncode != 0
@@ -157,7 +157,7 @@ async def test_a_wrong_configuration_is_not_tried_again(environment: ServiceEnvi
     assert "did you mean `token`?" in service.log
 
 
-async def test_a_reload_follows_the_configuration_and_refuses_a_wrong_one(environment: ServiceEnvironment) -> None:
+async def test_service_reload_applies_changes_and_refuses_invalid_ones(environment: ServiceEnvironment) -> None:
     service = environment.install_instance("reloaded", unit="WatchdogSec=6s\n")
     await start_service(service)
     environment.configure(
@@ -182,7 +182,7 @@ async def test_a_reload_follows_the_configuration_and_refuses_a_wrong_one(enviro
     assert service.show("NRestarts") == "0"
 
 
-async def test_no_folder_of_credentials_is_no_reason_to_fail(environment: ServiceEnvironment) -> None:
+async def test_service_without_a_credentials_folder_starts(environment: ServiceEnvironment) -> None:
     service = environment.install_instance("bare", unit="Environment=NOTIFIER_SOURCES__ACME__TOKEN=sandbox\n")
     environment.machine.do("rm", "-r", "/etc/notifier/bare/credentials")
     await start_service(service)

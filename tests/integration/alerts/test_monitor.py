@@ -1,4 +1,4 @@
-"""Alerts on their way: from a condition, through the state file, to the destination of alerts."""
+"""Alerts, from a condition through the state file to the destination of alerts."""
 
 import asyncio
 import logging
@@ -44,7 +44,7 @@ HELD = Condition(ConditionName.REMOVALS_HELD, source_subject("acme"), "40 record
 
 @dataclass
 class Trouble:
-    """What is wrong now, the state file that remembers it, and how often somebody was woken to tell."""
+    """The conditions that hold now, the state file that stores them, and how often alerts were announced (`woken`)."""
 
     store: FileStore
     clock: FakeClock = field(default_factory=FakeClock)
@@ -66,7 +66,7 @@ class Trouble:
     async def events(self) -> list[Event]:
         return await self.store.run(history.events_after, 0, 100)
 
-    async def said(self) -> list[tuple[str, str]]:
+    async def alert_states(self) -> list[tuple[str, str]]:
         """Return the alerts so far: the condition and its state."""
         alerts = [orjson.loads(event.data) for event in await self.events()]
         return [(alert["condition"], alert["state"]) for alert in alerts]
@@ -84,25 +84,25 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, str]]:
     return [(record.levelname, record.message, vars(record).get("condition", "")) for record in caplog.records]
 
 
-async def test_a_condition_is_told_reminded_of_and_taken_back(
+async def test_condition_is_alerted_reminded_of_after_a_day_and_resolved(
     trouble: Trouble, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "notifier")
     monitor = trouble.monitor()
     await monitor.evaluate()
-    assert (trouble.woken, await trouble.said()) == (0, [])
+    assert (trouble.woken, await trouble.alert_states()) == (0, [])
     trouble.wrong = [GAP]
     for _ in range(3):
         await monitor.evaluate()
         trouble.clock.advance(30)
-    assert (trouble.woken, await trouble.said()) == (1, [("gap", "firing")])
+    assert (trouble.woken, await trouble.alert_states()) == (1, [("gap", "firing")])
     trouble.clock.advance(DAY)
     await monitor.evaluate()
-    assert await trouble.said() == [("gap", "firing")] * 2
+    assert await trouble.alert_states() == [("gap", "firing")] * 2
     trouble.wrong = []
     for _ in range(2):
         await monitor.evaluate()
-    assert await trouble.said() == [("gap", "firing"), ("gap", "firing"), ("gap", "resolved")]
+    assert await trouble.alert_states() == [("gap", "firing"), ("gap", "firing"), ("gap", "resolved")]
     assert trouble.woken == 3
     assert logged(caplog) == [
         ("WARNING", "a condition requires action", "gap"),
@@ -110,7 +110,7 @@ async def test_a_condition_is_told_reminded_of_and_taken_back(
     ]
 
 
-async def test_what_was_stored_is_logged_although_the_store_fails_right_after(
+async def test_stored_condition_is_logged_even_if_the_store_fails_afterwards(
     trouble: Trouble, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: Database, _destination: str) -> int | None:
@@ -122,24 +122,24 @@ async def test_what_was_stored_is_logged_although_the_store_fails_right_after(
         patch.setattr(alert_events, "oldest_undelivered_ms", fail)
         await monitor.evaluate()
     await monitor.evaluate()
-    assert await trouble.said() == [("gap", "firing")]
+    assert await trouble.alert_states() == [("gap", "firing")]
     assert ("WARNING", "a condition requires action", "gap") in logged(caplog)
 
 
-async def test_a_restart_repeats_nothing_and_forgets_nothing(
+async def test_restart_repeats_no_alert_and_still_resolves_the_condition(
     trouble: Trouble, caplog: pytest.LogCaptureFixture
 ) -> None:
     trouble.wrong = [GAP]
     await trouble.monitor().evaluate()
     caplog.clear()
     await trouble.monitor().evaluate()
-    assert (await trouble.said(), caplog.records) == ([("gap", "firing")], [])
+    assert (await trouble.alert_states(), caplog.records) == ([("gap", "firing")], [])
     trouble.wrong = []
     await trouble.monitor().evaluate()
-    assert await trouble.said() == [("gap", "firing"), ("gap", "resolved")]
+    assert await trouble.alert_states() == [("gap", "firing"), ("gap", "resolved")]
 
 
-async def test_who_says_what_is_wrong_is_told_what_fired_until_now_over_a_restart_too(trouble: Trouble) -> None:
+async def test_evaluation_receives_the_firing_conditions_also_after_a_restart(trouble: Trouble) -> None:
     trouble.wrong = [GAP]
     await trouble.monitor().evaluate()
     assert trouble.fired == set()
@@ -150,25 +150,25 @@ async def test_who_says_what_is_wrong_is_told_what_fired_until_now_over_a_restar
     assert trouble.fired == {HELD.key}
 
 
-async def test_without_a_destination_it_is_kept_and_logged_and_told_when_there_is_one(
+async def test_condition_is_alerted_once_an_alert_destination_is_configured(
     trouble: Trouble, caplog: pytest.LogCaptureFixture
 ) -> None:
     trouble.wrong = [GAP]
     nobody = trouble.monitor("")
     for _ in range(2):
         await nobody.evaluate()
-    assert (trouble.woken, await trouble.said()) == (0, [])
+    assert (trouble.woken, await trouble.alert_states()) == (0, [])
     assert [condition.name for condition in await trouble.store.run(conditions.read_firing)] == ["gap"]
     assert logged(caplog) == [("WARNING", "a condition requires action", "gap")]
     began_ms = trouble.clock.now_ms()
     trouble.clock.advance(3600)
     await trouble.monitor("safety").evaluate()
-    assert (trouble.woken, await trouble.said()) == (1, [("gap", "firing")])
+    assert (trouble.woken, await trouble.alert_states()) == (1, [("gap", "firing")])
     (condition,) = await trouble.store.run(conditions.read_firing)
     assert (condition.since_ms, condition.alerted_ms) == (began_ms, trouble.clock.now_ms())
 
 
-async def test_what_cannot_be_written_is_told_as_soon_as_it_can(
+async def test_condition_that_cannot_be_stored_is_alerted_once_the_store_works(
     trouble: Trouble, caplog: pytest.LogCaptureFixture
 ) -> None:
     def read_only(db: Database, *, on: bool) -> None:
@@ -182,10 +182,10 @@ async def test_what_cannot_be_written_is_told_as_soon_as_it_can(
     assert [(record.levelname, vars(record)["reason"]) for record in caplog.records] == [("ERROR", "read_only")]
     await trouble.store.run(read_only, on=False)
     await monitor.evaluate()
-    assert (trouble.woken, await trouble.said()) == (1, [("gap", "firing")])
+    assert (trouble.woken, await trouble.alert_states()) == (1, [("gap", "firing")])
 
 
-async def test_alerts_are_events_that_every_destination_can_say(trouble: Trouble) -> None:
+async def test_alerts_match_the_event_schema_and_appear_in_messages(trouble: Trouble) -> None:
     monitor = trouble.monitor()
     trouble.wrong = [GAP, HELD]
     await monitor.evaluate()
@@ -212,8 +212,8 @@ async def test_alerts_are_events_that_every_destination_can_say(trouble: Trouble
 
 
 @dataclass
-class Post:
-    """Receivers of two destinations, hr and safety, and what is wrong with the only source."""
+class AlertReceivers:
+    """Receivers of two destinations, hr and safety, and the conditions of the only source."""
 
     state_file: Path
     wrong: list[Condition] = field(default_factory=list)
@@ -239,8 +239,8 @@ class Post:
 
 
 @pytest.fixture
-async def post(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Post]:
-    around = Post(tmp_path / "notifier.db")
+async def post(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AlertReceivers]:
+    around = AlertReceivers(tmp_path / "notifier.db")
     monkeypatch.setattr(source_rules, "conditions", lambda *_: tuple(around.wrong))
     monkeypatch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 0.05)
     app = web.Application()
@@ -250,7 +250,7 @@ async def post(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         yield around
 
 
-async def test_the_daemon_tells_the_destination_of_alerts_and_no_other(post: Post) -> None:
+async def test_daemon_sends_alerts_only_to_the_alert_destination(post: AlertReceivers) -> None:
     post.wrong = [GAP, Condition(ConditionName.GAP, destination_subject("safety"), "its own trouble")]
     async with running(post.settings("safety", "hr", "safety")) as daemon:
         fire = (await daemon.operations.status())["conditions"]
@@ -266,26 +266,26 @@ async def test_the_daemon_tells_the_destination_of_alerts_and_no_other(post: Pos
     assert post.received["hr"] == []
 
 
-async def test_a_destination_of_alerts_can_leave_the_configuration_and_another_one_take_its_place(post: Post) -> None:
+async def test_new_alert_destination_gets_conditions_that_already_fire(post: AlertReceivers) -> None:
     post.wrong = [GAP]
     for settings in (post.settings("safety", "safety"), post.settings("")):
         async with running(settings) as daemon:
             assert [it["condition"] for it in (await daemon.operations.status())["conditions"]] == ["gap"]
     async with running(post.settings("hr", "hr")):
-        # It hears what stands, not only its end.
+        # It gets the alert that the condition is active, not only the alert that it is resolved.
         await until(lambda: len(post.received["hr"]) >= 1)
         post.wrong = []
         await until(lambda: len(post.received["hr"]) >= 2)
     assert [event["data"]["state"] for event in post.received["hr"]] == ["firing", "resolved"]
 
 
-async def test_the_former_destination_hears_once_that_it_gets_no_more_and_the_new_one_what_stands(post: Post) -> None:
+async def test_former_alert_destination_is_informed_once_and_the_new_one_alerted(post: AlertReceivers) -> None:
     post.wrong = [GAP, HELD]
     async with running(post.settings("safety", "hr", "safety")) as daemon:
         await until(lambda: len(post.received["safety"]) == 2)
         await until_delivered(daemon, "safety", 2)
     for _ in range(2):
-        # At the start, too: the state file remembers to whom each was told.
+        # A restart repeats nothing, because the state file stores which destination got each alert.
         async with running(post.settings("hr", "hr", "safety")) as daemon:
             await until(lambda: len(post.received["hr"]) == 2)
             await until(lambda: len(post.received["safety"]) == 3)
@@ -305,6 +305,6 @@ async def test_the_former_destination_hears_once_that_it_gets_no_more_and_the_ne
 
 
 async def until_delivered(daemon: Daemon, destination: str, events: int) -> None:
-    """Wait until the state file knows that so many events got through."""
+    """Wait until the state file shows this number of delivered events."""
     while (await daemon.operations.status())["destinations"][destination]["delivered"] != events:
         await asyncio.sleep(0.02)

@@ -27,7 +27,7 @@ HOUR = 3_600.0
 DAY = 24 * HOUR
 
 
-async def test_what_is_entered_arrives_and_what_was_there_does_not(world: World, run: Any) -> None:
+async def test_daemon_sends_new_records_but_not_existing_ones(world: World, run: Any) -> None:
     daemon = await run()
     await ready(daemon)
     key = world.complete()
@@ -40,7 +40,7 @@ async def test_what_is_entered_arrives_and_what_was_there_does_not(world: World,
     assert status["sources"]["acme-1"]["records"] == 21
 
 
-async def test_a_clock_that_is_a_year_ahead_makes_no_event_old(world: World, run: Any, clock: SettableClock) -> None:
+async def test_clock_a_year_ahead_deletes_no_event_by_itself(world: World, run: Any, clock: SettableClock) -> None:
     daemon = await run(None, clock)
     await ready(daemon)
     world.complete()
@@ -55,7 +55,7 @@ async def test_a_clock_that_is_a_year_ahead_makes_no_event_old(world: World, run
     assert await daemon._store.run(lambda db: db.execute("SELECT count(*) FROM events").fetchone()) == (0,)
 
 
-async def test_the_status_has_the_shape_of_the_contract(world: World, run: Any) -> None:
+async def test_status_has_the_keys_of_the_contract(world: World, run: Any) -> None:
     world.receiver_answers = 503
     daemon = await run()
     await ready(daemon)
@@ -101,7 +101,7 @@ async def test_the_status_has_the_shape_of_the_contract(world: World, run: Any) 
     orjson.dumps(status)
 
 
-async def test_removals_that_are_held_back_are_an_alert_until_they_are_back(
+async def test_held_removals_raise_an_alert_until_the_records_return(
     world: World, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 0.05)
@@ -126,7 +126,7 @@ async def test_removals_that_are_held_back_are_an_alert_until_they_are_back(
     assert status["sources"]["acme-1"]["records"] == 40
 
 
-async def test_what_it_may_ask_for_and_does_is_in_the_status(run: Any) -> None:
+async def test_status_shows_the_request_budget_and_its_use(run: Any) -> None:
     daemon = await run()
     await until_swept(daemon)
     source = (await daemon.operations.status())["sources"]["acme-1"]
@@ -135,7 +135,7 @@ async def test_what_it_may_ask_for_and_does_is_in_the_status(run: Any) -> None:
     assert source["searching"] is False
 
 
-async def test_it_is_ready_once_every_source_was_polled_and_not_when_one_fails_for_long(world: World, run: Any) -> None:
+async def test_daemon_is_ready_after_all_polls_and_not_when_polls_fail_for_long(world: World, run: Any) -> None:
     world.api_answers = 503
     daemon = await run(world.settings(sources=2))
     await until(lambda: "http_status" in daemon.operations.unready().get("acme-2", ""))
@@ -148,7 +148,7 @@ async def test_it_is_ready_once_every_source_was_polled_and_not_when_one_fails_f
     assert time.monotonic() - failing_since >= 0.15
 
 
-async def test_it_never_calls_itself_ready_while_it_starts(world: World, run: Any) -> None:
+async def test_daemon_is_not_ready_while_it_starts(world: World, run: Any) -> None:
     world.hangs = True
     settings = world.settings(sources=12)
     starting = asyncio.create_task(run(settings))
@@ -165,7 +165,7 @@ async def test_it_never_calls_itself_ready_while_it_starts(world: World, run: An
     assert set(answers) == {(503, 12)}
 
 
-async def test_a_second_daemon_on_the_same_state_file_is_refused_and_disturbs_nothing(world: World, run: Any) -> None:
+async def test_second_daemon_on_the_same_state_file_is_refused(world: World, run: Any) -> None:
     daemon = await run()
     await ready(daemon)
     with pytest.raises(StoreError, match=r"in use by process \d+") as refused:
@@ -175,7 +175,7 @@ async def test_a_second_daemon_on_the_same_state_file_is_refused_and_disturbs_no
     await status_when(daemon, "hr", "delivered", 1)
 
 
-async def test_an_address_in_use_is_a_condition_until_it_is_free(
+async def test_listen_address_in_use_raises_a_condition_until_it_is_free(
     world: World, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.web.server.RETRY_INTERVAL_SECONDS", 0.05)
@@ -191,9 +191,7 @@ async def test_an_address_in_use_is_a_condition_until_it_is_free(
     assert daemon.url == f"http://127.0.0.1:{port}/"
 
 
-async def test_an_owners_socket_that_cannot_be_made_is_said_and_everything_is_closed_again(
-    world: World, run: Any
-) -> None:
+async def test_start_raises_and_closes_everything_if_its_socket_cannot_be_created(world: World, run: Any) -> None:
     tasks = asyncio.all_tasks()
     blocker = world.folder / "notifier.db.sock"
     blocker.mkdir()
@@ -206,7 +204,7 @@ async def test_an_owners_socket_that_cannot_be_made_is_said_and_everything_is_cl
     await ready(daemon)
 
 
-async def test_it_stops_within_five_seconds_though_everything_hangs_and_loses_nothing(
+async def test_stop_takes_under_5_seconds_while_everything_hangs_and_loses_nothing(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = world.settings(concurrency=2)
@@ -215,14 +213,14 @@ async def test_it_stops_within_five_seconds_though_everything_hangs_and_loses_no
     await ready(daemon)
     world.hangs = True
     keys = {world.complete() for _ in range(3)}
-    # The page that shows them has to get through once more; then nobody answers any longer.
+    # Requests are answered until the records are found. After that, everything hangs again.
     world.hangs = False
     await until(lambda: len(world.received) >= 1)
     world.hangs = True
     keys.add(world.complete())
     asked = world.asked
     await until(lambda: world.asked > asked)
-    poll = asyncio.create_task(ask(settings, "POST", "/v1/sources/acme-1/poll"))
+    poll = asyncio.create_task(send_request(settings, "POST", "/v1/sources/acme-1/poll"))
     await asyncio.sleep(0.05)
     began = time.monotonic()
     await daemon.stop()
@@ -237,7 +235,7 @@ async def test_it_stops_within_five_seconds_though_everything_hangs_and_loses_no
     assert len({event["id"] for event in world.received}) == 4
 
 
-async def ask(settings: Settings, method: str, path: str) -> tuple[int, Any]:
+async def send_request(settings: Settings, method: str, path: str) -> tuple[int, Any]:
     connector = aiohttp.UnixConnector(str(socket_path(settings.store.path)))
     async with aiohttp.ClientSession(connector=connector) as session:
         try:
@@ -247,25 +245,25 @@ async def ask(settings: Settings, method: str, path: str) -> tuple[int, Any]:
             return 0, None
 
 
-async def test_polls_and_sweeps_by_hand_are_done_at_once(world: World, run: Any) -> None:
+async def test_requested_polls_and_sweeps_run_at_once(world: World, run: Any) -> None:
     settings = world.settings()
     daemon = await run(settings)
     await ready(daemon)
     world.complete()
-    status, answer = await ask(settings, "POST", "/v1/sources/acme-1/poll")
+    status, answer = await send_request(settings, "POST", "/v1/sources/acme-1/poll")
     assert (status, answer["source"], answer["result"]) == (200, "acme-1", "done")
-    status, answer = await ask(settings, "POST", "/v1/sources/acme-1/sweep")
+    status, answer = await send_request(settings, "POST", "/v1/sources/acme-1/sweep")
     assert (status, answer["source"], answer["message"]) == (200, "acme-1", "")
     assert answer["sweep"]["started_at"].endswith("Z")
     world.api_answers = 503
-    status, answer = await ask(settings, "POST", "/v1/sources/acme-1/poll")
+    status, answer = await send_request(settings, "POST", "/v1/sources/acme-1/poll")
     assert (status, answer["result"], answer["events"]) == (409, "failed", 0)
     with pytest.raises(UnknownNameError, match="there is no source `acme-9`; there is acme-1"):
         await daemon.operations.poll("acme-9")
 
 
 @pytest.mark.parametrize("seconds", [-HOUR, -DAY])
-async def test_a_clock_set_back_stalls_neither_polls_nor_retries(
+async def test_clock_set_back_does_not_stall_polls_or_retries(
     world: World, run: Any, clock: SettableClock, seconds: float
 ) -> None:
     world.receiver_answers = 422
@@ -281,7 +279,7 @@ async def test_a_clock_set_back_stalls_neither_polls_nor_retries(
     await until(lambda: world.asked >= asked + 3)
 
 
-async def test_a_clock_set_forward_gives_nothing_up(world: World, run: Any, clock: SettableClock) -> None:
+async def test_clock_set_forward_makes_no_delivery_dead(world: World, run: Any, clock: SettableClock) -> None:
     world.receiver_answers = 422
     daemon = await run(world.settings(retry_first="1s", retry_max="1s"), clock)
     await ready(daemon)
@@ -293,7 +291,7 @@ async def test_a_clock_set_forward_gives_nothing_up(world: World, run: Any, cloc
     assert (status["destinations"]["hr"]["pending"], status["destinations"]["hr"]["dead"]) == (1, 0)
 
 
-async def test_a_clock_set_forward_during_a_request_does_not_make_its_event_old(
+async def test_clock_set_forward_during_a_request_does_not_make_its_delivery_dead(
     world: World, run: Any, clock: SettableClock
 ) -> None:
     world.receiver_answers, world.receiver_takes = 422, 0.4
@@ -307,7 +305,7 @@ async def test_a_clock_set_forward_during_a_request_does_not_make_its_event_old(
     assert (status["destinations"]["hr"]["pending"], status["destinations"]["hr"]["dead"]) == (1, 0)
 
 
-async def test_a_clock_that_jumps_is_followed_though_the_state_file_fails_just_then(
+async def test_clock_jump_is_handled_even_if_the_state_file_fails_meanwhile(
     world: World, run: Any, clock: SettableClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def read_only(db: Database, *, on: bool) -> None:
@@ -329,7 +327,7 @@ async def test_a_clock_that_jumps_is_followed_though_the_state_file_fails_just_t
 
 
 @pytest.mark.parametrize("noticed", [True, False])
-async def test_a_clock_set_back_does_not_prolong_a_wait_that_outlives_a_restart(
+async def test_clock_set_back_does_not_prolong_a_retry_pause_across_a_restart(
     world: World, run: Any, clock: SettableClock, *, noticed: bool
 ) -> None:
     world.receiver_answers, world.receiver_says = 503, {"Retry-After": "2"}

@@ -1,4 +1,4 @@
-"""What a running daemon's local interface does about deliveries and destinations."""
+"""The local HTTP interface of a running daemon: deliveries, replays and destinations."""
 
 import asyncio
 import threading
@@ -23,7 +23,7 @@ LONG_AGO = 1_000_000_000_000
 
 
 class DaemonRig:
-    """A daemon that watches nobody who answers, and a receiver that it tells."""
+    """A daemon whose API does not answer, and the receiver of its events."""
 
     daemon: Daemon
     session: aiohttp.ClientSession
@@ -36,14 +36,14 @@ class DaemonRig:
         self.got.append((await request.json())["id"])
         return web.Response(status=self.status)
 
-    async def ask(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
+    async def call(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
         async with self.session.request(method, f"http://localhost{path}", **more) as response:
             return response.status, await response.json()
 
     async def wait_for_answer(self, path: str, is_wanted: Callable[[Any], bool]) -> Any:
-        """Wait until what is answered there is as wanted, and return it."""
+        """Wait until the answer to a GET request is as wanted, and return it."""
         end = time.monotonic() + DEADLINE
-        while not is_wanted(body := (await self.ask("GET", path))[1]):
+        while not is_wanted(body := (await self.call("GET", path))[1]):
             assert time.monotonic() < end, f"still {body}"
         return body
 
@@ -54,7 +54,7 @@ class DaemonRig:
         await self.daemon.start()
 
     async def write_events(self, *ids: str) -> None:
-        """Write events that were delivered long ago to nobody."""
+        """Write events of long ago, without deliveries."""
 
         def write(db: Any) -> None:
             for identifier in ids:
@@ -101,16 +101,16 @@ async def rig(tmp_path: Path) -> AsyncIterator[DaemonRig]:
     await runner.cleanup()
 
 
-async def test_a_replay_sends_past_events_to_whom_they_are_for(rig: DaemonRig) -> None:
+async def test_replay_respects_the_filters_of_each_destination(rig: DaemonRig) -> None:
     await rig.write_events("evt_a", "evt_b")
-    status, nothing = await rig.ask("GET", "/v1/replay")
+    status, nothing = await rig.call("GET", "/v1/replay")
     assert (status, nothing["state"], nothing["id"], nothing["queued"]) == (200, None, None, 0)
     wish = {"since": "2001-01-01", "until": "2002-01-01"}
-    status, planned = await rig.ask("POST", "/v1/replay", json={**wish, "dry_run": True})
+    status, planned = await rig.call("POST", "/v1/replay", json={**wish, "dry_run": True})
     assert (status, planned["events"], planned["destinations"]) == (200, 2, {"hr": 2, "quiet": 0})
     assert planned["forgotten_before"] is not None
     assert rig.got == []
-    status, begun = await rig.ask("POST", "/v1/replay", json=wish)
+    status, begun = await rig.call("POST", "/v1/replay", json=wish)
     assert (status, begun["id"], begun["destinations"]) == (200, 1, {"hr": 2, "quiet": 0})
     await until(lambda: sorted(rig.got) == ["evt_a", "evt_b"])
     progress = await rig.wait_for_answer("/v1/replay", lambda it: it["state"] != "running")
@@ -131,15 +131,15 @@ async def test_a_replay_sends_past_events_to_whom_they_are_for(rig: DaemonRig) -
         "others": [],
         "previous": None,
     }
-    assert (await rig.ask("POST", "/v1/replay/stop"))[1]["state"] == "done"
+    assert (await rig.call("POST", "/v1/replay/stop"))[1]["state"] == "done"
 
 
-async def test_a_replay_is_told_of_and_goes_on_after_a_restart(rig: DaemonRig) -> None:
-    await rig.ask("POST", "/v1/destinations/hr/disable")
+async def test_replay_reports_its_progress_and_continues_after_a_restart(rig: DaemonRig) -> None:
+    await rig.call("POST", "/v1/destinations/hr/disable")
     await rig.write_events(*(f"evt_{number:04}" for number in range(700)))
     wish = {"since": "2001-01-01", "until": "2002-01-01", "source": "acme"}
-    assert (await rig.ask("POST", "/v1/replay", json={**wish, "type": "completion.removed"}))[1]["id"] == 1
-    assert (await rig.ask("POST", "/v1/replay", json=wish))[1]["id"] == 2
+    assert (await rig.call("POST", "/v1/replay", json={**wish, "type": "completion.removed"}))[1]["id"] == 1
+    assert (await rig.call("POST", "/v1/replay", json=wish))[1]["id"] == 2
 
     def half_way(body: Any) -> bool:
         return (body["id"], body["state"], body["queued"]) == (2, "running", 500)
@@ -150,28 +150,28 @@ async def test_a_replay_is_told_of_and_goes_on_after_a_restart(rig: DaemonRig) -
     assert (before["previous"]["id"], before["previous"]["state"], before["previous"]["deliveries"]) == (1, "done", 0)
     await rig.restart()
     assert await rig.wait_for_answer("/v1/replay", half_way) == before
-    status, refused = await rig.ask("POST", "/v1/replay", json=wish)
+    status, refused = await rig.call("POST", "/v1/replay", json=wish)
     assert (status, "under way already" in refused["message"]) == (409, True)
-    await rig.ask("POST", "/v1/destinations/hr/enable")
+    await rig.call("POST", "/v1/destinations/hr/enable")
     after = await rig.wait_for_answer("/v1/replay", lambda it: it["state"] == "done")
     assert (after["queued"], after["previous"]["id"]) == (700, 1)
     await until(lambda: sorted(rig.got) == [f"evt_{number:04}" for number in range(700)])
 
 
-async def test_a_replay_that_is_stopped_says_from_when_another_would_go_on(rig: DaemonRig) -> None:
-    await rig.ask("POST", "/v1/destinations/hr/disable")
+async def test_stopped_replay_shows_from_which_time_another_one_continues(rig: DaemonRig) -> None:
+    await rig.call("POST", "/v1/destinations/hr/disable")
     await rig.write_events(*(f"evt_{number:04}" for number in range(501)))
-    number = (await rig.ask("POST", "/v1/replay", json={"since": "2001-01-01", "until": "2002-01-01"}))[1]["id"]
+    number = (await rig.call("POST", "/v1/replay", json={"since": "2001-01-01", "until": "2002-01-01"}))[1]["id"]
     await rig.wait_for_answer("/v1/replay", lambda it: it["queued"] == 500)
-    assert (await rig.ask("POST", "/v1/replay/stop", json={"id": number + 1}))[1]["state"] == "running"
-    stopped = (await rig.ask("POST", "/v1/replay/stop", json={"id": number}))[1]
+    assert (await rig.call("POST", "/v1/replay/stop", json={"id": number + 1}))[1]["state"] == "running"
+    stopped = (await rig.call("POST", "/v1/replay/stop", json={"id": number}))[1]
     assert (stopped["state"], stopped["waits_for"]) == ("stopped", ["hr"])
     assert stopped["goes_on_since"] == "2001-09-09T01:46:40.000Z"
     await rig.restart()
-    assert (await rig.ask("GET", "/v1/replay"))[1] == stopped
+    assert (await rig.call("GET", "/v1/replay"))[1] == stopped
 
 
-async def test_who_is_unknown_is_said_to_be(rig: DaemonRig) -> None:
+async def test_unknown_names_and_event_ids_get_status_404(rig: DaemonRig) -> None:
     for path, body in (
         ("/v1/replay", {"since": "2001-01-01", "destination": "hrr"}),
         ("/v1/replay", {"since": "2001-01-01", "source": "acmee"}),
@@ -179,14 +179,14 @@ async def test_who_is_unknown_is_said_to_be(rig: DaemonRig) -> None:
         ("/v1/destinations/hrr/enable", {}),
         ("/v1/destinations/hrr/test", {}),
     ):
-        status, answer = await rig.ask("POST", path, json=body)
+        status, answer = await rig.call("POST", path, json=body)
         assert (status, answer["error"]["reason"]) == (404, "unknown_name")
-    assert (await rig.ask("GET", "/v1/deliveries?destination=hrr"))[0] == 404
-    status, answer = await rig.ask("POST", "/v1/deliveries/retry", json={"event_ids": ["evt_x"]})
+    assert (await rig.call("GET", "/v1/deliveries?destination=hrr"))[0] == 404
+    status, answer = await rig.call("POST", "/v1/deliveries/retry", json={"event_ids": ["evt_x"]})
     assert (status, answer["error"]["reason"]) == (404, "unknown_event")
 
 
-async def test_a_configuration_that_hangs_holds_up_only_what_reads_it(
+async def test_configuration_that_hangs_delays_only_requests_that_read_it(
     rig: DaemonRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a file system that does not answer."""
@@ -201,15 +201,15 @@ async def test_a_configuration_that_hangs_holds_up_only_what_reads_it(
     monkeypatch.setattr(reader, "_reload_hooks", ReloadHooks(hang))
     try:
         async with asyncio.timeout(20):
-            answers = await asyncio.gather(*(rig.ask("GET", "/v1/destinations/hr") for _ in range(40)))
+            answers = await asyncio.gather(*(rig.call("GET", "/v1/destinations/hr") for _ in range(40)))
             assert await asyncio.to_thread(lambda: 7) == 7
     finally:
         may_end.set()
     assert {answer["message"].partition(" (")[0] for _, answer in answers} == {"the configuration cannot be read now"}
 
 
-async def test_deliveries_are_listed_a_page_at_a_time_and_dead_ones_retried(rig: DaemonRig) -> None:
-    assert (await rig.ask("POST", "/v1/destinations/hr/disable"))[1] == {
+async def test_deliveries_are_listed_in_pages_and_dead_ones_retried(rig: DaemonRig) -> None:
+    assert (await rig.call("POST", "/v1/destinations/hr/disable"))[1] == {
         "destination": "hr",
         "state": "disabled",
         "reason": "operator",
@@ -218,10 +218,10 @@ async def test_deliveries_are_listed_a_page_at_a_time_and_dead_ones_retried(rig:
         "message": "",
     }
     await rig.write_events("evt_a", "evt_b")
-    await rig.ask("POST", "/v1/replay", json={"since": "2001-01-01", "destination": "hr"})
+    await rig.call("POST", "/v1/replay", json={"since": "2001-01-01", "destination": "hr"})
 
     async def listed(query: str) -> tuple[list[str], str]:
-        _, body = await rig.ask("GET", f"/v1/deliveries?{query}")
+        _, body = await rig.call("GET", f"/v1/deliveries?{query}")
         return [delivery["event"] for delivery in body["deliveries"]], body["next"]
 
     await rig.wait_for_answer("/v1/deliveries?state=pending", lambda it: len(it["deliveries"]) == 2)
@@ -230,19 +230,19 @@ async def test_deliveries_are_listed_a_page_at_a_time_and_dead_ones_retried(rig:
     assert await listed("after=2,hr") == ([], "2,hr")
     await rig.give_up(1)
     assert await listed("state=dead&destination=hr") == (["evt_a"], "1,hr")
-    assert await rig.ask("POST", "/v1/deliveries/retry") == (
+    assert await rig.call("POST", "/v1/deliveries/retry") == (
         200,
         {"deliveries": 1, "destinations": {"hr": 1}, "waited": [], "message": ""},
     )
     assert rig.got == []
-    await rig.ask("POST", "/v1/destinations/hr/enable")
+    await rig.call("POST", "/v1/destinations/hr/enable")
     await until(lambda: sorted(rig.got) == ["evt_a", "evt_b"])
 
 
-async def test_a_test_sends_a_sample_that_nobody_remembers(rig: DaemonRig) -> None:
+async def test_sample_is_sent_without_being_stored(rig: DaemonRig) -> None:
     rig.status = 503
-    status, answer = await rig.ask("POST", "/v1/destinations/quiet/test")
+    status, answer = await rig.call("POST", "/v1/destinations/quiet/test")
     assert (status, answer["result"], answer["status"]) == (200, "server_error", 503)
     assert rig.got == [answer["event"]]
-    assert (await rig.ask("GET", "/v1/status"))[1]["destinations"]["quiet"]["state"] == "untried"
+    assert (await rig.call("GET", "/v1/status"))[1]["destinations"]["quiet"]["state"] == "untried"
     assert await rig.daemon._store.run(requeue.newest_event_number) == 0

@@ -1,4 +1,4 @@
-"""What a running daemon shows of one delivery: what was sent and answered, and the request made again."""
+"""What a running daemon shows of one delivery: its requests and answers, and the request made again from the event."""
 
 import asyncio
 from base64 import b64encode
@@ -56,7 +56,7 @@ async def wait_for_sweep(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 10])
-async def test_the_request_is_made_again_as_it_was_sent(world: "World", run: Any, batch_size: int) -> None:
+async def test_request_is_rebuilt_as_sent_without_storing_secrets(world: "World", run: Any, batch_size: int) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     world.receiver_says = {"X-Request": "r-17", "Set-Cookie": f"session={TOKEN}", "X-Echo": f"Bearer {TOKEN}"}
     settings = world.settings(secret=SECRET, headers=headers, batch_size=batch_size, batch_wait="10ms")
@@ -80,7 +80,7 @@ async def test_the_request_is_made_again_as_it_was_sent(world: "World", run: Any
     stored = await daemon._store.run(lambda db: "\n".join(db.conn.iterdump()))
     assert TOKEN not in stored
     assert SECRET.removeprefix("whsec_") not in stored
-    # Sent again, it is the same request, and another attempt.
+    # A retry sends the same request, as another attempt.
     await daemon.deliveries.retry(RetrySelection(DeliveryState.DELIVERED, (event_id,)))
     async with asyncio.timeout(20):
         while len(detail.stored.attempts) < 2:
@@ -90,7 +90,7 @@ async def test_the_request_is_made_again_as_it_was_sent(world: "World", run: Any
     assert detail.request.is_as_sent
 
 
-async def test_what_has_changed_since_is_not_taken_for_what_was_sent(world: "World", run: Any) -> None:
+async def test_rebuilt_request_of_a_changed_event_is_not_shown_as_sent(world: "World", run: Any) -> None:
     daemon = await run()
     await wait_for_sweep(daemon)
     event_id, _ = await wait_for_attempt(world, daemon)
@@ -107,7 +107,7 @@ async def test_what_has_changed_since_is_not_taken_for_what_was_sent(world: "Wor
     assert [it.logged for it in unknown.stored.attempts] == [None]
 
 
-async def test_an_attempt_without_an_answer_is_logged_too(world: "World", run: Any) -> None:
+async def test_attempt_without_an_answer_is_in_the_log_of_requests(world: "World", run: Any) -> None:
     settings = world.settings(url="http://127.0.0.1:9/")
     daemon = await run(settings)
     await wait_for_sweep(daemon)
@@ -117,7 +117,7 @@ async def test_an_attempt_without_an_answer_is_logged_too(world: "World", run: A
     assert (logged.request.answer_headers, logged.request.answer_body) == (None, "")
 
 
-async def test_of_a_forgotten_person_nothing_stays_in_the_log(world: "World", run: Any) -> None:
+async def test_erasing_a_person_deletes_their_entries_in_the_log_of_requests(world: "World", run: Any) -> None:
     daemon = await run()
     await wait_for_sweep(daemon)
     event_id, _ = await wait_for_attempt(world, daemon)
@@ -134,7 +134,7 @@ def _logged(db: Database) -> int:
     return int(found)
 
 
-async def test_unknown_names_are_errors(world: "World", run: Any) -> None:
+async def test_delivery_detail_raises_for_unknown_destinations_and_events(world: "World", run: Any) -> None:
     daemon = await run()
     await wait_for_sweep(daemon)
     event_id, _ = await wait_for_attempt(world, daemon)
@@ -144,7 +144,7 @@ async def test_unknown_names_are_errors(world: "World", run: Any) -> None:
         await daemon.operations.delivery_inspection.detail("evt_\udcff", "hr")
 
 
-async def test_a_digest_is_made_again_as_the_digest_that_it_was(
+async def test_digest_is_rebuilt_as_sent_and_its_retry_as_a_single_message(
     world: "World", run: Any, clock: "SettableClock"
 ) -> None:
     settings = world.settings(type="teams", schedule="weekly mon 08:00", timezone="UTC", events=["completion.created"])
@@ -159,7 +159,7 @@ async def test_a_digest_is_made_again_as_the_digest_that_it_was(
     assert sent is not None
     assert sent.is_as_sent
     assert len(sent.lines) > 1
-    # Sent again by itself it is an ordinary message.
+    # A retry sends the event alone, as an ordinary message.
     await daemon.deliveries.retry(RetrySelection(DeliveryState.DELIVERED, (event_id,)))
     await wait_for_attempt(world, daemon, key=keys[0])
     again = (await daemon.operations.delivery_inspection.detail(event_id, "hr")).request
@@ -178,7 +178,7 @@ async def test_a_digest_is_made_again_as_the_digest_that_it_was(
         (None, None, True, [None, 9]),
     ],
 )
-def test_a_logged_request_may_have_been_a_digest_or_not(
+def test_possible_slots_returns_each_slot_that_the_request_may_have_had(
     slot_ms: int | None, scheduled_ms: int | None, slots: list[int | None], *, was_logged: bool
 ) -> None:
     delivery = PastDelivery(
@@ -191,7 +191,7 @@ def test_a_logged_request_may_have_been_a_digest_or_not(
 
 
 @pytest.mark.parametrize("kinds", ["s", "ps", "sp", "p", ""])
-def test_a_request_with_any_shared_secret_can_be_signed_anew(kinds: str) -> None:
+def test_request_preview_is_signed_only_with_a_shared_secret(kinds: str) -> None:
     private = f"whsk_{b64encode(bytes(32)).decode()}"
     secrets = [{"s": SECRET, "p": private}[kind] for kind in kinds]
     settings = HttpSettings.model_validate({"type": "http", "url": "https://hr.example.com/", "secret": secrets})

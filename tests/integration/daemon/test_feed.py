@@ -1,4 +1,4 @@
-"""The feed of a real daemon: what it detects and what it has to say of itself, as it happens."""
+"""The feed of a real daemon: events of completions and alerts, as soon as they are stored."""
 
 import asyncio
 import time
@@ -40,7 +40,7 @@ async def next_event(response: aiohttp.ClientResponse) -> dict[str, Any]:
     return event
 
 
-async def test_what_is_detected_and_what_is_told_of_the_notifier_comes_as_it_happens(
+async def test_feed_streams_completions_and_alerts_as_they_happen(
     world: "World", run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 0.05)
@@ -49,7 +49,7 @@ async def test_what_is_detected_and_what_is_told_of_the_notifier_comes_as_it_hap
     destinations = {**settings.destinations, "safety": settings.destinations["hr"]}
     settings = settings.model_copy(update={"destinations": destinations, "alerts": AlertSettings(destination="safety")})
     daemon = await run(settings)
-    # Whoever must wait for the next look of its own waits for too long.
+    # A stream that is not woken by new events would wait for its next check, which is too late for this test.
     daemon.feed.stream._timing = StreamTiming(disconnect_check_seconds=60.0)
     await ready(daemon)
     async with reading(world, "/v1/events/stream?type=completion.created,notifier.alert") as stream:
@@ -62,7 +62,7 @@ async def test_what_is_detected_and_what_is_told_of_the_notifier_comes_as_it_hap
         assert [event["subject"] for event in page["events"]] == [key]
 
 
-async def test_a_daemon_with_readers_stops_as_quickly_as_without(world: "World", run: Any) -> None:
+async def test_stop_is_not_delayed_by_readers_of_the_feed(world: "World", run: Any) -> None:
     daemon: Daemon = await run()
     await ready(daemon)
     async with reading(world, "/v1/events/stream") as stream:
@@ -72,5 +72,5 @@ async def test_a_daemon_with_readers_stops_as_quickly_as_without(world: "World",
         started = time.monotonic()
         await daemon.stop()
         assert time.monotonic() - started < 10
-        # The end as it should be, no broken connection.
+        # The stream ends normally; the connection is not cut off.
         await stream.read()

@@ -1,4 +1,4 @@
-"""A database whose answer to a commit is lost: what was committed nevertheless is delivered at once."""
+"""The database's answer to a commit is lost: events that were committed nevertheless are delivered at once."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING

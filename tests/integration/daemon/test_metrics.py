@@ -1,4 +1,4 @@
-"""The metrics of a real daemon: what it does is counted, and how it stands is said."""
+"""The metrics of a real daemon: they count its work and show its state."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from tests.support.daemon import World
 ACME, HR = "source=acme-1", "destination=hr"
 
 
-async def test_what_it_does_is_counted(world: "World", run: Any) -> None:
+async def test_metrics_count_polls_events_and_deliveries(world: "World", run: Any) -> None:
     daemon = await run()
     await until_swept(daemon)
     world.complete()
@@ -47,8 +47,8 @@ async def test_what_it_does_is_counted(world: "World", run: Any) -> None:
     assert only(page, "notifier_state_file_free_bytes") > 0
 
 
-async def test_no_counter_takes_over_what_an_earlier_process_counted(world: "World", run: Any) -> None:
-    """A restored or rebuilt file remembers a little less, and Prometheus would count all of it once more."""
+async def test_counters_start_at_zero_after_a_restart(world: "World", run: Any) -> None:
+    """Counts from a restored or rebuilt file would be lower, and Prometheus would count everything once more."""
     daemon = await run()
     await until_swept(daemon)
     world.complete()
@@ -64,7 +64,7 @@ async def test_no_counter_takes_over_what_an_earlier_process_counted(world: "Wor
         for family in text_string_to_metric_families(text.decode())
         for end in {"counter": ("_total",), "histogram": ("_count", "_sum", "_bucket")}.get(family.type, ())
     }
-    # What this process has done so far: it has begun to poll.
+    # This process has only begun to poll.
     begun = {"notifier_source_requests_total", "notifier_process_cpu_seconds_total"}
     for name in sorted(name for name in counters - begun if "poll_duration" not in name):
         assert sum(page[name].values()) == 0, name
@@ -72,14 +72,14 @@ async def test_no_counter_takes_over_what_an_earlier_process_counted(world: "Wor
 
 
 @pytest.mark.timeout(30)
-async def test_troubles_are_counted_by_their_names(world: "World", run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_metrics_name_conditions_and_reasons(world: "World", run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 0.05)
     world.receiver_answers = 410
     daemon = await run()
     await ready(daemon)
     world.complete()
     await status_when(daemon, "hr", "state", "disabled")
-    # A sweep is a whole one once the count agrees with what it has found.
+    # A sweep is complete only when the count agrees with the records that it has found.
     while "notifier_source_last_sweep_timestamp_seconds" not in read(await daemon.operations.metrics()):
         await asyncio.sleep(0.02)
     world.api_answers = 500
@@ -106,7 +106,7 @@ def labels_of(page: dict[str, Any], name: str) -> frozenset[str] | None:
     return None if series is None else frozenset(label.partition("=")[0] for labels in series for label in labels)
 
 
-async def test_what_a_reload_takes_away_is_counted_no_more(world: "World", run: Any) -> None:
+async def test_metrics_omit_sources_and_destinations_removed_by_a_reload(world: "World", run: Any) -> None:
     settings = world.settings(sources=2)
     other = settings.destinations["hr"]
     written = settings.model_copy(update={"destinations": {"hr": other, "payroll": other}})

@@ -1,5 +1,5 @@
-"""A running daemon and receivers that are mended, slow, changed or dropped: the rows of delivery under pressure that
-show more on the whole program than on the worker alone."""
+"""A running daemon and receivers that recover, are slow, or are changed: the numbered cases of delivery under pressure
+that a test of the whole program shows better than a test of one worker."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,7 +21,7 @@ HOUR = {"Retry-After": "3600"}
 
 
 async def status_when(daemon: Daemon, so: Callable[[StatusDocument], bool]) -> StatusDocument:
-    """Wait for a status that is as it should be, and return it."""
+    """Wait until the status is as wanted, and return it."""
     async with asyncio.timeout(DEADLINE):
         while not so(status := await daemon.operations.status()):
             await asyncio.sleep(0.02)
@@ -29,7 +29,7 @@ async def status_when(daemon: Daemon, so: Callable[[StatusDocument], bool]) -> S
 
 
 async def complete_while_receiver_waits(world: World, daemon: Daemon) -> str:
-    """Let the receiver ask for an hour's wait at a new completion, and return the record's key."""
+    """Add a completion that the receiver refuses with a `Retry-After` of one hour; return the record's key."""
     world.receiver_answers, world.receiver_says = 503, HOUR
     key = world.complete()
     status = await status_when(daemon, lambda status: status["destinations"]["hr"]["state"] == "retrying")
@@ -42,7 +42,7 @@ def subjects(world: World) -> list[str]:
     return [event["subject"] for event in world.received if event["subject"] != "sample"]
 
 
-async def test_09_another_address_gets_at_once_what_waited_for_the_old_one(world: World, run: Any) -> None:
+async def test_09_reload_with_another_url_sends_waiting_events_at_once(world: World, run: Any) -> None:
     written = Written(world.settings())
     daemon = await run(written.settings, None, ReloadHooks(written.read, written.followed.append))
     await ready(daemon)
@@ -57,7 +57,7 @@ async def test_09_another_address_gets_at_once_what_waited_for_the_old_one(world
 
 
 @pytest.mark.parametrize("way", ["test", "enable", "retry", "try"])
-async def test_10_who_says_that_it_works_ends_the_wait(world: World, run: Any, way: str) -> None:
+async def test_10_operator_actions_end_the_pause_of_a_destination(world: World, run: Any, way: str) -> None:
     daemon = await run()
     await ready(daemon)
     key = await complete_while_receiver_waits(world, daemon)
@@ -75,7 +75,7 @@ async def test_10_who_says_that_it_works_ends_the_wait(world: World, run: Any, w
     await until(lambda: subjects(world) == [key, key], deadline=5.0)
 
 
-async def test_11_what_is_owed_for_long_is_told_in_words(
+async def test_11_backlog_raises_destination_behind_and_names_the_rates(
     world: World, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 0.05)
@@ -91,7 +91,7 @@ async def test_11_what_is_owed_for_long_is_told_in_words(
     assert status["destinations"]["hr"]["state"] == "ok"
 
 
-async def test_13_a_replay_to_one_that_is_disabled_keeps_no_other_from_beginning(
+async def test_13_replay_to_a_disabled_destination_does_not_block_other_replays(
     world: World, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.delivery.replay.MAX_WAITING", 2)
@@ -127,7 +127,7 @@ async def test_13_a_replay_to_one_that_is_disabled_keeps_no_other_from_beginning
             await asyncio.sleep(0.05)
 
 
-async def test_15_while_requests_are_waited_for_a_changed_destination_is_there(world: World, run: Any) -> None:
+async def test_15_changed_destination_is_draining_until_its_requests_end(world: World, run: Any) -> None:
     written = Written(world.settings())
     daemon = await run(written.settings, None, ReloadHooks(written.read, written.followed.append))
     await ready(daemon)
@@ -144,7 +144,7 @@ async def test_15_while_requests_are_waited_for_a_changed_destination_is_there(w
     assert (await daemon.operations.status())["destinations"]["hr"]["delivered"] == 1
 
 
-async def test_20_reloads_give_nobody_more_requests(world: World, run: Any) -> None:
+async def test_20_reloads_do_not_raise_the_request_rate(world: World, run: Any) -> None:
     written = Written(world.settings(rate=1.0, concurrency=1))
     daemon = await run(written.settings, None, ReloadHooks(written.read, written.followed.append))
     await ready(daemon)
@@ -160,9 +160,7 @@ async def test_20_reloads_give_nobody_more_requests(world: World, run: Any) -> N
     assert len(world.received) <= 2 + passed
 
 
-async def test_21_what_a_narrower_filter_keeps_out_is_counted_at_the_reload_and_can_be_dropped(
-    world: World, run: Any
-) -> None:
+async def test_21_reload_counts_unmatched_deliveries_and_drop_removes_them(world: World, run: Any) -> None:
     written = Written(world.settings())
     daemon = await run(written.settings, None, ReloadHooks(written.read, written.followed.append))
     await ready(daemon)
@@ -182,7 +180,7 @@ async def test_21_what_a_narrower_filter_keeps_out_is_counted_at_the_reload_and_
     assert world.received == []
 
 
-async def test_22_a_clock_that_is_a_day_off_is_told(
+async def test_22_clock_a_day_ahead_raises_clock_off_until_it_is_set_back(
     world: World, run: Any, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 0.05)

@@ -1,4 +1,4 @@
-"""A running daemon follows a changed configuration, and loses and doubles nothing; a wrong one changes nothing."""
+"""A running daemon follows a changed configuration and loses and doubles no event; an invalid one changes nothing."""
 
 import asyncio
 import threading
@@ -24,7 +24,7 @@ things = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 2))
 
 
 @given(things, things)
-def test_each_name_is_added_changed_removed_or_as_it_was(before: dict[str, int], after: dict[str, int]) -> None:
+def test_differences_put_each_name_into_the_right_group(before: dict[str, int], after: dict[str, int]) -> None:
     differences = Differences.between(before, after)
     told = [*differences.added, *differences.changed, *differences.removed]
     same = [name for name in before if before[name] == after.get(name)]
@@ -54,7 +54,7 @@ async def changes(daemon: Daemon, what: str) -> Any:
     return body[what]
 
 
-async def test_what_has_not_changed_goes_on(daemon: Daemon, world: World, written: Written) -> None:
+async def test_reload_without_changes_changes_nothing(daemon: Daemon, world: World, written: Written) -> None:
     answer = await daemon.reload()
     nothing = {"added": (), "changed": (), "removed": ()}
     assert answer.ok
@@ -71,7 +71,7 @@ async def test_what_has_not_changed_goes_on(daemon: Daemon, world: World, writte
     await until(lambda: subjects(world) == {key: 1})
 
 
-async def test_a_wrong_configuration_changes_nothing_and_is_reported(
+async def test_reload_of_an_invalid_configuration_is_reported_and_changes_nothing(
     daemon: Daemon, world: World, written: Written, caplog: pytest.LogCaptureFixture
 ) -> None:
     written.wrong = True
@@ -85,7 +85,7 @@ async def test_a_wrong_configuration_changes_nothing_and_is_reported(
     await until(lambda: subjects(world) == {key: 1})
 
 
-async def test_a_source_that_is_added_is_watched_and_one_that_is_removed_is_not(
+async def test_reload_watches_an_added_source_and_not_a_removed_one(
     daemon: Daemon, world: World, written: Written
 ) -> None:
     acme = dumped(written.settings)["sources"]["acme-1"]
@@ -100,7 +100,7 @@ async def test_a_source_that_is_added_is_watched_and_one_that_is_removed_is_not(
     assert subjects(world) == {key: 1}
 
 
-async def test_a_source_that_is_changed_goes_on_where_it_was(daemon: Daemon, world: World, written: Written) -> None:
+async def test_reload_of_a_changed_source_resumes_where_it_was(daemon: Daemon, world: World, written: Written) -> None:
     acme = dumped(written.settings)["sources"]["acme-1"]
     world.hangs = True
     asked = world.asked
@@ -109,7 +109,7 @@ async def test_a_source_that_is_changed_goes_on_where_it_was(daemon: Daemon, wor
     by_hand = asyncio.create_task(daemon.operations.poll("acme-1"))
     await asyncio.sleep(0)
     written.change(sources={"acme-1": acme | {"page_size": 3}})
-    # The request under way is never answered; those of the changed source are.
+    # The request in progress is never answered, but those of the changed source are.
     world.hangs = False
     async with asyncio.timeout(5):
         changed = await changes(daemon, "sources")
@@ -121,7 +121,7 @@ async def test_a_source_that_is_changed_goes_on_where_it_was(daemon: Daemon, wor
     assert (await daemon.operations.status())["sources"]["acme-1"]["records"] == 21
 
 
-async def test_a_destination_that_is_added_hears_of_what_comes_from_then_on(
+async def test_destination_added_by_a_reload_gets_only_later_events(
     daemon: Daemon, world: World, written: Written
 ) -> None:
     first = world.complete()
@@ -133,7 +133,7 @@ async def test_a_destination_that_is_added_hears_of_what_comes_from_then_on(
     await until(lambda: subjects(world) == {first: 1, second: 2})
 
 
-async def test_a_destination_that_is_added_meanwhile_does_not_break_the_status(
+async def test_status_works_while_a_reload_adds_a_destination(
     daemon: Daemon, written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hr = dumped(written.settings)["destinations"]["hr"]
@@ -151,7 +151,7 @@ async def test_a_destination_that_is_added_meanwhile_does_not_break_the_status(
     assert [*(await daemon.operations.status())["destinations"]] == ["hr", "audit"]
 
 
-async def test_a_destination_that_is_removed_meanwhile_is_unknown(
+async def test_action_on_a_destination_removed_meanwhile_raises_unknown_name_error(
     daemon: Daemon, written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hr = dumped(written.settings)["destinations"]["hr"]
@@ -176,7 +176,7 @@ async def test_a_destination_that_is_removed_meanwhile_is_unknown(
         await daemon.deliveries.test("audit")
 
 
-async def test_templates_are_read_again_though_the_configuration_has_not_changed(
+async def test_reload_reads_templates_again_without_configuration_changes(
     daemon: Daemon, world: World, written: Written
 ) -> None:
     template = world.folder / "completed.j2"
@@ -193,7 +193,7 @@ async def test_templates_are_read_again_though_the_configuration_has_not_changed
     await until(lambda: f"{second} is news" in str(world.received))
 
 
-async def test_what_waits_for_a_destination_is_there_when_it_comes_back(
+async def test_destination_that_returns_gets_its_pending_events_and_no_missed_ones(
     daemon: Daemon, world: World, written: Written
 ) -> None:
     world.receiver_answers = 503
@@ -206,19 +206,19 @@ async def test_what_waits_for_a_destination_is_there_when_it_comes_back(
     world.received.clear()
     world.receiver_answers = 200
     unheard = world.complete()
-    await until_known(daemon, 22)
+    await wait_for_records(daemon, 22)
     written.change(destinations={"hr": hr})
     await daemon.reload()
     await until(lambda: subjects(world) == {key: 1})
     assert unheard not in subjects(world)
 
 
-async def until_known(daemon: Daemon, records: int) -> None:
+async def wait_for_records(daemon: Daemon, records: int) -> None:
     while (await daemon.operations.status())["sources"]["acme-1"]["records"] < records:
         await asyncio.sleep(0.01)
 
 
-async def test_reloads_beside_a_stream_of_completions_lose_and_double_nothing(
+async def test_reloads_while_records_arrive_lose_and_double_no_event(
     daemon: Daemon, world: World, written: Written
 ) -> None:
     hr = dumped(written.settings)["destinations"]["hr"]
@@ -234,11 +234,11 @@ async def test_reloads_beside_a_stream_of_completions_lose_and_double_nothing(
     await until(lambda: len(subjects(world)) == len(keys))
     ids = Counter(event["id"] for event in world.received)
     assert set(subjects(world)) == set(keys)
-    # An attempt that is cut off may have arrived: it is made again under the same id.
+    # An attempt that is cut off may have arrived; it is repeated with the same id.
     assert len(ids) == len(keys)
 
 
-async def test_alerts_go_where_the_new_configuration_wants_them(
+async def test_reload_applies_a_new_alert_destination(
     daemon: Daemon, world: World, written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = Condition(ConditionName.GAP, "sources/acme-1", "something may have been missed")
@@ -248,7 +248,7 @@ async def test_alerts_go_where_the_new_configuration_wants_them(
     await until(lambda: [event["type"] for event in world.received] == ["notifier.alert"])
 
 
-def test_what_is_open_already_is_left_to_the_next_start(written: Written) -> None:
+def test_keys_pending_restart_lists_changes_of_store_and_http(written: Written) -> None:
     before = written.settings
     assert keys_pending_restart(before, before) == ()
     written.change(http={"listen": "127.0.0.1:8788"}, store={"path": "/elsewhere.db"})
@@ -277,7 +277,7 @@ def hanging_configuration(written: Written, monkeypatch: pytest.MonkeyPatch) -> 
     found.answers.set()
 
 
-async def test_a_reading_that_does_not_end_holds_up_neither_alerts_nor_a_later_reload(
+async def test_reload_that_hangs_does_not_delay_alerts_or_a_later_reload(
     written: Written, hanging_configuration: HangingConfiguration, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.daemon.daemon.EVALUATE_EVERY_SECONDS", 0.05)
@@ -296,7 +296,7 @@ async def test_a_reading_that_does_not_end_holds_up_neither_alerts_nor_a_later_r
     assert (await daemon.reload()).ok
 
 
-async def test_readings_that_do_not_end_are_bounded(
+async def test_number_of_hanging_configuration_reads_is_limited(
     written: Written, hanging_configuration: HangingConfiguration, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.daemon.configuration_reader.READ_SECONDS", 0.01)

@@ -1,4 +1,4 @@
-"""A year of rounds in some seconds: the real schedule on the real scheduler, with clocks that do what clocks do."""
+"""A simulated year of rounds on the real scheduler, with jumps of the wall clock, changes of time, and sleep."""
 
 import asyncio
 import random
@@ -21,7 +21,7 @@ NEW_YEAR_MS = 1_767_225_600_000
 
 INTERVAL = 1200.0
 LOOK = 120.0
-"""Seconds between two looks at the clocks; a year of looks every five seconds is another test."""
+"""Seconds between two checks of the clocks. (A year of checks every five seconds would take much longer.)"""
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def infrequent_checks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class MachineClock:
-    """A machine's clocks: the loop's timers, the sleep that they know nothing of, and a wall clock that is set."""
+    """A machine's clocks: the loop's timers, the sleep, which they do not count, and a wall clock that can be set."""
 
     slept: float = 0.0
     set_by_ms: int = 0
@@ -45,7 +45,7 @@ class MachineClock:
 
 @dataclass
 class Rounds:
-    """Notes when rounds begin, in the machine's steady seconds."""
+    """Records when rounds begin, in seconds of the machine's monotonic clock."""
 
     clock: MachineClock
     takes: float = 2.0
@@ -63,7 +63,7 @@ class Rounds:
 
 @dataclass(frozen=True)
 class Sleep:
-    """The machine slept from one moment to another, in its steady seconds."""
+    """A sleep of the machine: its begin and end, in seconds of the monotonic clock."""
 
     begin: float
     end: float
@@ -71,7 +71,7 @@ class Sleep:
 
 @pytest.fixture
 def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Live where the clocks are changed twice a year."""
+    """Set a time zone with daylight saving time."""
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
     yield
@@ -80,9 +80,9 @@ def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def odd_gaps(sleeps: list[Sleep], began: list[float], interval: float) -> list[tuple[float, float]]:
-    """Return the pairs of rounds that no interval lies between, though the machine was awake, or more than a sleep.
+    """Return the pairs of consecutive rounds that are not one interval apart, or further apart than a sleep explains.
 
-    A round that a sleep has delayed is done when the sleep is noticed, and the next one when it would have been.
+    A round that a sleep has delayed begins when the sleep is noticed, and the next one when it would have begun anyway.
     """
     odd = []
     for earlier, later in pairwise(began):
@@ -95,7 +95,7 @@ def odd_gaps(sleeps: list[Sleep], began: list[float], interval: float) -> list[t
 
 
 async def year(clock: MachineClock, schedule: Schedule, luck: random.Random) -> list[Sleep]:
-    """Let a year pass, with a leap of the wall clock each week and a night's sleep now and then."""
+    """Let a year pass, in which the wall clock jumps and the machine sleeps at random moments; return the sleeps."""
     jumps: list[int] = []
 
     async def on_jump() -> None:
@@ -123,7 +123,7 @@ async def year(clock: MachineClock, schedule: Schedule, luck: random.Random) -> 
 
 
 @pytest.mark.usefixtures("berlin")
-def test_a_year_has_its_number_of_rounds_none_missed_and_none_doubled() -> None:
+def test_schedule_over_a_year_misses_and_doubles_no_round() -> None:
     loop = VirtualTimeLoop()
     clock = MachineClock()
     acme, slow = Rounds(clock), Rounds(clock, takes=600.0)
@@ -143,13 +143,13 @@ def test_a_year_has_its_number_of_rounds_none_missed_and_none_doubled() -> None:
         assert rounds.most == 1
         assert odd_gaps(sleeps, rounds.began, interval) == []
     awake = loop.time() + clock.slept - sum(sleep.end - sleep.begin for sleep in sleeps)
-    # Each sleep costs a part of an interval at most, and brings one round at its end.
+    # Each sleep costs at most a part of an interval, and causes one round at its end.
     assert abs(len(acme.began) - awake / INTERVAL) <= 2 * len(sleeps) + 1
 
 
 @pytest.mark.usefixtures("berlin")
 @pytest.mark.parametrize("change", ["2026-03-29", "2026-10-25"])
-def test_the_night_in_which_the_clocks_are_changed_is_like_any_other(change: str) -> None:
+def test_schedule_keeps_its_interval_when_daylight_saving_time_changes(change: str) -> None:
     noon = datetime.fromisoformat(f"{change}T00:00").replace(tzinfo=ZoneInfo("Europe/Berlin"))
     loop = VirtualTimeLoop()
     clock = MachineClock(set_by_ms=round(noon.astimezone(UTC).timestamp() * 1000) - NEW_YEAR_MS)

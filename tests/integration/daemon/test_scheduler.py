@@ -23,7 +23,7 @@ intervals = st.floats(0.001, 10 * DAY)
 
 
 class Rounds:
-    """Notes when rounds begin, and how many run at the same time; each takes `seconds`."""
+    """Records when rounds begin, and how many run at the same time; each takes `seconds`."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.began: list[float] = []
@@ -46,7 +46,7 @@ class Rounds:
 
 
 class JumpCounter:
-    """Counts how often the schedule says that the clock has jumped."""
+    """Counts how often the schedule reports a jump of the clock."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -56,7 +56,7 @@ class JumpCounter:
 
 
 def program_records(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """Return what the program itself has logged; the scheduler's own log goes nowhere when it runs."""
+    """Return the log records of the program itself, without those of the scheduler's library."""
     return [record for record in caplog.records if record.name.startswith("notifier.")]
 
 
@@ -72,11 +72,11 @@ def jumps() -> JumpCounter:
     return JumpCounter()
 
 
-async def test_every_source_keeps_its_own_interval_without_drift(schedule: Schedule, jumps: JumpCounter) -> None:
+async def test_schedule_keeps_each_interval_without_drift(schedule: Schedule, jumps: JumpCounter) -> None:
     planned: dict[float, list[datetime]] = {0.1: [], 0.25: []}
 
     async def work(interval: float) -> None:
-        # When the next run is due depends on no load of this machine, unlike when it begins.
+        # Unlike its begin, the time when a run is due does not depend on the load of the machine.
         planned[interval].append(schedule._scheduler.get_job(str(interval)).next_run_time)
         await asyncio.sleep(0.02)
 
@@ -92,7 +92,7 @@ async def test_every_source_keeps_its_own_interval_without_drift(schedule: Sched
     assert jumps.count == 0
 
 
-async def test_sources_do_not_all_begin_at_once(schedule: Schedule, jumps: JumpCounter) -> None:
+async def test_schedule_spreads_the_first_runs_of_sources(schedule: Schedule, jumps: JumpCounter) -> None:
     for number in range(6):
         schedule.add(f"source-{number}", 60.0, Rounds().round)
     schedule.start(jumps)
@@ -102,7 +102,7 @@ async def test_sources_do_not_all_begin_at_once(schedule: Schedule, jumps: JumpC
     assert all(later - earlier >= 5_000 for earlier, later in pairwise(first))
 
 
-async def test_a_round_that_takes_longer_than_its_interval_is_not_doubled(
+async def test_round_longer_than_its_interval_does_not_overlap_itself(
     schedule: Schedule, jumps: JumpCounter, caplog: pytest.LogCaptureFixture
 ) -> None:
     rounds = Rounds(seconds=0.25)
@@ -113,7 +113,7 @@ async def test_a_round_that_takes_longer_than_its_interval_is_not_doubled(
     assert program_records(caplog) == []
 
 
-async def test_a_round_that_fails_is_reported_and_the_next_one_comes(
+async def test_failing_round_is_logged_and_the_next_one_runs(
     schedule: Schedule, jumps: JumpCounter, caplog: pytest.LogCaptureFixture
 ) -> None:
     attempts = 0
@@ -133,7 +133,7 @@ async def test_a_round_that_fails_is_reported_and_the_next_one_comes(
     assert "an internal error" in caplog.text
 
 
-async def test_nothing_begins_after_the_end_and_a_round_that_is_cut_off_is_no_fault(
+async def test_stop_begins_no_further_round_and_logs_no_error_for_an_interrupted_one(
     schedule: Schedule, jumps: JumpCounter, caplog: pytest.LogCaptureFixture
 ) -> None:
     long, short = Rounds(seconds=60.0), Rounds()
@@ -150,7 +150,7 @@ async def test_nothing_begins_after_the_end_and_a_round_that_is_cut_off_is_no_fa
 
 
 @pytest.mark.parametrize("seconds", [-DAY, DAY, -3600.0, 365 * DAY])
-async def test_a_clock_that_jumps_neither_stalls_rounds_nor_doubles_them(
+async def test_clock_jump_does_not_stall_or_double_rounds(
     schedule: Schedule, jumps: JumpCounter, clock: SettableClock, caplog: pytest.LogCaptureFixture, seconds: float
 ) -> None:
     rounds = Rounds(seconds=0.02)
@@ -166,7 +166,7 @@ async def test_a_clock_that_jumps_neither_stalls_rounds_nor_doubles_them(
     assert [vars(record)["seconds"] for record in program_records(caplog)] == [pytest.approx(seconds, abs=0.5)]
 
 
-async def test_after_a_fault_in_what_follows_a_jump_it_is_done_again_and_clocks_are_watched_on(
+async def test_failing_jump_callback_is_repeated_and_later_jumps_are_noticed(
     schedule: Schedule, clock: SettableClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     jumps = JumpCounter()
@@ -185,7 +185,7 @@ async def test_after_a_fault_in_what_follows_a_jump_it_is_done_again_and_clocks_
     assert fault.levelno == logging.ERROR
 
 
-async def test_after_the_machine_has_slept_what_is_due_runs_at_once_and_once(
+async def test_due_rounds_run_once_directly_after_a_sleep_of_the_machine(
     schedule: Schedule, jumps: JumpCounter, clock: SettableClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "notifier")
@@ -212,7 +212,7 @@ async def test_after_the_machine_has_slept_what_is_due_runs_at_once_and_once(
     assert slept == [pytest.approx(60.0, abs=0.5), pytest.approx(8 * 3600.0, abs=0.5)]
 
 
-async def test_a_clock_that_is_set_by_a_moment_only_makes_no_fuss(
+async def test_clock_set_back_by_one_second_is_not_a_jump(
     schedule: Schedule, jumps: JumpCounter, clock: SettableClock
 ) -> None:
     rounds = Rounds()
@@ -225,7 +225,7 @@ async def test_a_clock_that_is_set_by_a_moment_only_makes_no_fuss(
 
 
 @given(moments, st.none() | st.floats(-400 * DAY, 400 * DAY), intervals)
-def test_the_next_round_is_never_past_and_never_further_away_than_the_interval(
+def test_interval_from_now_returns_a_future_time_within_one_interval(
     now: datetime, ago: float | None, interval: float
 ) -> None:
     previous = None if ago is None else now - timedelta(seconds=ago)
@@ -234,15 +234,13 @@ def test_the_next_round_is_never_past_and_never_further_away_than_the_interval(
 
 
 @given(moments, intervals, st.floats(0.0, 0.99))
-def test_a_round_that_begins_a_little_late_does_not_shift_the_following_ones(
-    due: datetime, interval: float, late: float
-) -> None:
+def test_interval_from_now_is_not_shifted_by_a_late_round(due: datetime, interval: float, late: float) -> None:
     now = due + timedelta(seconds=interval) * late
     assert IntervalFromNow(interval).get_next_fire_time(due, now) == due + timedelta(seconds=interval)
 
 
 @given(st.integers(1, 200))
-def test_any_number_of_sources_is_spread_evenly(count: int) -> None:
+def test_first_run_delay_spreads_any_number_of_sources_evenly(count: int) -> None:
     starts = sorted(first_run_delay(index) for index in range(count))
     assert starts[0] == 0.0
     gaps = [later - earlier for earlier, later in pairwise([*starts, 1.0])]
@@ -250,7 +248,7 @@ def test_any_number_of_sources_is_spread_evenly(count: int) -> None:
     assert max(gaps) < 2.7 / count
 
 
-async def test_what_a_job_does_can_be_seen(schedule: Schedule, jumps: JumpCounter) -> None:
+async def test_job_stats_show_runs_and_progress_of_a_job(schedule: Schedule, jumps: JumpCounter) -> None:
     goes_on = asyncio.Event()
     steps = 0
 

@@ -1,4 +1,4 @@
-"""A machine that sleeps: what has become due meanwhile is done soon after, once, and waits that are over are over."""
+"""A machine that sleeps: work that became due meanwhile is done once, soon afterwards, and pauses have ended."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.support.waiting import until
 HOUR = 3_600.0
 
 
-async def test_a_poll_that_is_due_is_made_soon_after(world: World, run: Any, clock: SettableClock) -> None:
+async def test_poll_due_during_a_sleep_is_made_soon_afterwards(world: World, run: Any, clock: SettableClock) -> None:
     settings = world.settings()
     source = settings.sources["acme-1"].model_copy(update={"poll_interval": 6 * HOUR})
     daemon = await run(settings.model_copy(update={"sources": {"acme-1": source}}), clock)
@@ -24,7 +24,7 @@ async def test_a_poll_that_is_due_is_made_soon_after(world: World, run: Any, clo
     assert status["sources"]["acme-1"]["state"] == "ok"
 
 
-async def test_a_receivers_retry_after_is_over_and_everybody_goes_out_once(
+async def test_retry_after_ends_during_a_sleep_and_each_event_is_sent_once(
     world: World, run: Any, clock: SettableClock
 ) -> None:
     world.receiver_answers, world.receiver_says = 503, {"Retry-After": str(2 * 3600)}
@@ -41,9 +41,7 @@ async def test_a_receivers_retry_after_is_over_and_everybody_goes_out_once(
     await status_when(daemon, "hr", "state", "ok")
 
 
-async def test_the_silence_that_an_exceeded_rate_limit_asks_for_is_over(
-    world: World, run: Any, clock: SettableClock
-) -> None:
+async def test_rate_limit_pause_ends_during_a_sleep(world: World, run: Any, clock: SettableClock) -> None:
     settings = world.settings()
     source = settings.sources["acme-1"].model_copy(update={"rate_limit_pause": 4 * HOUR})
     daemon = await run(settings.model_copy(update={"sources": {"acme-1": source}}), clock)
@@ -56,7 +54,7 @@ async def test_the_silence_that_an_exceeded_rate_limit_asks_for_is_over(
     await until(lambda: [event["subject"] for event in world.received] == [key])
 
 
-async def test_it_makes_no_alert_though_nobody_can_be_reached_at_first(
+async def test_sleep_with_unreachable_peers_raises_no_condition_but_clock_off(
     world: World, run: Any, clock: SettableClock
 ) -> None:
     settings = world.settings()
@@ -71,13 +69,13 @@ async def test_it_makes_no_alert_though_nobody_can_be_reached_at_first(
     await until(lambda: daemon.operations.unready() != {})
     clock.sleep(12 * HOUR)
     await daemon._evaluate_conditions()
-    # The API and the receiver of the test have not slept: their clocks say that this one is wrong.
+    # The API and the receiver of the test have not slept, so the daemon's clock differs from theirs.
     conditions = [it["condition"] for it in (await daemon.operations.status())["conditions"]]
     assert conditions in ([], ["clock_off"])
 
 
 @pytest.mark.parametrize("noticed_first", [True, False], ids=["noticed first", "an attempt ends first"])
-async def test_nothing_is_given_up_for_the_time_slept(
+async def test_time_slept_does_not_count_towards_give_up_after(
     world: World, run: Any, clock: SettableClock, *, noticed_first: bool
 ) -> None:
     world.receiver_answers = 400

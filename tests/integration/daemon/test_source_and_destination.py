@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.support.daemon import World
 
 
-async def test_requests_and_states_are_shown(world: "World", run: Any) -> None:
+async def test_details_show_requests_states_and_filters(world: "World", run: Any) -> None:
     world.receiver_answers = 503
     daemon = await run(world.settings(events=["completion.created"]))
     await until_swept(daemon)
@@ -37,7 +37,7 @@ async def test_requests_and_states_are_shown(world: "World", run: Any) -> None:
             await read("nobody")
 
 
-async def test_the_counts_survive_a_restart(run: Any) -> None:
+async def test_hourly_request_counts_survive_a_restart(run: Any) -> None:
     daemon = await run()
     await until_swept(daemon)
     before = (await daemon.operations.details.source("acme-1")).hours[-1].requests
@@ -46,7 +46,7 @@ async def test_the_counts_survive_a_restart(run: Any) -> None:
     assert (await again.operations.details.source("acme-1")).hours[-1].requests >= before
 
 
-async def test_a_source_that_fails_is_counted_as_failing(world: "World", run: Any) -> None:
+async def test_details_show_failed_requests_of_a_rate_limited_source(world: "World", run: Any) -> None:
     world.api_limits = True
     daemon = await run()
     async with asyncio.timeout(20):

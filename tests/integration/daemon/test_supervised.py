@@ -1,4 +1,4 @@
-"""What a service manager hears of the real daemon: who was asked, how it is doing, what a reload cannot see."""
+"""What the daemon reports to a service manager: the first round, a summary, and credentials that it cannot reload."""
 
 import time
 from typing import Any
@@ -11,7 +11,7 @@ from tests.support.daemon import World, ready
 from tests.support.waiting import DEADLINE, until
 
 
-async def test_a_source_counts_as_asked_when_it_has_had_the_time_of_one_request(world: World, run: Any) -> None:
+async def test_first_round_of_a_source_that_hangs_ends_after_its_timeout(world: World, run: Any) -> None:
     world.hangs = True
     tables = dumped(world.settings())
     tables["sources"]["acme-1"]["timeout"] = "300ms"
@@ -22,7 +22,7 @@ async def test_a_source_counts_as_asked_when_it_has_had_the_time_of_one_request(
     assert time.monotonic() - begun >= 0.3
 
 
-async def test_the_summary_names_who_is_in_trouble_and_counts_what_waits(world: World, run: Any) -> None:
+async def test_summary_names_a_failing_destination_and_its_waiting_events(world: World, run: Any) -> None:
     world.receiver_answers = 500
     daemon = await run()
     await ready(daemon)
@@ -33,7 +33,7 @@ async def test_the_summary_names_who_is_in_trouble_and_counts_what_waits(world: 
         assert time.monotonic() < end, await daemon.operations.summary()
 
 
-async def test_a_reload_tells_what_it_cannot_see(world: World, run: Any) -> None:
+async def test_reload_names_credentials_that_it_cannot_read_again(world: World, run: Any) -> None:
     written = Written(world.settings())
     daemon = await run(written.settings, None, ReloadHooks(written.read, credential_keys=("sources.acme-1.token",)))
     done = await daemon.reload()
@@ -44,7 +44,7 @@ async def test_a_reload_tells_what_it_cannot_see(world: World, run: Any) -> None
     assert "a new or changed credential is not seen" in refused.body["message"]
 
 
-async def test_without_systemd_nothing_is_said_of_it(run: Any) -> None:
+async def test_reload_error_without_systemd_does_not_mention_it(run: Any) -> None:
     def read() -> Settings:
         raise ConfigError([Problem("sources", "are missing")])
 

@@ -1,4 +1,4 @@
-"""Batches that fail in part: the one that spoils them is found in few requests, and ids are what they were."""
+"""Batches that fail because of one event: few requests find it, and a batch that is sent again keeps its id."""
 
 import asyncio
 from collections import Counter
@@ -10,7 +10,7 @@ from tests.support.waiting import until
 from tests.support.workers import Arrival, Receiver, Rig, answering, keys, refusing
 
 TO_FIND_ONE_IN_A_HUNDRED = 2 * 7
-"""Requests after the one that failed: two halves, and again two, down to a single event."""
+"""The requests after the one that failed: two halves each time, down to a single event."""
 
 
 def accepted_subjects(receiver: Receiver) -> set[str]:
@@ -19,7 +19,7 @@ def accepted_subjects(receiver: Receiver) -> set[str]:
 
 
 @pytest.mark.parametrize("status", [422, 500])
-async def test_of_a_thousand_events_in_batches_one_is_poisonous_and_all_others_arrive_in_few_requests(
+async def test_batches_with_one_bad_event_deliver_the_others_in_few_requests(
     rig: Rig, receiver: Receiver, status: int
 ) -> None:
     receiver.answer = refusing(status, "537")
@@ -37,7 +37,7 @@ async def test_of_a_thousand_events_in_batches_one_is_poisonous_and_all_others_a
     assert all(times_sent[key] == 1 for key in keys(1000) if key not in in_company[0].subjects)
 
 
-async def test_a_batch_that_was_cut_off_is_sent_again_under_the_same_id(rig: Rig, receiver: Receiver) -> None:
+async def test_batch_cut_off_by_a_stop_is_sent_again_under_the_same_id(rig: Rig, receiver: Receiver) -> None:
     async def hang(_arrival: Arrival, _request: web.Request) -> web.StreamResponse:
         if len(receiver.arrivals) > 4:
             await asyncio.sleep(60)

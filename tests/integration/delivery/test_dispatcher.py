@@ -1,4 +1,4 @@
-"""All destinations side by side, and the wall clock that all of them go by."""
+"""The dispatcher: all destinations side by side, and changes of the wall clock that they share."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ async def dispatcher(rig: Rig, receiver: Receiver) -> AsyncIterator[Dispatcher]:
     await delivering.stop(0.2)
 
 
-async def test_new_events_are_sent_without_reading_them_from_the_store(
+async def test_hand_over_sends_new_events_without_reading_them_from_the_store(
     rig: Rig, receiver: Receiver, dispatcher: Dispatcher
 ) -> None:
     for key in keys(3):
@@ -40,7 +40,7 @@ async def test_new_events_are_sent_without_reading_them_from_the_store(
     assert receiver.subjects == keys(3)
 
 
-async def test_a_new_event_does_not_overtake_one_that_was_stored_before_it(
+async def test_hand_over_claims_no_event_while_an_earlier_stored_one_is_unread(
     rig: Rig, receiver: Receiver, dispatcher: Dispatcher
 ) -> None:
     await wait_until_all_read(dispatcher)
@@ -53,7 +53,7 @@ async def test_a_new_event_does_not_overtake_one_that_was_stored_before_it(
     assert sorted(receiver.subjects) == ["1", "2"]
 
 
-async def test_new_events_are_read_from_the_store_while_others_wait_for_their_next_attempt(
+async def test_hand_over_during_a_retry_wait_leaves_new_events_to_the_next_read(
     rig: Rig, receiver: Receiver, dispatcher: Dispatcher
 ) -> None:
     receiver.answer = refusing(422, "1")
@@ -69,7 +69,7 @@ async def test_new_events_are_read_from_the_store_while_others_wait_for_their_ne
     await until(lambda: "2" in receiver.subjects)
 
 
-async def test_a_disabled_destination_takes_no_new_events(rig: Rig, dispatcher: Dispatcher) -> None:
+async def test_hand_over_to_a_disabled_destination_claims_no_events(rig: Rig, dispatcher: Dispatcher) -> None:
     await wait_until_all_read(dispatcher)
     await dispatcher.set_enabled("hr", enabled=False)
     written = await rig.enter("1")
@@ -82,7 +82,7 @@ async def wait_until_all_read(dispatcher: Dispatcher) -> None:
     await until(lambda: dispatcher._workers["hr"]._reader.has_read_all)
 
 
-async def test_a_dead_and_a_hanging_destination_do_not_delay_a_healthy_one(rig: Rig, receiver: Receiver) -> None:
+async def test_dead_and_hanging_destinations_do_not_delay_a_healthy_one(rig: Rig, receiver: Receiver) -> None:
     hanging = await rig.receiver()
 
     async def hang(_arrival: Arrival, _request: web.Request) -> web.StreamResponse:
@@ -105,7 +105,7 @@ async def test_a_dead_and_a_hanging_destination_do_not_delay_a_healthy_one(rig: 
     latencies = sorted(arrival.at - entered[arrival.subjects[0]] for arrival in receiver.arrivals)
     health = dispatcher.health()
     await dispatcher.stop(0.1)
-    # The slowest one tells how busy the machine was.
+    # The median: the slowest ones only show how busy the machine was.
     assert latencies[50] < 0.1
     assert health["dead"].state is HealthState.RETRYING
     waiting = await rig.ask("SELECT count(*) FROM deliveries WHERE state = 'pending' GROUP BY destination")
@@ -120,7 +120,7 @@ class Latency:
     percentile_95: float
 
     def is_like(self, other: "Latency") -> bool:
-        """Whether it is no longer than another one, but for what a busy machine makes of it."""
+        """Return whether it is not longer than another latency, apart from what a busy machine adds."""
         return self.median <= 1.5 * other.median + 0.02 and self.percentile_95 <= 1.5 * other.percentile_95 + 0.02
 
 
@@ -142,9 +142,7 @@ async def measure_latency(receiver: Receiver, rig: Rig, urls: dict[str, str], be
     return Latency(took[50], took[95])
 
 
-async def test_a_healthy_destination_is_as_fast_beside_a_dead_and_a_poisoned_one_as_alone(
-    rig: Rig, receiver: Receiver
-) -> None:
+async def test_healthy_destination_keeps_its_latency_beside_failing_ones(rig: Rig, receiver: Receiver) -> None:
     poisoned = await rig.receiver()
     tries = 3
     for number in range(tries):
@@ -159,7 +157,7 @@ async def test_a_healthy_destination_is_as_fast_beside_a_dead_and_a_poisoned_one
     assert str(begin + 110) in poisoned.subjects
 
 
-async def test_outcomes_that_could_not_be_written_are_not_late_when_the_clock_was_set_back_meanwhile(
+async def test_retry_of_an_unwritten_outcome_is_not_delayed_by_a_clock_set_back(
     rig: Rig, receiver: Receiver, dispatcher: Dispatcher, caplog: pytest.LogCaptureFixture
 ) -> None:
     def read_only(db: Database, *, on: bool) -> None:
@@ -185,7 +183,7 @@ async def test_outcomes_that_could_not_be_written_are_not_late_when_the_clock_wa
     await rig.settled(deadline=5.0)
 
 
-async def test_outcomes_that_come_in_while_the_clock_is_followed_are_not_late(
+async def test_retry_after_an_outcome_during_follow_clock_is_not_delayed(
     rig: Rig, receiver: Receiver, dispatcher: Dispatcher
 ) -> None:
     def be_busy(_db: Database) -> None:
@@ -212,7 +210,7 @@ async def test_outcomes_that_come_in_while_the_clock_is_followed_are_not_late(
     await rig.settled(deadline=5.0)
 
 
-async def test_a_reload_while_the_clock_is_followed_disturbs_neither(
+async def test_apply_settings_during_follow_clock_completes_both(
     rig: Rig, receiver: Receiver, dispatcher: Dispatcher
 ) -> None:
     added = HttpSettings.model_validate({"type": "http", "url": receiver.url, **SHORT_WAITS})
@@ -228,7 +226,7 @@ async def test_a_reload_while_the_clock_is_followed_disturbs_neither(
     assert dispatcher.health().keys() == {"hr", "added"}
 
 
-async def test_a_destinations_filters_become_its_subscription() -> None:
+async def test_subscription_of_contains_the_filters_of_the_destination() -> None:
     settings = HttpSettings.model_validate(
         {
             "type": "http",

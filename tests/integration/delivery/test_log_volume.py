@@ -1,4 +1,4 @@
-"""What lasting trouble leaves in the log: its beginning, its end and what was decided for good, not every attempt."""
+"""The log of a long outage: it has the beginning, the end and the final decisions, but not every attempt."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ def down(seconds: float, outcome: Outcome = UNAVAILABLE) -> SimulatedReceiver:
     return SimulatedReceiver(outages=[Outage(0.0, seconds, outcome)])
 
 
-def test_a_receiver_that_is_down_for_hundreds_of_attempts_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_of_a_long_outage_has_one_line_for_its_start_and_one_for_its_end(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "notifier")
     settings = http_settings(give_up_after="60d", retry_max="1h", concurrency=8)
     receiver = simulate(down(3 * DAY), settings, make_events(10))
@@ -33,7 +33,7 @@ def test_a_receiver_that_is_down_for_hundreds_of_attempts_is_told_of_once(caplog
     ]
 
 
-def test_at_debug_level_every_attempt_is_there(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_at_debug_level_has_a_line_for_every_failed_attempt(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "notifier")
     settings = http_settings(give_up_after="60d", retry_max="6h")
     receiver = simulate(down(math.inf), settings, make_events(10), until=DAY)
@@ -41,7 +41,7 @@ def test_at_debug_level_every_attempt_is_there(caplog: pytest.LogCaptureFixture)
     assert len(failed) == len(receiver.requests) > 100
 
 
-def test_each_delivery_that_is_given_up_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_has_an_error_for_each_delivery_that_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "notifier")
     settings = http_settings(give_up_after="1d", retry_max="1h")
     simulate(down(math.inf, BROKEN), settings, make_events(10), until=5 * DAY)
@@ -51,7 +51,7 @@ def test_each_delivery_that_is_given_up_is_told_of(caplog: pytest.LogCaptureFixt
     assert len(log_lines(caplog)) == 11
 
 
-def test_an_event_that_is_refused_is_told_of_when_it_first_is_and_when_it_is_given_up(
+def test_log_has_the_first_refusal_and_the_giving_up_of_a_refused_event(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "notifier")
@@ -62,7 +62,7 @@ def test_an_event_that_is_refused_is_told_of_when_it_first_is_and_when_it_is_giv
     assert {vars(record)["decision"] for record in caplog.records} == {"retry_later", "give_up"}
 
 
-def test_an_endpoint_that_comes_and_goes_is_told_of_now_and_then(
+def test_log_of_a_flapping_endpoint_is_limited_and_counts_left_out_lines(
     caplog: pytest.LogCaptureFixture, bounded: logging.Filter
 ) -> None:
     caplog.set_level(logging.INFO, "notifier")
@@ -80,7 +80,7 @@ def test_an_endpoint_that_comes_and_goes_is_told_of_now_and_then(
 
 @pytest.fixture
 def bounded() -> logging.Filter:
-    """What bounds the log of the program, by the simulated time."""
+    """Return the filter that limits the program's log, with the simulated time."""
 
     class InVirtualTime(RepeatFilter):
         def filter(self, record: logging.LogRecord) -> bool:

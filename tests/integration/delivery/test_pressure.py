@@ -1,4 +1,4 @@
-"""Receivers that are slow, throttled, half broken or choosy: the figures that delivery under pressure must meet.
+"""Receivers that are slow, throttled, partly broken or refuse some events: the limits that delivery must keep.
 
 The real worker and a real state file, in virtual time. The numbers in the names are those of the table in the issue.
 """
@@ -43,12 +43,12 @@ def down(seconds: float, outcome: Outcome, **keys: object) -> SimulatedReceiver:
 
 
 def poisoned(outcome: Outcome = BROKEN) -> SimulatedReceiver:
-    """Make a receiver that cannot digest poisonous events."""
+    """Make a receiver that fails for each poisonous event."""
     return SimulatedReceiver(poisonous=is_poisonous, poison=outcome)
 
 
 def session_of_bad(count: int, *, good_inside: bool = False) -> list[PlannedEvent]:
-    """Make a session of so many bad events with a good one, G, in the same second, and another, H, an hour later."""
+    """Make a session of `count` bad events with a good one, G, in the same second, and another, H, an hour later."""
     place = count // 2 if good_inside else count
     session = [PlannedEvent(str(number), training="session", good=False) for number in range(count)]
     session.insert(place, PlannedEvent("G", training="session" if good_inside else "other"))
@@ -56,7 +56,7 @@ def session_of_bad(count: int, *, good_inside: bool = False) -> list[PlannedEven
 
 
 def lateness(receiver: SimulatedReceiver, news: Sequence[PlannedEvent]) -> dict[str, float]:
-    """Return by how many seconds each good event that was told came after its detection."""
+    """Return by how many seconds each event that was accepted came after its detection."""
     return {
         news[number - 1].record: at - news[number - 1].at for number, at in receiver.first_accepted_seconds().items()
     }
@@ -67,7 +67,7 @@ def sizes(requests: Sequence[Request]) -> list[int]:
 
 
 def order_is_kept(receiver: SimulatedReceiver) -> bool:
-    """Tell whether no event was taken in before an earlier one of its record."""
+    """Return whether no event was accepted before an earlier one of its record."""
     newest: dict[str, int] = {}
     for request in receiver.accepted:
         for delivery in request.deliveries:
@@ -82,21 +82,21 @@ def order_is_kept(receiver: SimulatedReceiver) -> bool:
 
 
 @pytest.mark.parametrize(("every", "refused"), [(1.1, 1), (30.0, 1)])
-def test_01_a_throttled_channel_gets_two_digests(every: float, refused: int) -> None:
+def test_01_throttled_slack_channel_gets_2000_events_in_two_digests(every: float, refused: int) -> None:
     receiver = simulate(SimulatedReceiver(every=every), slack_settings(), make_events(2000))
     assert sizes(receiver.accepted) == [1000, 1000]
     assert len(receiver.refused) == refused
     assert max(receiver.first_accepted_seconds().values()) < every + 2
 
 
-def test_01_a_throttled_channel_that_does_not_say_when_gets_two_digests() -> None:
+def test_01_throttled_slack_channel_without_retry_after_gets_two_digests() -> None:
     receiver = simulate(SimulatedReceiver(every=30.0, says_when=False), slack_settings(), make_events(2000))
     assert sizes(receiver.accepted) == [1000, 1000]
     assert len(receiver.refused) <= 10
     assert max(receiver.first_accepted_seconds().values()) < 60
 
 
-def test_01_news_each_second_for_a_channel_of_two_messages_a_minute_is_not_far_behind() -> None:
+def test_01_slack_channel_of_two_messages_a_minute_is_at_most_90_seconds_late() -> None:
     news = [PlannedEvent(str(number), at=float(number)) for number in range(1800)]
     receiver = simulate(SimulatedReceiver(every=30.0), slack_settings(), news)
     assert len(receiver.accepted) <= 62
@@ -104,7 +104,7 @@ def test_01_news_each_second_for_a_channel_of_two_messages_a_minute_is_not_far_b
     assert max(lateness(receiver, news).values()) < 90
 
 
-def test_02_what_takes_ten_requests_a_minute_gets_full_batches() -> None:
+def test_02_endpoint_with_ten_requests_a_minute_gets_full_batches() -> None:
     receiver = simulate(SimulatedReceiver(a_minute=10), http_settings(batch_size=100), make_events(20_000))
     assert sizes(receiver.accepted) == [100] * 200
     assert len(receiver.refused) <= 25
@@ -116,7 +116,7 @@ def test_02_what_takes_ten_requests_a_minute_gets_full_batches() -> None:
 
 @pytest.mark.parametrize("count", [3, 8, 12, 20, 40])
 @pytest.mark.parametrize("outcome", [BROKEN, NOT_FOUND], ids=["500", "404"])
-def test_03_a_session_of_bad_events_delays_good_ones_by_seconds(count: int, outcome: Outcome) -> None:
+def test_03_session_of_bad_events_delays_good_ones_by_less_than_5_seconds(count: int, outcome: Outcome) -> None:
     news = session_of_bad(count)
     receiver = simulate(poisoned(outcome), http_settings(), news)
     late = lateness(receiver, news)
@@ -124,17 +124,17 @@ def test_03_a_session_of_bad_events_delays_good_ones_by_seconds(count: int, outc
     assert late["H"] < 5
 
 
-def test_03_a_good_one_amid_forty_bad_ones_that_look_alike_is_found() -> None:
+def test_03_good_event_among_40_similar_bad_ones_is_sent_within_a_minute() -> None:
     news = session_of_bad(40, good_inside=True)
     assert lateness(simulate(poisoned(), http_settings(), news), news)["G"] < 60
 
 
-def test_03_a_good_one_amid_two_hundred_bad_ones_is_found_in_a_minute() -> None:
+def test_03_good_event_among_200_similar_bad_ones_is_sent_within_a_minute() -> None:
     news = session_of_bad(200, good_inside=True)
     assert lateness(simulate(poisoned(), http_settings(), news), news)["G"] < 60
 
 
-def test_03_with_a_concurrency_of_one_good_ones_wait_seconds_too() -> None:
+def test_03_concurrency_one_delays_good_events_by_less_than_a_minute() -> None:
     news = session_of_bad(40)
     late = lateness(simulate(poisoned(), http_settings(concurrency=1), news), news)
     assert late["G"] < 60
@@ -142,14 +142,14 @@ def test_03_with_a_concurrency_of_one_good_ones_wait_seconds_too() -> None:
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
-def test_04_one_bad_event_in_five_delays_no_other(concurrency: int) -> None:
+def test_04_one_bad_event_in_five_delays_good_ones_by_less_than_6_seconds(concurrency: int) -> None:
     news = [PlannedEvent(str(k), at=5.0 * k, training=f"t{k % 7}", good=k % 5 != 2) for k in range(720)]
     receiver = simulate(poisoned(), http_settings(concurrency=concurrency), news)
     assert max(lateness(receiver, news).values()) < 6
     assert len(receiver.accepted) == sum(it.good for it in news)
 
 
-def test_04_of_a_thousand_that_wait_the_good_ones_go_at_once() -> None:
+def test_04_good_events_in_a_backlog_of_1000_are_sent_within_16_seconds() -> None:
     chance = random.Random(4)
     news = [PlannedEvent(str(k), training=f"t{k % 7}", good=chance.random() > 0.2) for k in range(1000)]
     assert max(simulate(poisoned(), http_settings(), news).first_accepted_seconds().values()) < 16
@@ -159,7 +159,7 @@ def test_04_of_a_thousand_that_wait_the_good_ones_go_at_once() -> None:
 
 
 @pytest.mark.parametrize(("share", "seconds"), [(0.1, 60), (0.3, 60), (0.5, 150)])
-def test_05_a_share_of_failures_is_the_retry_of_those_that_failed(share: float, seconds: float) -> None:
+def test_05_random_failures_cause_few_requests_beyond_the_necessary_retries(share: float, seconds: float) -> None:
     receiver = simulate(SimulatedReceiver(random.Random(5), flapping=share), http_settings(), make_events(2500))
     assert max(receiver.first_accepted_seconds().values()) < seconds
     assert len(receiver.requests) < 2500 / (1 - share) * 1.15
@@ -168,20 +168,20 @@ def test_05_a_share_of_failures_is_the_retry_of_those_that_failed(share: float, 
 # 6, 7, 8: groups
 
 
-def test_06_a_size_that_works_is_remembered() -> None:
+def test_06_batch_size_that_avoids_timeouts_is_remembered() -> None:
     receiver = simulate(SimulatedReceiver(an_event=0.05), http_settings(batch_size=1000), make_events(10_000))
     assert receiver.count_duplicates() <= 2000
     assert max(sizes([it for it in receiver.accepted[-20:] if it.outcome.reason is AttemptResult.DELIVERED])) == 250
 
 
-def test_06_after_413_the_size_that_works_is_remembered_and_tried_to_be_passed_ever_less_often() -> None:
+def test_06_batch_size_after_413_is_remembered_and_rarely_exceeded() -> None:
     receiver = simulate(SimulatedReceiver(limit=50), http_settings(batch_size=100), make_events(10_000))
     assert len(receiver.accepted) == 200
     assert len(receiver.refused) <= 4
 
 
 @pytest.mark.parametrize(("bad", "accepted"), [(1, 11), (3, 31)])
-def test_07_an_invalid_record_in_a_digest_is_found_by_halving(bad: int, accepted: int) -> None:
+def test_07_invalid_records_in_a_digest_are_found_by_halving_it(bad: int, accepted: int) -> None:
     guilty = random.Random(7).sample(range(1000), bad)
     news = [PlannedEvent(str(number), good=number not in guilty) for number in range(1000)]
     receiver = simulate(poisoned(REFUSED), slack_settings(), news)
@@ -189,7 +189,7 @@ def test_07_an_invalid_record_in_a_digest_is_found_by_halving(bad: int, accepted
     assert len(receiver.first_accepted_seconds()) == 1000 - bad
 
 
-def test_08_the_innocent_of_a_refused_batch_go_before_all_that_came_later() -> None:
+def test_08_good_events_of_a_refused_batch_are_sent_before_later_events() -> None:
     news = [PlannedEvent(str(number), good=number != 3) for number in range(400)]
     receiver = simulate(poisoned(REFUSED), http_settings(batch_size=100, concurrency=1), news)
     told = [sequence for request in receiver.accepted for sequence in request.sequences]
@@ -200,26 +200,26 @@ def test_08_the_innocent_of_a_refused_batch_go_before_all_that_came_later() -> N
 
 
 @pytest.mark.parametrize("outcome", [BROKEN, UNREACHABLE, UNAVAILABLE], ids=["500", "refused", "503"])
-def test_10_the_return_of_a_receiver_after_a_day_is_noticed_within_minutes(outcome: Outcome) -> None:
+def test_10_receiver_that_recovers_after_a_day_gets_all_events_within_6_minutes(outcome: Outcome) -> None:
     receiver = simulate(down(DAY, outcome), http_settings(), make_events(1000))
     assert max(receiver.first_accepted_seconds().values()) < DAY + 6 * 60
     assert len(receiver.refused) < 600
     assert receiver.count_duplicates() == 0
 
 
-def test_10_nothing_is_sent_before_the_moment_that_was_asked_for() -> None:
+def test_10_retry_after_of_an_hour_is_obeyed_throughout_an_outage() -> None:
     receiver = simulate(down(DAY, Outcome(AttemptResult.SERVER_ERROR, 503, 3600.0)), http_settings(), make_events(100))
     assert len(receiver.refused) == 24
     gaps = [after.began - before.ended for before, after in zip(receiver.refused, receiver.refused[1:], strict=False)]
     assert min(gaps) >= 3600
 
 
-def test_10_after_an_outage_of_a_day_a_channel_gets_digests() -> None:
+def test_10_slack_channel_gets_digests_after_an_outage_of_a_day() -> None:
     receiver = simulate(down(DAY, BROKEN), slack_settings(), make_events(2000))
     assert sizes(receiver.accepted) == [1, 1000, 999]
 
 
-def test_10_a_sample_that_gets_through_ends_the_wait() -> None:
+def test_10_sample_that_is_accepted_ends_the_retry_wait() -> None:
     async def acts(world: DeliveryWorld) -> None:
         await asyncio.sleep(1.0)
         assert world.worker is not None
@@ -238,7 +238,7 @@ def test_10_a_sample_that_gets_through_ends_the_wait() -> None:
     assert max(receiver.first_accepted_seconds().values()) < 3
 
 
-def test_a_sample_does_not_wait_an_hour_for_a_rate_that_was_learned() -> None:
+def test_sample_waits_at_most_11_seconds_for_a_learned_rate_of_one_an_hour() -> None:
     seconds: list[float] = []
 
     async def acts(world: DeliveryWorld) -> None:
@@ -256,7 +256,7 @@ def test_a_sample_does_not_wait_an_hour_for_a_rate_that_was_learned() -> None:
 # 14, 16, 17: waits and order
 
 
-def test_14_a_batch_waits_from_the_detection_on_whatever_is_restarted() -> None:
+def test_14_batch_wait_is_counted_from_the_detection_across_restarts() -> None:
     async def acts(world: DeliveryWorld) -> None:
         for _ in range(3):
             await asyncio.sleep(HOUR)
@@ -269,7 +269,7 @@ def test_14_a_batch_waits_from_the_detection_on_whatever_is_restarted() -> None:
     assert 2 * HOUR <= max(receiver.first_accepted_seconds().values()) < 2 * HOUR + 2
 
 
-def test_16_once_the_last_event_was_given_up_nothing_is_to_be_tried_again() -> None:
+def test_16_destination_gets_no_requests_after_its_last_event_is_given_up() -> None:
     states: list[dict[str, int]] = []
 
     async def acts(world: DeliveryWorld) -> None:
@@ -284,7 +284,7 @@ def test_16_once_the_last_event_was_given_up_nothing_is_to_be_tried_again() -> N
 
 
 def edits(count: int, apart: float) -> list[PlannedEvent]:
-    """Make events of which each fifth is about the record before."""
+    """Make events of which every fifth is an update of the record before it."""
     kinds = (EventType.CREATED, EventType.UPDATED)
     return [PlannedEvent(str(k - (k % 5 == 4)), at=apart * k, kind=kinds[k % 5 == 4]) for k in range(count)]
 
@@ -292,7 +292,7 @@ def edits(count: int, apart: float) -> list[PlannedEvent]:
 @pytest.mark.parametrize("concurrency", [1, 8])
 @pytest.mark.parametrize("seconds", [10.0, HOUR])
 @pytest.mark.parametrize("outcome", [UNAVAILABLE, UNREACHABLE, BROKEN, THROTTLED], ids=["503", "refused", "500", "429"])
-def test_17_no_event_comes_before_an_earlier_one_of_its_record(
+def test_17_events_of_a_record_arrive_in_order_after_an_outage(
     concurrency: int, seconds: float, outcome: Outcome
 ) -> None:
     receiver = simulate(down(seconds, outcome), http_settings(concurrency=concurrency), edits(60, 0.5))
@@ -302,7 +302,7 @@ def test_17_no_event_comes_before_an_earlier_one_of_its_record(
 
 @pytest.mark.parametrize("seconds", [10.0, HOUR])
 @pytest.mark.parametrize("outcome", [UNAVAILABLE, UNREACHABLE, THROTTLED], ids=["503", "refused", "429"])
-def test_17_with_a_concurrency_of_one_nothing_comes_before_anything_earlier(seconds: float, outcome: Outcome) -> None:
+def test_17_concurrency_one_keeps_the_order_of_all_events_after_an_outage(seconds: float, outcome: Outcome) -> None:
     receiver = simulate(down(seconds, outcome), http_settings(concurrency=1), edits(60, 0.5))
     told = [sequence for request in receiver.accepted for sequence in request.sequences]
     assert told == sorted(told)
@@ -310,7 +310,7 @@ def test_17_with_a_concurrency_of_one_nothing_comes_before_anything_earlier(seco
 
 @pytest.mark.parametrize("concurrency", [1, 8])
 @pytest.mark.parametrize("same_record", [False, True])
-def test_17_the_order_outlives_an_outage_that_changes_its_kind(concurrency: int, *, same_record: bool) -> None:
+def test_17_order_is_kept_in_an_outage_that_changes_its_kind_of_failure(concurrency: int, *, same_record: bool) -> None:
     kinds = [Outage(0.0, 0.3, BROKEN), Outage(0.3, 2.0, UNREACHABLE)]
     news = [PlannedEvent("1"), PlannedEvent("1" if same_record else "2", kind=EventType.UPDATED)]
     receiver = simulate(SimulatedReceiver(outages=kinds), http_settings(concurrency=concurrency, batch_size=2), news)
@@ -319,7 +319,7 @@ def test_17_the_order_outlives_an_outage_that_changes_its_kind(concurrency: int,
         assert [number for request in receiver.accepted for number in request.sequences] == [1, 2]
 
 
-def test_17_an_edit_behind_a_refused_event_of_its_record_waits_until_that_is_dropped() -> None:
+def test_17_update_waits_until_the_refused_event_of_its_record_is_dropped() -> None:
     news = [PlannedEvent("1", good=False), PlannedEvent("1", at=1.0), PlannedEvent("2", at=2.0)]
 
     async def acts(world: DeliveryWorld) -> None:
@@ -339,7 +339,7 @@ def test_17_an_edit_behind_a_refused_event_of_its_record_waits_until_that_is_dro
 @pytest.mark.parametrize("concurrency", [1, 8])
 @pytest.mark.parametrize("batch_size", [1, 20])
 @pytest.mark.parametrize("retry_after", [None, 0.0, 5.0])
-def test_an_event_that_is_always_answered_with_503_holds_up_the_others_for_minutes_at_most(
+def test_event_always_answered_with_503_delays_others_by_less_than_5_minutes(
     concurrency: int, batch_size: int, retry_after: float | None
 ) -> None:
     news = [PlannedEvent(str(number), training=f"t{number % 5}", good=number != 3) for number in range(100)]
@@ -352,7 +352,7 @@ def test_an_event_that_is_always_answered_with_503_holds_up_the_others_for_minut
     assert not any(1e-3 < request.began - at < pause for request in receiver.requests for at in refused)
 
 
-def test_an_event_that_is_always_answered_with_503_is_given_up_like_any_other() -> None:
+def test_event_always_answered_with_503_is_given_up() -> None:
     async def acts(world: DeliveryWorld) -> None:
         await asyncio.sleep(5 * DAY)
         assert await world.states() == {"dead": 1, "delivered": 1}
@@ -363,7 +363,7 @@ def test_an_event_that_is_always_answered_with_503_is_given_up_like_any_other() 
 
 @pytest.mark.parametrize("other", [UNAVAILABLE, THROTTLED], ids=["503", "429"])
 @pytest.mark.parametrize("concurrency", [1, 8])
-def test_an_outage_with_two_kinds_of_answers_by_turns_is_not_hammered(concurrency: int, other: Outcome) -> None:
+def test_outage_with_alternating_kinds_of_failures_gets_few_requests(concurrency: int, other: Outcome) -> None:
     times = [Outage(float(k), k + 1.0, (BROKEN, other)[k % 2]) for k in range(6 * 3600)]
     receiver = simulate(SimulatedReceiver(outages=times), http_settings(concurrency=concurrency), make_events(50))
     assert len(receiver.refused) < 500
@@ -378,7 +378,7 @@ class LimitedWith503(SimulatedReceiver):
         return seconds, Outcome(AttemptResult.SERVER_ERROR, 503, outcome.retry_after) if is_limit else outcome, taken
 
 
-def test_a_limit_of_the_rate_that_is_answered_with_503_gets_full_batches() -> None:
+def test_rate_limit_answered_with_503_leads_to_full_batches() -> None:
     receiver = simulate(LimitedWith503(every=30.0, says_when=False), http_settings(batch_size=100), make_events(2000))
     assert sizes(receiver.accepted) == [100] * 20
 
@@ -398,10 +398,10 @@ def test_such_a_limit_is_no_fault_of_the_events_that_failed_in_an_outage(
         assert numbers == sorted(numbers)
 
 
-# The events' own time
+# The time after which events are given up
 
 
-def test_a_week_switched_off_gives_nothing_up() -> None:
+def test_give_up_after_does_not_count_a_week_in_which_the_worker_is_stopped() -> None:
     async def acts(world: DeliveryWorld) -> None:
         await asyncio.sleep(60.0)
         await world.stop()
@@ -413,7 +413,7 @@ def test_a_week_switched_off_gives_nothing_up() -> None:
     simulate(down(30 * DAY, BROKEN), http_settings(), make_events(2), wanted=0, until=8 * DAY, script=acts)
 
 
-def test_before_anything_is_given_up_come_as_many_attempts_as_an_hour_holds() -> None:
+def test_refused_event_is_tried_at_least_10_times_before_it_is_given_up() -> None:
     receiver = simulate(
         poisoned(REFUSED), http_settings(give_up_after="3d"), [PlannedEvent("1", good=False)], wanted=1, until=5 * DAY
     )
@@ -423,7 +423,7 @@ def test_before_anything_is_given_up_come_as_many_attempts_as_an_hour_holds() ->
 # Restarts
 
 
-def test_what_was_learned_outlives_a_restart() -> None:
+def test_restart_keeps_the_learned_batch_limit_and_the_health() -> None:
     async def acts(world: DeliveryWorld) -> None:
         await asyncio.sleep(20.0)
         await world.restart()

@@ -1,4 +1,4 @@
-"""A replay beside what is new: bit by bit, each destination at its own pace, and over restarts."""
+"""A replay beside new events: in parts, for each destination at its own pace, and across restarts."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -20,7 +20,7 @@ from tests.support.workers import EVENTS, Rig, keys
 
 @dataclass
 class Scene:
-    """A state file whose events have been delivered, and a replay that wakes nobody but the test."""
+    """A state file whose events have been delivered, and a replay that wakes no worker: the calls are counted."""
 
     rig: Rig
     to: list[str] = field(default_factory=lambda: ["hr", "it"])
@@ -30,7 +30,7 @@ class Scene:
         self.restart()
 
     def restart(self) -> None:
-        """Begin with a memory of nothing but the state file."""
+        """Start again, with only what the state file holds."""
         self.replaying = ReplayRunner(self.rig.store, self.subscriptions, self.wake, self.rig.clock)
 
     def subscriptions(self) -> Sequence[Subscription]:
@@ -85,12 +85,12 @@ async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         await this.replaying.close()
 
 
-async def test_it_adds_no_more_than_may_wait_and_goes_on_as_the_queue_drains(scene: Scene) -> None:
+async def test_replay_queues_at_most_the_limit_and_more_as_each_queue_drains(scene: Scene) -> None:
     await scene.begin()
     await scene.has_queued(hr=4, it=4)
     await asyncio.sleep(0.1)
     assert [await scene.waiting(name) for name in ("hr", "it")] == [4, 4]
-    # One that does not drain delays no other.
+    # A queue that does not drain delays no other destination.
     for expected in (8, 10):
         await scene.deliver("hr")
         await scene.has_queued(hr=expected, it=4)
@@ -104,7 +104,7 @@ async def test_it_adds_no_more_than_may_wait_and_goes_on_as_the_queue_drains(sce
     assert scene.woken == 6
 
 
-async def test_a_new_event_goes_before_all_that_is_not_queued_yet(scene: Scene) -> None:
+async def test_replay_queues_nothing_more_while_a_new_event_is_pending(scene: Scene) -> None:
     await scene.begin("hr")
     await scene.has_queued(hr=4)
     (new,) = (await scene.rig.enter("new", to=["hr"])).deliveries
@@ -115,7 +115,7 @@ async def test_a_new_event_goes_before_all_that_is_not_queued_yet(scene: Scene) 
     await scene.has_queued(hr=8)
 
 
-async def test_it_ends_though_its_last_part_still_waits(scene: Scene) -> None:
+async def test_replay_is_done_while_its_last_deliveries_are_still_pending(scene: Scene) -> None:
     await scene.rig.ask("DELETE FROM deliveries WHERE sequence > 4")
     await scene.rig.ask("DELETE FROM events WHERE sequence > 4")
     await scene.begin("hr")
@@ -123,7 +123,7 @@ async def test_it_ends_though_its_last_part_still_waits(scene: Scene) -> None:
     assert await scene.waiting("hr") == 4
 
 
-async def test_one_replay_at_a_time_and_after_it_another(scene: Scene) -> None:
+async def test_replay_start_is_refused_while_another_runs_and_works_after_its_stop(scene: Scene) -> None:
     first = await scene.begin()
     with pytest.raises(ReplayRunningError):
         await scene.begin()
@@ -134,7 +134,7 @@ async def test_one_replay_at_a_time_and_after_it_another(scene: Scene) -> None:
     assert [memory.state for memory in await scene.replaying.latest()] == [ReplayState.RUNNING, ReplayState.STOPPED]
 
 
-async def test_after_a_restart_it_goes_on_where_it_was(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+async def test_replay_resumes_after_a_restart_where_it_was(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     await scene.begin()
     await scene.has_queued(hr=4, it=4)
     await scene.replaying.close()
@@ -156,7 +156,7 @@ async def test_after_a_restart_it_goes_on_where_it_was(scene: Scene, caplog: pyt
     await scene.ends()
 
 
-async def test_what_was_stopped_stays_so_over_a_restart(scene: Scene) -> None:
+async def test_stopped_replay_stays_stopped_after_a_restart(scene: Scene) -> None:
     await scene.begin()
     await scene.has_queued(hr=4, it=4)
     await scene.replaying.stop()
@@ -169,7 +169,7 @@ async def test_what_was_stopped_stays_so_over_a_restart(scene: Scene) -> None:
     assert (await scene.latest()).state is ReplayState.STOPPED
 
 
-async def test_what_is_still_being_counted_can_be_stopped(scene: Scene) -> None:
+async def test_replay_can_be_stopped_while_its_events_are_counted(scene: Scene) -> None:
     beginning = asyncio.create_task(scene.replaying.start(ReplayRange(0, scene.rig.clock.now_ms() + 1, 20), None))
     await asyncio.sleep(0)
     await scene.replaying.stop()
@@ -178,7 +178,7 @@ async def test_what_is_still_being_counted_can_be_stopped(scene: Scene) -> None:
     assert await scene.replaying.latest() == []
 
 
-async def test_to_stop_another_ends_nothing(scene: Scene) -> None:
+async def test_stop_with_another_number_does_not_stop_the_replay(scene: Scene) -> None:
     number = await scene.begin()
     await scene.replaying.stop(number + 1)
     assert (await scene.latest()).state is ReplayState.RUNNING
@@ -186,7 +186,7 @@ async def test_to_stop_another_ends_nothing(scene: Scene) -> None:
     await scene.has_queued(hr=8, it=4)
 
 
-async def test_a_destination_that_is_removed_meanwhile_gets_nothing_more(scene: Scene) -> None:
+async def test_replay_queues_nothing_more_for_a_destination_removed_meanwhile(scene: Scene) -> None:
     await scene.begin()
     await scene.has_queued(hr=4, it=4)
     scene.to.remove("it")
@@ -203,7 +203,7 @@ async def test_a_destination_that_is_removed_meanwhile_gets_nothing_more(scene: 
     }
 
 
-async def test_a_destination_that_is_gone_after_a_restart_ends_its_part(scene: Scene) -> None:
+async def test_replay_ends_the_part_of_a_destination_removed_before_a_restart(scene: Scene) -> None:
     await scene.begin("it")
     await scene.has_queued(it=4)
     await scene.replaying.close()
@@ -215,7 +215,7 @@ async def test_a_destination_that_is_gone_after_a_restart_ends_its_part(scene: S
     assert await scene.waiting("it") == 0
 
 
-async def test_it_outlives_a_state_file_that_cannot_be_written(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+async def test_replay_continues_after_state_file_errors(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     def deliver_and_break(db: Database) -> None:
         db.execute("UPDATE deliveries SET state = 'delivered'")
         db.execute("PRAGMA query_only = on")
@@ -233,7 +233,7 @@ async def test_it_outlives_a_state_file_that_cannot_be_written(scene: Scene, cap
     assert sum("state file" in line for line in caplog.text.splitlines()) == 1
 
 
-async def test_nothing_to_send_is_done_at_once(scene: Scene) -> None:
+async def test_replay_without_destinations_is_done_at_once(scene: Scene) -> None:
     scene.to = []
     await scene.begin()
     assert (await scene.latest()).state is ReplayState.DONE

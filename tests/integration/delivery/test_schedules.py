@@ -1,4 +1,4 @@
-"""Digests at their slots: the real worker and a real state file in virtual time, with what clocks and machines do."""
+"""Digests at their slots: the real worker and a real state file in virtual time, with clock changes and sleep."""
 
 import asyncio
 import random
@@ -40,7 +40,7 @@ def local_time(ms: int) -> str:
 
 @dataclass
 class MachineClock:
-    """The loop's time; the machine may sleep, during which timers stand still, and its wall clock may be set."""
+    """The loop's time. The machine may sleep, and timers stop meanwhile; its wall clock may be set."""
 
     began_ms: int
     slept: float = 0.0
@@ -63,7 +63,7 @@ class Message:
 
 @dataclass
 class Channel:
-    """A receiver that answers as it is told, and notes its requests."""
+    """A receiver whose answers a test chooses, and which records its requests."""
 
     clock: MachineClock
     grouping: Grouping
@@ -78,7 +78,7 @@ class Channel:
         outcome = self.answer(deliveries)
         records = tuple(it.event.subject for it in deliveries)
         is_digest = deliveries[0].slot_ms is not None
-        # The worker would take an error in here for a fault of the event.
+        # Checked at the end: the worker would treat an error raised here as a fault of the event.
         self.mixed |= len({it.slot_ms for it in deliveries}) > 1
         taken = outcome is DELIVERED
         self.messages.append(Message(local_time(self.clock.now_ms()), records, is_digest, taken))
@@ -134,7 +134,7 @@ class World:
             self.worker.wake()
 
     async def until(self, text: str) -> None:
-        """Let time pass until a moment of this year."""
+        """Wait until this local time."""
         seconds = (moment_of(text) - self.clock.now_ms()) / 1000
         await asyncio.sleep(max(0.0, seconds))
 
@@ -182,7 +182,7 @@ def play(story: Story, began: str, **keys: Any) -> World:
         return runner.run(perform())
 
 
-def test_everything_since_the_last_slot_is_one_digest() -> None:
+def test_schedule_sends_all_events_since_the_last_slot_as_one_digest() -> None:
     async def story(world: World) -> None:
         await world.enter("1", "2")
         await world.until("2026-06-01T20:00")
@@ -197,7 +197,7 @@ def test_everything_since_the_last_slot_is_one_digest() -> None:
     assert world.channel.taken == [("06-02 08:00", ("1", "2", "3")), ("06-03 08:00", ("4",))]
 
 
-def test_what_comes_in_quiet_hours_is_one_digest_afterwards_and_the_rest_comes_at_once() -> None:
+def test_quiet_hours_collect_events_into_one_digest_and_others_are_sent_at_once() -> None:
     async def story(world: World) -> None:
         await world.enter("1")
         await world.until("2026-06-01T20:00")
@@ -214,7 +214,7 @@ def test_what_comes_in_quiet_hours_is_one_digest_afterwards_and_the_rest_comes_a
     assert [it.is_digest for it in world.channel.messages] == [False, True, False]
 
 
-def test_an_urgent_event_takes_the_earlier_events_of_its_record_along() -> None:
+def test_urgent_event_is_sent_with_the_earlier_events_of_its_record() -> None:
     async def story(world: World) -> None:
         await world.enter("1", "2")
         await world.enter("1", kind=EventType.REMOVED)
@@ -227,7 +227,7 @@ def test_an_urgent_event_takes_the_earlier_events_of_its_record_along() -> None:
     assert world.channel.taken[1:] == [("06-02 08:00", ("2",))]
 
 
-def test_alerts_wait_for_nothing() -> None:
+def test_alert_is_sent_at_once_despite_schedule_and_quiet_hours() -> None:
     async def story(world: World) -> None:
         await world.enter("1")
         await world.enter("alerts", kind=EventType.ALERT)
@@ -237,7 +237,7 @@ def test_alerts_wait_for_nothing() -> None:
     assert world.channel.taken == [("06-01 21:00", ("alerts",))]
 
 
-def test_a_digest_that_fails_stays_one_digest_and_what_comes_meanwhile_belongs_to_the_next() -> None:
+def test_failed_digest_is_retried_whole_and_new_events_join_the_next_one() -> None:
     async def story(world: World) -> None:
         world.channel.answer = lambda _: DOWN
         await world.enter("1", "2", "3")
@@ -255,9 +255,9 @@ def test_a_digest_that_fails_stays_one_digest_and_what_comes_meanwhile_belongs_t
     assert (first[1], second) == (("1", "2", "3"), ("06-03 08:00", ("4",)))
 
 
-def test_a_digest_that_is_late_beyond_the_next_slot_stays_apart_from_the_next_one() -> None:
+def test_digest_delayed_beyond_the_next_slot_is_not_merged_with_the_next_one() -> None:
     async def story(world: World) -> None:
-        # A pause that the receiver asks for divides nothing, however long it lasts.
+        # A pause that the receiver asks for does not split the digest, however long it lasts.
         world.channel.answer = lambda _: Outcome(AttemptResult.THROTTLED, 429, 3600.0)
         await world.enter("1", "2")
         await world.until("2026-06-02T09:00")
@@ -270,7 +270,7 @@ def test_a_digest_that_is_late_beyond_the_next_slot_stays_apart_from_the_next_on
     assert [records for _, records in world.channel.taken] == [("1", "2"), ("3", "4")]
 
 
-def test_a_digest_is_divided_in_the_end_so_that_one_bad_event_does_not_hold_the_others() -> None:
+def test_digest_with_a_bad_event_is_split_and_the_others_are_delivered() -> None:
     async def story(world: World) -> None:
         world.channel.answer = lambda deliveries: (
             DOWN if any(it.event.subject == "2" for it in deliveries) else DELIVERED
@@ -282,7 +282,7 @@ def test_a_digest_is_divided_in_the_end_so_that_one_bad_event_does_not_hold_the_
     assert {record for _, records in world.channel.taken for record in records} == {"1", "3", "4"}
 
 
-def test_a_digest_that_waits_for_its_receiver_is_not_sent_in_quiet_hours() -> None:
+def test_failed_digest_waits_until_the_end_of_quiet_hours() -> None:
     async def story(world: World) -> None:
         world.channel.answer = lambda _: DOWN
         await world.enter("1")
@@ -297,7 +297,7 @@ def test_a_digest_that_waits_for_its_receiver_is_not_sent_in_quiet_hours() -> No
     assert world.channel.taken == [("06-03 06:00", ("1",))]
 
 
-def test_what_does_not_fit_one_message_goes_into_the_fewest() -> None:
+def test_digest_larger_than_a_message_is_sent_in_the_fewest_messages() -> None:
     async def story(world: World) -> None:
         world.channel.room = 700
         await world.enter(*map(str, range(1, 2101)))
@@ -307,7 +307,7 @@ def test_what_does_not_fit_one_message_goes_into_the_fewest() -> None:
     assert [(moment, len(records)) for moment, records in world.channel.taken] == [("06-02 08:00", 700)] * 3
 
 
-def test_an_http_endpoint_gets_its_slot_in_batches() -> None:
+def test_http_destination_with_a_schedule_gets_full_batches_at_the_slot() -> None:
     async def story(world: World) -> None:
         await world.enter(*map(str, range(1, 251)))
         await world.until("2026-06-02T09:00")
@@ -320,7 +320,7 @@ def test_an_http_endpoint_gets_its_slot_in_batches() -> None:
     ]
 
 
-def test_a_slot_that_the_machine_slept_over_is_made_up_once() -> None:
+def test_slots_missed_while_the_machine_sleeps_are_made_up_by_one_digest() -> None:
     async def story(world: World) -> None:
         await world.enter("1")
         await world.sleep_machine(3.5 * DAY)
@@ -331,7 +331,7 @@ def test_a_slot_that_the_machine_slept_over_is_made_up_once() -> None:
     assert world.channel.taken == [("06-05 00:00", ("1",)), ("06-05 08:00", ("2",))]
 
 
-def test_a_changed_schedule_counts_from_the_change_on() -> None:
+def test_changed_schedule_applies_from_the_change_on() -> None:
     async def story(world: World) -> None:
         await world.enter("1")
         await world.until("2026-06-02T12:00")
@@ -354,7 +354,7 @@ def test_a_changed_schedule_counts_from_the_change_on() -> None:
     assert world.channel.taken == [("06-02 08:00", ("1",)), ("06-03 10:00", ("2",)), ("06-03 11:01", ("3",))]
 
 
-def test_a_wall_clock_that_is_set_back_repeats_no_slot_and_one_that_was_far_ahead_stops_nothing() -> None:
+def test_wall_clock_changes_repeat_no_slot_and_stop_no_digest() -> None:
     async def story(world: World) -> None:
         await world.enter("1")
         await world.until("2026-06-02T08:01")
@@ -378,7 +378,7 @@ def test_a_wall_clock_that_is_set_back_repeats_no_slot_and_one_that_was_far_ahea
     assert [records for _, records in world.channel.taken] == [("1",), ("2",), ("3",), ("4",)]
 
 
-def test_an_operator_gets_named_events_at_once_and_the_rest_with_the_schedule() -> None:
+def test_retry_of_a_named_event_sends_it_at_once_and_others_keep_the_schedule() -> None:
     async def story(world: World) -> None:
         await world.enter("1", "2", "3")
         named = RetrySelection(DeliveryState.PENDING, (f"evt_{2:026}",))
@@ -394,7 +394,7 @@ def test_an_operator_gets_named_events_at_once_and_the_rest_with_the_schedule() 
     assert world.channel.taken == [("06-01 21:00", ("2",)), ("06-02 08:00", ("1", "3"))]
 
 
-def test_what_was_named_once_and_given_up_waits_when_everything_is_put_back() -> None:
+def test_retry_of_all_dead_deliveries_makes_an_earlier_named_event_wait_again() -> None:
     async def retry(world: World, wanted: RetrySelection) -> None:
         await world.store.run(requeue.retry, wanted, ["hr"], world.clock.now_ms())
         assert world.worker is not None
@@ -417,7 +417,7 @@ def test_what_was_named_once_and_given_up_waits_when_everything_is_put_back() ->
     assert world.channel.taken == [("06-02 08:00", ("1",))]
 
 
-def test_the_list_of_deliveries_says_until_when_each_waits() -> None:
+def test_latest_deliveries_shows_until_when_each_delivery_waits() -> None:
     async def story(world: World) -> None:
         await world.enter("1")
         await world.enter("2", kind=EventType.REMOVED)
@@ -430,7 +430,7 @@ def test_the_list_of_deliveries_says_until_when_each_waits() -> None:
     play(story, "2026-06-01T12:00", schedule="daily 08:00", urgent=["completion.removed"])
 
 
-def test_nothing_is_behind_or_given_up_because_it_waits() -> None:
+def test_due_events_counts_lateness_from_the_slot_and_not_from_the_event() -> None:
     async def story(world: World) -> None:
         await world.enter("1")
         await world.until("2026-06-05T12:00")
@@ -448,7 +448,7 @@ def test_nothing_is_behind_or_given_up_because_it_waits() -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_year_with_every_trouble_has_one_digest_a_slot_and_no_event_twice(seed: int) -> None:
+def test_year_of_crashes_and_sleep_has_one_digest_a_day_and_each_event_once(seed: int) -> None:
     chance = random.Random(seed)
     troubled: set[date] = set()
 
@@ -502,7 +502,7 @@ def test_a_year_with_every_trouble_has_one_digest_a_slot_and_no_event_twice(seed
     assert all("02:30" <= it.at[6:] < "12:00" for it in world.channel.messages)
 
 
-def test_the_store_gives_what_is_due_without_a_schedule_no_slot() -> None:
+def test_read_due_without_a_schedule_returns_no_slot() -> None:
     async def story(world: World) -> None:
         await world.enter("1")
         await world.until("2026-06-02T08:00:00")
@@ -516,7 +516,7 @@ def test_the_store_gives_what_is_due_without_a_schedule_no_slot() -> None:
     play(story, "2026-06-01T12:00", schedule="daily 08:00")
 
 
-def test_an_urgent_event_that_fails_does_not_cut_a_digest() -> None:
+def test_failing_urgent_event_does_not_split_the_digest() -> None:
     async def story(world: World) -> None:
         world.channel.answer = lambda deliveries: DOWN if deliveries[0].event.subject == "2" else DELIVERED
         await world.enter("1")
@@ -528,7 +528,7 @@ def test_an_urgent_event_that_fails_does_not_cut_a_digest() -> None:
     assert world.channel.taken == [("06-02 08:00", ("1", "3", "4"))]
 
 
-def test_a_later_event_of_a_record_stays_behind_its_urgent_one_that_fails() -> None:
+def test_later_event_of_a_record_waits_for_its_failing_urgent_event() -> None:
     async def story(world: World) -> None:
         world.channel.answer = lambda deliveries: (
             DOWN if any(it.event.type == EventType.REMOVED for it in deliveries) else DELIVERED
@@ -544,9 +544,9 @@ def test_a_later_event_of_a_record_stays_behind_its_urgent_one_that_fails() -> N
     assert [records for _, records in world.channel.taken] == [("2",), ("1",), ("1",)]
 
 
-def test_a_bad_event_of_a_divided_digest_does_not_keep_the_rest_that_was_never_tried() -> None:
+def test_rest_of_a_large_digest_is_sent_despite_bad_events_in_its_first_message() -> None:
     async def story(world: World) -> None:
-        # Messages of four events: the rest of the digest comes after the first message, which is divided in the end.
+        # Messages of four events: the rest of the digest is sent after the first message, which is split in the end.
         world.channel.room = 4
         world.channel.answer = lambda deliveries: (
             DOWN if any(it.event.subject in {"2", "3"} for it in deliveries) else DELIVERED

@@ -1,4 +1,4 @@
-"""Very many completions at once, to a channel that enforces Slack's limits: nothing missing, and nothing refused."""
+"""Very many completions at once, to a channel that enforces Slack's limits: every event arrives."""
 
 import re
 import time
@@ -13,14 +13,14 @@ from tests.support.completions import completion
 from tests.support.slack_channel import BURST, Channel
 from tests.support.workers import EVENTS, Rig
 
-HASTE = 10
-"""How many times faster than Slack's one message a second everything goes, where a test need not take a minute."""
+SPEEDUP = 10
+"""How many times faster than Slack's one message a second a test runs, so that it does not take a minute."""
 
 MINUTE = 60.0
 
 
 def make_completion(key: int, people: int) -> Completion:
-    """Return a completion of its own person; after every thirty singles comes a group session of `people` persons."""
+    """Return a completion of a person of its own; after every 30 single ones comes a session of `people` people."""
     session, place = divmod(key - 1, 30 + people)
     group = f"{session}" if place >= 30 else None
     training = f"{session}" if group else f"{key % 7}"
@@ -40,27 +40,27 @@ async def enter_completions(rig: Rig, count: int, people: int = 40) -> None:
 
 
 @pytest.mark.parametrize(("people", "messages"), [(0, 50), (40, 7 * (3 + 1) + 1)])
-async def test_five_hundred_at_once_are_all_told_within_a_minute_and_none_is_refused(
+async def test_slack_sends_500_completions_within_a_minute_and_none_is_refused(
     rig: Rig, people: int, messages: int
 ) -> None:
-    receiver, channel = await rig.receiver(), Channel(leak=HASTE)
+    receiver, channel = await rig.receiver(), Channel(leak=SPEEDUP)
     receiver.answer = channel.answer
     await enter_completions(rig, 500, people)
     began = time.monotonic()
-    async with rig.running(rig.slack(receiver.url, rate=HASTE, digest_above=600)):
+    async with rig.running(rig.slack(receiver.url, rate=SPEEDUP, digest_above=600)):
         await rig.settled()
     assert channel.refused == []
     assert channel.keys == list(range(1, 501))
     assert await rig.states() == {"delivered": 500}
-    assert time.monotonic() - began < MINUTE / HASTE
-    # At Slack's own pace, the first goes at once and the others at one a second.
+    assert time.monotonic() - began < MINUTE / SPEEDUP
+    # At Slack's own pace, the first is sent at once and the others at one a second.
     assert len(channel.texts) == messages < MINUTE
     assert sum(f"group session on 27 Feb 2020 · {people} people" in text for text in channel.texts) == (
         7 if people else 0
     )
 
 
-async def test_five_hundred_at_once_become_one_digest_that_counts_them_all(rig: Rig) -> None:
+async def test_slack_sends_500_completions_as_one_digest_that_counts_them_all(rig: Rig) -> None:
     receiver, channel = await rig.receiver(), Channel(leak=1)
     receiver.answer = channel.answer
     await enter_completions(rig, 500)
@@ -74,7 +74,7 @@ async def test_five_hundred_at_once_become_one_digest_that_counts_them_all(rig: 
     assert "and 492 others" in digest
 
 
-async def test_a_channel_that_others_have_filled_refuses_once_and_then_gets_everything(rig: Rig) -> None:
+async def test_slack_channel_already_at_its_limit_refuses_once_then_gets_everything(rig: Rig) -> None:
     receiver, channel = await rig.receiver(), Channel(leak=1, level=BURST)
     receiver.answer = channel.answer
     await enter_completions(rig, 25)

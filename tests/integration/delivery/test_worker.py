@@ -1,4 +1,4 @@
-"""A worker at its ordinary work: a real state file, real receivers, and everything delivered once."""
+"""A worker in normal operation: a real state file, real receivers, and every event delivered once."""
 
 import asyncio
 import time
@@ -27,7 +27,7 @@ def answer_slowly(seconds: float, at_once: int = 0) -> Answer:
     return answer
 
 
-async def test_everything_that_waits_is_delivered_once(rig: Rig, receiver: Receiver) -> None:
+async def test_worker_delivers_every_pending_event_once(rig: Rig, receiver: Receiver) -> None:
     await rig.enter(*keys(1200))
     async with rig.running(rig.http(receiver.url)):
         await rig.settled()
@@ -36,7 +36,7 @@ async def test_everything_that_waits_is_delivered_once(rig: Rig, receiver: Recei
     assert await rig.ask("SELECT count(*), min(attempts), max(attempts) FROM deliveries") == [(1200, 1, 1)]
 
 
-async def test_an_outcome_that_no_other_can_join_is_written_down_at_once(
+async def test_outcome_writer_writes_at_once_when_no_more_outcomes_are_expected(
     rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outcome_writer, "COLLECT_SECONDS", 600.0)
@@ -46,14 +46,14 @@ async def test_an_outcome_that_no_other_can_join_is_written_down_at_once(
     assert sorted(receiver.subjects, key=int) == keys(20)
 
 
-async def test_the_next_deliveries_are_read_while_requests_are_under_way(rig: Rig, receiver: Receiver) -> None:
+async def test_worker_reads_the_next_deliveries_while_requests_are_under_way(rig: Rig, receiver: Receiver) -> None:
     receiver.answer = answer_slowly(600.0, at_once=7)
     await rig.enter(*keys(2500))
     async with rig.running(rig.http(receiver.url, batch_size=100, concurrency=8, timeout="60s")) as worker:
         await until(lambda: receiver.active == 8 and len(worker._queue.ready) >= 800)
 
 
-async def test_what_is_entered_meanwhile_is_delivered_when_the_worker_is_woken(rig: Rig, receiver: Receiver) -> None:
+async def test_worker_delivers_events_entered_meanwhile_when_it_is_woken(rig: Rig, receiver: Receiver) -> None:
     async with rig.running(rig.http(receiver.url)) as worker:
         for number in range(1, 40):
             await rig.enter(str(number))
@@ -62,7 +62,7 @@ async def test_what_is_entered_meanwhile_is_delivered_when_the_worker_is_woken(r
     assert sorted(receiver.subjects, key=int) == keys(39)
 
 
-async def test_with_a_concurrency_of_one_the_order_is_kept(rig: Rig, receiver: Receiver) -> None:
+async def test_worker_with_concurrency_one_keeps_the_order(rig: Rig, receiver: Receiver) -> None:
     await rig.enter(*keys(60))
     async with rig.running(rig.http(receiver.url, concurrency=1)) as worker:
         await rig.enter(*keys(60, begin=61))
@@ -72,7 +72,7 @@ async def test_with_a_concurrency_of_one_the_order_is_kept(rig: Rig, receiver: R
     assert {arrival.active for arrival in receiver.arrivals} == {1}
 
 
-async def test_no_more_requests_are_under_way_than_the_concurrency_allows(rig: Rig, receiver: Receiver) -> None:
+async def test_worker_reaches_but_never_exceeds_the_concurrency(rig: Rig, receiver: Receiver) -> None:
     receiver.answer = answer_slowly(0.02)
     await rig.enter(*keys(30))
     async with rig.running(rig.http(receiver.url, concurrency=4)):
@@ -80,7 +80,7 @@ async def test_no_more_requests_are_under_way_than_the_concurrency_allows(rig: R
     assert max(arrival.active for arrival in receiver.arrivals) == 4
 
 
-async def test_batches_go_full_and_the_rest_after_its_wait(rig: Rig, receiver: Receiver) -> None:
+async def test_worker_sends_full_batches_and_the_rest_after_batch_wait(rig: Rig, receiver: Receiver) -> None:
     detected_at = time.monotonic()
     await rig.enter(*keys(25))
     async with rig.running(rig.http(receiver.url, batch_size=10, batch_wait="300ms")):
@@ -90,9 +90,7 @@ async def test_batches_go_full_and_the_rest_after_its_wait(rig: Rig, receiver: R
     assert receiver.arrivals[2].at - detected_at >= 0.29
 
 
-async def test_slack_hears_no_more_than_a_message_a_second_and_bursts_become_digests(
-    rig: Rig, receiver: Receiver
-) -> None:
+async def test_slack_gets_at_most_one_message_a_second_and_bursts_as_digests(rig: Rig, receiver: Receiver) -> None:
     async with rig.running(rig.slack(receiver.url)) as worker:
         began = time.monotonic()
         for page in range(5):
@@ -100,12 +98,12 @@ async def test_slack_hears_no_more_than_a_message_a_second_and_bursts_become_dig
             worker.wake()
         await rig.settled()
     assert len(receiver.arrivals) <= 3
-    # None may begin before its second. On a busy machine the first may be longer under way than the next.
+    # No request may begin before its second. On a busy machine the first may take longer than the next.
     assert all(arrival.at - began >= 0.995 * number for number, arrival in enumerate(receiver.arrivals))
     assert all(later.at - earlier.at >= 0.9 for earlier, later in pairwise(receiver.arrivals))
 
 
-async def test_templates_are_read_before_anything_is_due(rig: Rig, receiver: Receiver, tmp_path: Path) -> None:
+async def test_worker_reads_templates_before_any_event_is_due(rig: Rig, receiver: Receiver, tmp_path: Path) -> None:
     template = tmp_path / "completed.j2"
     template.write_text("{{ key }} is new")
     async with rig.running(rig.slack(receiver.url, templates=str(tmp_path))) as worker:
@@ -116,14 +114,14 @@ async def test_templates_are_read_before_anything_is_due(rig: Rig, receiver: Rec
     assert [arrival.body["text"] for arrival in receiver.arrivals] == ["1238 is new"]
 
 
-async def test_a_few_events_share_messages_of_ten_lines(rig: Rig, receiver: Receiver) -> None:
+async def test_slack_message_holds_up_to_ten_events(rig: Rig, receiver: Receiver) -> None:
     await rig.enter(*keys(25))
     async with rig.running(rig.slack(receiver.url, rate=20)):
         await rig.settled()
     assert len(receiver.arrivals) == 3
 
 
-async def test_a_new_worker_goes_on_where_the_last_one_stopped(rig: Rig, receiver: Receiver) -> None:
+async def test_new_worker_continues_where_the_previous_one_stopped(rig: Rig, receiver: Receiver) -> None:
     receiver.answer = answer_slowly(0.02)
     await rig.enter(*keys(100))
     for begun in (20, 60, 100):
@@ -136,7 +134,7 @@ async def test_a_new_worker_goes_on_where_the_last_one_stopped(rig: Rig, receive
 # Stopping
 
 
-async def test_stopping_lets_slow_requests_finish_within_the_grace(rig: Rig, receiver: Receiver) -> None:
+async def test_stop_lets_slow_requests_finish_within_the_grace_period(rig: Rig, receiver: Receiver) -> None:
     receiver.answer = answer_slowly(0.4, at_once=4)
     await rig.enter(*keys(50))
     worker = rig.http(receiver.url, concurrency=5)
@@ -147,7 +145,7 @@ async def test_stopping_lets_slow_requests_finish_within_the_grace(rig: Rig, rec
     assert len(receiver.arrivals) == 9
 
 
-async def test_stopping_cuts_off_what_hangs_and_the_next_run_sends_it_under_the_same_id(
+async def test_stop_cancels_hanging_requests_and_the_next_run_sends_them_with_the_same_id(
     rig: Rig, receiver: Receiver
 ) -> None:
     receiver.answer = answer_slowly(60, at_once=2)
@@ -167,7 +165,7 @@ async def test_stopping_cuts_off_what_hangs_and_the_next_run_sends_it_under_the_
     assert len(set(receiver.ids)) == 20
 
 
-async def test_stopping_loses_no_outcome_though_the_store_is_busy(rig: Rig, receiver: Receiver) -> None:
+async def test_stop_writes_all_outcomes_although_the_store_is_busy(rig: Rig, receiver: Receiver) -> None:
     def be_busy(_db: Database) -> None:
         time.sleep(0.3)
 
@@ -183,10 +181,10 @@ async def test_stopping_loses_no_outcome_though_the_store_is_busy(rig: Rig, rece
     assert await rig.states() == {"delivered": 15}
 
 
-# Parking
+# Disabling
 
 
-async def test_a_parked_destination_keeps_its_events_over_a_restart_until_it_is_enabled(
+async def test_disabled_destination_keeps_its_events_across_a_restart_until_enabled(
     rig: Rig, receiver: Receiver
 ) -> None:
     async with rig.running(rig.http(receiver.url)) as worker:
@@ -205,7 +203,7 @@ async def test_a_parked_destination_keeps_its_events_over_a_restart_until_it_is_
     assert sorted(receiver.subjects, key=int) == keys(10)
 
 
-async def test_an_outcome_that_comes_in_meanwhile_does_not_undo_the_parking(rig: Rig, receiver: Receiver) -> None:
+async def test_outcome_during_set_enabled_does_not_undo_the_disabling(rig: Rig, receiver: Receiver) -> None:
     def be_busy(_db: Database) -> None:
         time.sleep(0.3)
 

@@ -40,7 +40,7 @@ def message(events: "Sequence[Event]", *, digest: bool) -> tuple[str, str]:
     return apprise.title_and_body(layout)
 
 
-async def test_a_message_is_logged_with_what_the_library_said_and_without_secrets(
+async def test_request_log_has_the_answer_of_the_library_without_secrets(
     receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
     destination = make(receiver)
@@ -59,7 +59,7 @@ async def test_a_message_is_logged_with_what_the_library_said_and_without_secret
     assert not any(secret in f"{logged} {failed}" for secret in (PASSWORD, TOPIC))
 
 
-async def test_what_the_service_gets_and_the_log_does_not(
+async def test_service_gets_title_and_lines_and_no_secret_is_logged_or_printed(
     receiver: "Receiver",
     make_event: "MakeEvent",
     deliveries: Deliveries,
@@ -88,7 +88,7 @@ async def test_what_the_service_gets_and_the_log_does_not(
 
 
 @pytest.mark.parametrize(("state", "level"), [("firing", "warning"), ("resolved", "success"), (None, "info")])
-async def test_a_notice_has_the_level_of_its_condition(
+async def test_message_type_follows_the_state_of_the_alert(
     receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries, state: str | None, level: str
 ) -> None:
     event = make_event(1)
@@ -102,7 +102,7 @@ async def test_a_notice_has_the_level_of_its_condition(
 @pytest.mark.parametrize(
     ("scheme", "subject"), [("mailtos", "David Ball completed"), ("MAILTO", "David"), ("json", "")]
 )
-def test_a_mail_of_a_single_line_has_a_subject(scheme: str, subject: str) -> None:
+def test_mail_subject_is_the_first_line_for_mail_urls_only(scheme: str, subject: str) -> None:
     found = apprise.mail_subject(f"{scheme}://user:pass@example.com", "David Ball completed Ladder Safety\nmore")
     assert found.startswith(subject)
     assert bool(found) == bool(subject)
@@ -110,11 +110,11 @@ def test_a_mail_of_a_single_line_has_a_subject(scheme: str, subject: str) -> Non
     assert len(apprise.mail_subject("mailto://example.com", "x" * 5000)) <= 120
 
 
-async def test_what_is_too_long_for_the_service_goes_in_pieces_and_nothing_is_cut(
+async def test_message_too_long_for_the_service_is_sent_in_parts_without_loss(
     receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
     _, _, address = receiver.url.partition("://")
-    # Its messages have 1,200 characters at most, and no title.
+    # Messages of this service have at most 1,200 characters, and no title.
     url = f"smseagle://{PASSWORD}@{address}/15551234567"
     destination = AppriseDestination("phones", AppriseSettings.model_validate({"type": "apprise", "url": url}))
     receiver.answers(200, b'{"result": [{"message_id": 1, "status": "ok"}]}')
@@ -127,7 +127,7 @@ async def test_what_is_too_long_for_the_service_goes_in_pieces_and_nothing_is_cu
     assert all(any(line.endswith(f"#{event.subject}") for line in lines) for event in events)
 
 
-async def test_a_title_that_is_too_long_for_the_service_is_not_cut_and_no_locale_garbles_it(
+async def test_title_too_long_for_the_service_moves_into_the_body_whatever_the_locale(
     receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
@@ -146,7 +146,7 @@ async def test_a_title_that_is_too_long_for_the_service_is_not_cut_and_no_locale
     assert title.endswith("group session on 27 Feb 2020 · 2 people")
 
 
-async def test_the_event_loop_goes_on_while_an_attempt_takes_its_time_and_its_process_ends_with_it(
+async def test_cancelled_attempt_ends_its_process_without_blocking_the_event_loop(
     receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
@@ -161,7 +161,7 @@ async def test_the_event_loop_goes_on_while_an_attempt_takes_its_time_and_its_pr
 
     receiver.script = hang
     attempt = asyncio.create_task(make(receiver).send(deliveries(make_event())))
-    # Less than the time after which it would end by itself.
+    # This is less than the time after which the attempt would end by itself.
     async with asyncio.timeout(10):
         await begun.wait()
         attempt.cancel()
@@ -170,13 +170,13 @@ async def test_the_event_loop_goes_on_while_an_attempt_takes_its_time_and_its_pr
         await ended.wait()
 
 
-async def test_no_part_of_the_url_is_in_what_the_library_says(make_event: "MakeEvent", deliveries: Deliveries) -> None:
+async def test_outcome_detail_redacts_the_parts_of_the_url(make_event: "MakeEvent", deliveries: Deliveries) -> None:
     settings = AppriseSettings.model_validate({"type": "apprise", "url": f"json://{TOPIC}.invalid/{PASSWORD}"})
     outcome = await AppriseDestination("phones", settings).send(deliveries(make_event()))
     assert outcome.detail == "A Connection error occurred sending JSON notification to [secret]."
 
 
-async def test_a_process_that_cannot_be_started_is_endpoint_trouble(
+async def test_send_returns_service_failed_if_the_process_cannot_be_started(
     receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.executable", "/nonexistent/python")
@@ -185,7 +185,7 @@ async def test_a_process_that_cannot_be_started_is_endpoint_trouble(
     )
 
 
-async def test_a_process_that_says_nothing_is_endpoint_trouble(
+async def test_send_returns_service_failed_if_the_process_ends_without_an_answer(
     receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.executable", "/bin/true")
@@ -194,7 +194,7 @@ async def test_a_process_that_says_nothing_is_endpoint_trouble(
     )
 
 
-async def test_of_several_targets_each_gets_a_message_once(
+async def test_send_to_several_targets_delivers_to_each_once_across_retries(
     receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
     _, _, address = receiver.url.partition("://")
@@ -220,7 +220,7 @@ async def test_of_several_targets_each_gets_a_message_once(
     assert sorted(topics) == ["bad", "bad", "bad", "better", "good"]
 
 
-async def test_many_destinations_share_a_few_processes_that_are_kept(
+async def test_apprise_pool_serves_many_destinations_with_a_few_processes(
     receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
     active: list[int] = []
@@ -248,7 +248,7 @@ async def test_many_destinations_share_a_few_processes_that_are_kept(
     assert max(active) <= MAX_PROCESSES
 
 
-async def test_the_librarys_process_is_given_no_secret_and_imports_nothing_from_outside(
+async def test_apprise_process_gets_no_secrets_and_ignores_pythonpath(
     receiver: "Receiver",
     make_event: "MakeEvent",
     deliveries: Deliveries,
@@ -272,13 +272,13 @@ async def test_the_librarys_process_is_given_no_secret_and_imports_nothing_from_
     assert not any(word in environ for word in (b"NOTIFIER", b"the-token-of-acme", bytes(tmp_path)))
 
 
-def test_one_completion_has_no_title_and_calls_nobody(make_event: "MakeEvent") -> None:
+def test_single_completion_has_no_title_and_triggers_no_mention(make_event: "MakeEvent") -> None:
     title, text = message([make_event(user_name="@everyone")], digest=False)
     assert title == ""
     assert text == "@\u2060everyone completed Ladder Safety on 27 Feb 2020 · #1238"
 
 
-def test_a_digest_counts_by_training(make_event: "MakeEvent") -> None:
+def test_digest_counts_completions_by_training(make_event: "MakeEvent") -> None:
     title, text = message([make_event(number) for number in range(100, 160)], digest=True)
     assert title == "60 trainings completed"
     assert text.splitlines() == ["• Ladder Safety: 60", "David Ball"]

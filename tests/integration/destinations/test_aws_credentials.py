@@ -67,7 +67,7 @@ def destination(queue: Queue, session: aiohttp.ClientSession) -> AwsDestination:
     return AwsDestination("bus", settings, session, SystemClock())
 
 
-async def test_they_are_those_of_the_environment(
+async def test_credentials_come_from_the_environment_variables(
     queue: Queue, destination: AwsDestination, make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("ACCESS_KEY_ID", "AKIA1"), ("SECRET_ACCESS_KEY", SECRET), ("SESSION_TOKEN", TOKEN)):
@@ -81,7 +81,7 @@ def write_profile(folder: Path, key: str) -> None:
     (folder / "credentials").write_text(f"[gate]\naws_access_key_id={key}\naws_secret_access_key={SECRET}\n")
 
 
-async def test_a_profile_whose_key_was_replaced_is_read_again_in_the_same_attempt(
+async def test_profile_with_a_replaced_key_is_read_again_in_the_same_attempt(
     queue: Queue,
     destination: AwsDestination,
     make_event: MakeEvent,
@@ -97,7 +97,7 @@ async def test_a_profile_whose_key_was_replaced_is_read_again_in_the_same_attemp
     assert queue.keys == ["AKIA1", "AKIA1", "AKIA2"]
 
 
-async def test_the_role_of_a_container_is_asked_again_when_its_credentials_are_refused(
+async def test_container_role_is_requested_again_when_its_credentials_are_refused(
     queue: Queue, destination: AwsDestination, make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{queue.url}/role")
@@ -111,7 +111,7 @@ async def test_the_role_of_a_container_is_asked_again_when_its_credentials_are_r
     assert queue.keys[2:] == ["ASIA1", "ASIA2"]
 
 
-async def test_refused_credentials_are_not_in_what_is_said(
+async def test_refused_credentials_are_not_in_the_outcome_or_the_request_log(
     queue: Queue, destination: AwsDestination, make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("ACCESS_KEY_ID", "AKIA1"), ("SECRET_ACCESS_KEY", SECRET), ("SESSION_TOKEN", TOKEN)):
@@ -134,7 +134,7 @@ async def test_refused_credentials_are_not_in_what_is_said(
         ({"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:1/role"}, "could not be read: Error when retrieving"),
     ],
 )
-async def test_what_is_missing_is_said(
+async def test_missing_or_unreadable_credentials_are_named_in_the_outcome(
     variables: dict[str, str],
     words: str,
     queue: Queue,

@@ -179,7 +179,7 @@ def deliveries_of(*events: Event) -> list[Delivery]:
     return [Delivery(event, "there") for event in events]
 
 
-async def test_an_event_is_stored_under_its_id(kind: Kind, broker: Broker, make: Make, make_event: MakeEvent) -> None:
+async def test_send_stores_an_event_under_its_id(kind: Kind, broker: Broker, make: Make, make_event: MakeEvent) -> None:
     event = make_event(notes="a & b = <\u00fc>")
     outcome = await make(broker.keys()).send(deliveries_of(event))
     assert outcome.reason is AttemptResult.DELIVERED
@@ -187,7 +187,7 @@ async def test_an_event_is_stored_under_its_id(kind: Kind, broker: Broker, make:
     (message,) = await broker.stored(1)
     assert message.id == event.id
     assert message.where == kind.where
-    # A bus writes the JSON again.
+    # An event bus may format the JSON differently.
     assert json.loads(message.body) == json.loads(envelope.single(event, HttpFormat.CLOUDEVENTS).body)
     assert message.content_type in {"application/cloudevents+json", ""}
 
@@ -196,7 +196,7 @@ def ids(events: list[Event]) -> list[str]:
     return [event.id for event in events]
 
 
-async def test_a_batch_is_one_message_for_each_event_in_the_order_of_each_record(
+async def test_batch_becomes_one_message_per_event_in_the_order_of_each_record(
     broker: Broker, make: Make, make_event: MakeEvent
 ) -> None:
     events = [make_event(number, key=f"record-{number % 3}") for number in range(100, 112)]
@@ -210,7 +210,7 @@ async def test_a_batch_is_one_message_for_each_event_in_the_order_of_each_record
         assert of_record == ids([event for event in events if event.subject == subject])
 
 
-async def test_an_attempt_is_logged_with_what_was_sent_and_what_was_answered(
+async def test_request_log_has_headers_body_digest_and_answer_of_an_attempt(
     kind: Kind, broker: Broker, make: Make, make_event: MakeEvent
 ) -> None:
     destination = make(broker.keys(batch_size=10))
@@ -228,12 +228,12 @@ async def test_an_attempt_is_logged_with_what_was_sent_and_what_was_answered(
     assert answers[events[1].id] == outcome.detail
     assert PASSWORD not in f"{logged}"
     await broker.stored(1)
-    nobody = await make(broker.keys(port=free_port()), timeout="2s").send(deliveries_of(events[0]))
-    assert nobody.request is not None
-    assert nobody.request().answer_headers is None
+    unreachable = await make(broker.keys(port=free_port()), timeout="2s").send(deliveries_of(events[0]))
+    assert unreachable.request is not None
+    assert unreachable.request().answer_headers is None
 
 
-async def test_attempts_at_the_same_time_share_a_connection(
+async def test_simultaneous_attempts_share_connections(
     kind: Kind, broker: Broker, make: Make, make_event: MakeEvent, port: int
 ) -> None:
     events = [make_event(number) for number in range(200, 220)]
@@ -245,14 +245,14 @@ async def test_attempts_at_the_same_time_share_a_connection(
     assert {message.id for message in await broker.stored(20)} == set(ids(events))
 
 
-async def test_a_refused_login_is_named_without_the_password(broker: Broker, make: Make, make_event: MakeEvent) -> None:
+async def test_refused_login_is_named_without_the_password(broker: Broker, make: Make, make_event: MakeEvent) -> None:
     outcome = await make(broker.keys(password=WRONG_PASSWORD)).send(deliveries_of(make_event()))
     assert (outcome.reason, outcome.scope) == (AttemptResult.ACCESS_REFUSED, FailureScope.ENDPOINT)
     assert outcome.detail
     assert WRONG_PASSWORD not in outcome.detail
 
 
-async def test_a_missing_right_is_named(kind: Kind, broker: Broker, make: Make, make_event: MakeEvent) -> None:
+async def test_missing_right_is_access_refused(kind: Kind, broker: Broker, make: Make, make_event: MakeEvent) -> None:
     if not kind.forbidden:
         return
     destination = make(broker.keys(**kind.forbidden))
@@ -260,14 +260,14 @@ async def test_a_missing_right_is_named(kind: Kind, broker: Broker, make: Make, 
     assert (outcome.reason, outcome.scope) == (AttemptResult.ACCESS_REFUSED, FailureScope.ENDPOINT)
 
 
-async def test_a_missing_target_is_named(kind: Kind, broker: Broker, make: Make, make_event: MakeEvent) -> None:
+async def test_missing_target_is_target_missing(kind: Kind, broker: Broker, make: Make, make_event: MakeEvent) -> None:
     for keys in kind.missing:
         outcome = await make(broker.keys(**keys)).send(deliveries_of(make_event()))
         assert (outcome.reason, outcome.scope) == (AttemptResult.TARGET_MISSING, FailureScope.ENDPOINT), keys
         assert outcome.detail
 
 
-async def test_a_message_that_is_too_large_is_refused_and_the_next_is_stored(
+async def test_too_large_message_is_refused_and_the_next_one_is_stored(
     kind: Kind, broker: Broker, make: Make, make_event: MakeEvent
 ) -> None:
     destination, event = make(broker.keys()), make_event(300)
@@ -278,7 +278,7 @@ async def test_a_message_that_is_too_large_is_refused_and_the_next_is_stored(
     assert message.id == event.id
 
 
-async def test_what_is_stored_of_a_refused_batch_is_not_published_again(
+async def test_events_already_stored_from_a_refused_batch_are_not_published_again(
     kind: Kind, broker: Broker, make: Make, make_event: MakeEvent
 ) -> None:
     good = [make_event(number) for number in range(310, 313)]
@@ -287,7 +287,7 @@ async def test_what_is_stored_of_a_refused_batch_is_not_published_again(
     destination = make(broker.keys(batch_size=10))
     outcome = await destination.send(deliveries_of(*events))
     assert (outcome.reason, outcome.scope) == (AttemptResult.PAYLOAD_REFUSED, FailureScope.EVENT), outcome.detail
-    # The policy halves the batch, as often as it takes; the later event of the refused record goes last.
+    # The policy halves the batch as often as necessary; the later event of the refused record is sent last.
     for event in [*good, after_bad]:
         assert (await destination.send(deliveries_of(event))).reason is AttemptResult.DELIVERED
     messages = await broker.stored(4)
@@ -295,7 +295,7 @@ async def test_what_is_stored_of_a_refused_batch_is_not_published_again(
     assert messages[-1].id == after_bad.id
 
 
-async def test_an_event_that_is_requested_again_is_published_again(
+async def test_delivery_that_is_requested_again_is_published_again(
     broker: Broker, make: Make, make_event: MakeEvent
 ) -> None:
     event, destination = make_event(320), make(broker.keys())
@@ -306,7 +306,7 @@ async def test_an_event_that_is_requested_again_is_published_again(
     assert [message.id for message in await broker.stored(2)] == [event.id, event.id]
 
 
-async def test_a_silent_broker_times_out_and_is_used_again_when_it_answers(
+async def test_silent_broker_times_out_and_is_used_again_once_it_answers(
     kind: Kind, broker: Broker, make: Make, make_event: MakeEvent, port: int
 ) -> None:
     async with tcp_proxy_to(port) as proxy:
@@ -325,7 +325,7 @@ async def test_a_silent_broker_times_out_and_is_used_again_when_it_answers(
     assert [one for one in received if one != make_event(401).id] == [make_event(400).id, make_event(402).id]
 
 
-async def test_a_broker_that_is_killed_before_it_confirms_has_not_stored_anything(
+async def test_connection_cut_before_the_confirmation_is_connection_lost_then_usable(
     broker: Broker, make: Make, make_event: MakeEvent, port: int
 ) -> None:
     async with tcp_proxy_to(port) as proxy:
@@ -348,7 +348,7 @@ async def test_a_broker_that_is_killed_before_it_confirms_has_not_stored_anythin
         received += [message.id for message in await broker.stored(1)]
 
 
-async def test_a_connection_that_breaks_while_nothing_is_sent_is_made_again(
+async def test_idle_connection_that_breaks_is_opened_again(
     broker: Broker, make: Make, make_event: MakeEvent, port: int
 ) -> None:
     async with tcp_proxy_to(port) as proxy:
@@ -361,11 +361,11 @@ async def test_a_connection_that_breaks_while_nothing_is_sent_is_made_again(
     received: list[str] = []
     while not received or received[-1] != wanted[-1]:
         received += [message.id for message in await broker.stored(1)]
-    # What an earlier test has sent twice may come late.
+    # Messages that an earlier test has sent twice may arrive late.
     assert [one for one in received if one in wanted] == wanted
 
 
-async def test_a_refused_connection_is_named_each_time(broker: Broker, make: Make, make_event: MakeEvent) -> None:
+async def test_refused_connection_is_named_each_time(broker: Broker, make: Make, make_event: MakeEvent) -> None:
     destination = make(broker.keys(port=free_port()), timeout="2s")
     for _ in range(2):
         outcome = await destination.send(deliveries_of(make_event()))
@@ -375,7 +375,7 @@ async def test_a_refused_connection_is_named_each_time(broker: Broker, make: Mak
 @pytest.mark.parametrize(
     "words", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n" * 100, b"\x20\xff\xff\xff\x7f" + bytes(2000)]
 )
-async def test_a_peer_that_speaks_something_else_is_a_failure(
+async def test_peer_with_another_protocol_is_reported_as_a_failure(
     broker: Broker, make: Make, make_event: MakeEvent, words: bytes
 ) -> None:
     async def speak(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -392,14 +392,14 @@ async def test_a_peer_that_speaks_something_else_is_a_failure(
     assert outcome.detail
 
 
-async def test_a_name_that_leads_nowhere_is_named(broker: Broker, make: Make, make_event: MakeEvent) -> None:
+async def test_unresolvable_host_is_name_not_resolved(broker: Broker, make: Make, make_event: MakeEvent) -> None:
     keys = {key: value.replace("127.0.0.1", "nowhere.invalid") for key, value in broker.keys().items() if value}
     outcome = await make(keys, timeout="2s").send(deliveries_of(make_event()))
     assert outcome.reason is AttemptResult.NAME_NOT_RESOLVED
     assert "resolve" in outcome.detail
 
 
-async def test_only_a_trusted_certificate_is_accepted(
+async def test_tls_accepts_only_a_trusted_certificate(
     broker: Broker,
     make: Make,
     make_event: MakeEvent,
@@ -417,7 +417,7 @@ async def test_only_a_trusted_certificate_is_accepted(
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_a_login_in_kafka_is_accepted_with_and_without_tls(
+async def test_kafka_login_works_with_and_without_tls(
     brokers: Callable[[str], Any], make: Make, make_event: MakeEvent, certificates: CertificateFiles, *, tls: bool
 ) -> None:
     kafka: MockKafka = brokers("kafka")
@@ -429,7 +429,7 @@ async def test_a_login_in_kafka_is_accepted_with_and_without_tls(
     assert (await refused.send(deliveries_of(make_event(436)))).reason is AttemptResult.ACCESS_REFUSED
 
 
-async def test_an_unusable_certificate_file_is_named(
+async def test_unusable_ca_file_is_certificate_rejected_and_named(
     broker: Broker, make: Make, make_event: MakeEvent, tmp_path: Path
 ) -> None:
     file = tmp_path / "ca.pem"
@@ -439,7 +439,7 @@ async def test_an_unusable_certificate_file_is_named(
     assert str(file) in outcome.detail
 
 
-async def test_a_closed_destination_leaves_no_thread_and_can_be_used_again(
+async def test_closed_destination_leaves_no_thread_and_can_be_used_again(
     broker: Broker, make: Make, make_event: MakeEvent
 ) -> None:
     before = threading.active_count()
@@ -451,7 +451,7 @@ async def test_a_closed_destination_leaves_no_thread_and_can_be_used_again(
     await broker.stored(2)
 
 
-async def test_a_preview_shows_the_message_without_a_connection_or_a_secret(
+async def test_preview_shows_the_message_without_a_connection_or_secrets(
     kind: Kind, broker: Broker, make: Make, make_event: MakeEvent
 ) -> None:
     destination = make(broker.keys(batch_size=2, port=free_port()))
@@ -464,7 +464,7 @@ async def test_a_preview_shows_the_message_without_a_connection_or_a_secret(
     assert PASSWORD not in f"{one} {two}"
 
 
-async def test_events_in_the_store_reach_the_broker_and_a_reload_and_a_stop_end_the_connections(
+async def test_dispatcher_delivers_to_the_broker_and_reload_and_stop_close_connections(
     kind: Kind, broker: Broker, make_event: MakeEvent, rig: Rig, port: int
 ) -> None:
     del make_event
@@ -491,25 +491,25 @@ async def test_events_in_the_store_reach_the_broker_and_a_reload_and_a_stop_end_
     assert all(kind.where == message.where for message in messages)
 
 
-async def test_a_sample_event_is_sent_by_the_command(broker: Broker, home: Home) -> None:
+async def test_test_command_sends_a_sample_event_and_reports_a_refusal(broker: Broker, home: Home) -> None:
     def configure(**more: Any) -> None:
         keys = "\n".join(f"{key} = {json.dumps(value)}" for key, value in broker.keys(**more).items())
         home.configure(more=f"[destinations.bus]\n{keys}\n")
 
     configure()
-    said = await home.call("test", "bus")
-    assert (said.code, said.err) == (0, "")
-    assert "delivered" in said.out
+    called = await home.call("test", "bus")
+    assert (called.code, called.err) == (0, "")
+    assert "delivered" in called.out
     (message,) = await broker.stored(1)
     assert b"Sample Training (a test by Completion Notifier)" in message.body
     configure(password=WRONG_PASSWORD)
-    said = await home.call("test", "bus")
-    assert said.code == 1
-    assert "bus did not accept the event (access_refused): check the user name, the password" in said.err
-    assert WRONG_PASSWORD not in said.out + said.err
+    called = await home.call("test", "bus")
+    assert called.code == 1
+    assert "bus did not accept the event (access_refused): check the user name, the password" in called.err
+    assert WRONG_PASSWORD not in called.out + called.err
 
 
-async def test_a_fifo_queue_keeps_the_order_of_each_record(
+async def test_fifo_queue_keeps_the_order_of_each_record(
     brokers: Callable[[str], Any], make: Make, make_event: MakeEvent
 ) -> None:
     moto: Moto = brokers("aws")
@@ -522,7 +522,7 @@ async def test_a_fifo_queue_keeps_the_order_of_each_record(
         assert in_group == ids([event for event in events if event.subject == f"record-{record}"])
 
 
-async def test_a_blocked_broker_is_named_and_stores_each_event_once_when_it_goes_on(
+async def test_blocked_rabbitmq_is_throttled_and_stores_each_event_once_when_unblocked(
     rabbit: Rabbit, make: Make, make_event: MakeEvent, rig: Rig
 ) -> None:
     before, first, second, other = (make_event(number, key=f"key-{number % 2}") for number in (600, 601, 603, 604))

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 PATH = "/services/T0PATHPART/B0PATHPART/lastsegmentIsTheSecret"
 SECRETS = ("lastsegmentIsTheSecret", "c2VjcmV0IG9mIGEgcmVjZWl2ZXIgMTIzNDU=", "static-header-value")
 HIDDEN = {
-    "reason": "whatever went wrong is `service_failed`, but for a time-out, which is our own",
+    "reason": "every failure is `service_failed`, except a time-out, which the program itself measures",
     "status": "None, for success too",
     "Retry-After": "never known; the policy's own backoff holds",
     "detail": "the library's words, not the peer's",
-    "statuses": "all it makes of them is success or not, so that a few of each class are tried",
+    "statuses": "the library distinguishes only success and failure, so a few of each class are tried",
 }
 """The exceptions for destinations for which a library sends. All other rules hold for them, too."""
 
@@ -150,7 +150,7 @@ def sent(make_event: "MakeEvent", deliveries: Callable[..., list[Delivery]]) -> 
     return deliveries(make_event())
 
 
-async def test_a_yes_is_a_delivery(kind: Kind, make: Make, receiver: "Receiver", sent: list[Delivery]) -> None:
+async def test_success_answer_is_delivered(kind: Kind, make: Make, receiver: "Receiver", sent: list[Delivery]) -> None:
     receiver.answers(*kind.yes)
     outcome = await make(receiver.url).send(sent)
     assert Outcome(outcome.reason, outcome.status) == kind.sees(Outcome(AttemptResult.DELIVERED, kind.yes[0]))
@@ -161,7 +161,7 @@ async def test_a_yes_is_a_delivery(kind: Kind, make: Make, receiver: "Receiver",
 
 
 @pytest.mark.parametrize(("kind", "status"), cases(STATUSES, hidden=(204, 301, 400, 410, 429, 500)), indirect=["kind"])
-async def test_each_status_has_its_reason(
+async def test_each_http_status_has_its_reason(
     kind: Kind, make: Make, receiver: "Receiver", sent: list[Delivery], status: int
 ) -> None:
     receiver.answers(status, b"" if status in {204, 304} else b"no comment")
@@ -173,7 +173,7 @@ async def test_each_status_has_its_reason(
 
 
 @pytest.mark.parametrize(("kind", "status"), cases([301, 302, 303, 307, 308], hidden=[302, 307]), indirect=["kind"])
-async def test_a_redirect_is_never_followed(
+async def test_redirect_is_never_followed(
     kind: Kind, make: Make, receiver: "Receiver", sent: list[Delivery], status: int
 ) -> None:
     receiver.answers(status, Location=f"{receiver.url}/elsewhere")
@@ -183,7 +183,7 @@ async def test_a_redirect_is_never_followed(
     assert [received.path for received in receiver.received] == [PATH]
 
 
-async def test_a_peer_that_hangs_before_it_answers_times_out(
+async def test_peer_that_hangs_before_its_answer_times_out(
     kind: Kind, make: Make, receiver: "Receiver", sent: list[Delivery]
 ) -> None:
     async def hang(_: web.Request) -> web.StreamResponse:
@@ -196,7 +196,7 @@ async def test_a_peer_that_hangs_before_it_answers_times_out(
     )
 
 
-async def test_a_peer_that_hangs_in_the_middle_of_its_answer_costs_no_more_than_the_timeout(
+async def test_peer_that_hangs_within_its_answer_takes_no_longer_than_the_timeout(
     kind: Kind, make: Make, receiver: "Receiver", sent: list[Delivery]
 ) -> None:
     async def begin(request: web.Request) -> web.StreamResponse:
@@ -213,7 +213,7 @@ async def test_a_peer_that_hangs_in_the_middle_of_its_answer_costs_no_more_than_
     assert time.monotonic() - begun < kind.impatient + 5
 
 
-async def test_a_peer_that_resets_the_connection_loses_it(
+async def test_connection_reset_by_the_peer_is_connection_lost(
     kind: Kind, make: Make, receiver: "Receiver", sent: list[Delivery]
 ) -> None:
     async def reset(request: web.Request) -> web.StreamResponse:
@@ -231,7 +231,7 @@ async def test_a_peer_that_resets_the_connection_loses_it(
     cases([AttemptResult.SERVER_ERROR, AttemptResult.REFUSED], hidden=[AttemptResult.SERVER_ERROR]),
     indirect=["kind"],
 )
-async def test_an_endless_answer_is_read_no_further_than_it_matters(
+async def test_endless_answer_is_read_only_as_far_as_needed(
     kind: Kind, make: Make, receiver: "Receiver", sent: list[Delivery], reason: AttemptResult
 ) -> None:
     async def endless(request: web.Request) -> web.StreamResponse:
@@ -242,7 +242,7 @@ async def test_an_endless_answer_is_read_no_further_than_it_matters(
 
     receiver.script = endless
     if kind.hidden:
-        # Nobody knows what matters: it ends with the time or the memory that an attempt may take.
+        # What is needed is not known: it ends with the time or the memory that an attempt may take.
         outcome = await make(receiver.url, kind.impatient).send(sent)
         assert outcome.reason in {AttemptResult.TIMEOUT, AttemptResult.SERVICE_FAILED}
     else:
@@ -251,7 +251,7 @@ async def test_an_endless_answer_is_read_no_further_than_it_matters(
         assert len(outcome.detail) == 300
 
 
-async def test_a_compressed_bomb_does_not_go_off(
+async def test_decompression_bomb_uses_little_memory(
     kind: Kind, make: Make, receiver: "Receiver", sent: list[Delivery]
 ) -> None:
     receiver.answers(500, gzip.compress(b"x" * 2**26, 1), Content_Encoding="gzip")
@@ -264,7 +264,7 @@ async def test_a_compressed_bomb_does_not_go_off(
 
 
 @asynccontextmanager
-async def saying(answer: bytes, step: int = 10_000) -> AsyncIterator[str]:
+async def serving_bytes(answer: bytes, step: int = 10_000) -> AsyncIterator[str]:
     """Serve fixed bytes that no HTTP server would send, in pieces of a given size; yield the base URL."""
 
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -281,13 +281,13 @@ async def saying(answer: bytes, step: int = 10_000) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize(("kind", "case"), cases(NO_ANSWERS, hidden=NO_ANSWERS[2:4]), indirect=["kind"])
-async def test_what_is_no_answer_is_named(
+async def test_invalid_answer_has_its_reason(
     kind: Kind, make: Make, sent: list[Delivery], case: tuple[bytes, AttemptResult]
 ) -> None:
     answer, reason = case
     if answer.startswith(b"HTTP/1.1 500") and not kind.needs_body:
         reason = AttemptResult.SERVER_ERROR
-    async with saying(answer) as url:
+    async with serving_bytes(answer) as url:
         assert (await make(url).send(sent)).reason is kind.sees(Outcome(reason)).reason
 
 
@@ -315,34 +315,34 @@ UNREADABLE = {
     cases(UNREADABLE, hidden=()),
     indirect=["kind"],
 )
-async def test_of_a_yes_whose_body_cannot_be_read_the_status_decides(
+async def test_unreadable_body_of_a_success_counts_only_where_the_body_is_needed(
     kind: Kind, make: Make, sent: list[Delivery], answer: str, step: int
 ) -> None:
-    async with saying(UNREADABLE[answer], step=step) as url:
+    async with serving_bytes(UNREADABLE[answer], step=step) as url:
         outcome = await make(url).send(sent)
     if kind.needs_body:
-        # What comes after the end of an `ok` is too late to count.
+        # What comes after a complete `ok` is ignored.
         assert outcome.reason is not AttemptResult.DELIVERED or answer == "longer than it says"
     else:
         status = int(UNREADABLE[answer].replace(b"HTTP/1.1 103", b"").split(b"HTTP/1.1 ")[-1][:3])
         assert (outcome.reason, outcome.status) == (AttemptResult.DELIVERED, status)
 
 
-async def test_a_refused_connection_is_named(kind: Kind, make: Make, sent: list[Delivery]) -> None:
-    async with saying(b"") as url:
+async def test_refused_connection_is_connect_failed(kind: Kind, make: Make, sent: list[Delivery]) -> None:
+    async with serving_bytes(b"") as url:
         pass
     outcome = await make(url).send(sent)
     assert outcome.reason is kind.sees(Outcome(AttemptResult.CONNECT_FAILED)).reason
     assert kind.hidden or outcome.detail == "no connection: Connection refused"
 
 
-async def test_a_name_that_leads_nowhere_is_named(kind: Kind, make: Make, sent: list[Delivery]) -> None:
+async def test_unresolvable_host_is_name_not_resolved(kind: Kind, make: Make, sent: list[Delivery]) -> None:
     outcome = await make("https://nowhere.invalid").send(sent)
     assert outcome.reason is kind.sees(Outcome(AttemptResult.NAME_NOT_RESOLVED)).reason
     assert kind.hidden or outcome.detail == "the name nowhere.invalid could not be resolved"
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_rejected(
+async def test_self_signed_certificate_is_rejected(
     kind: Kind, make: Make, tls_receiver: "Receiver", sent: list[Delivery]
 ) -> None:
     outcome = await make(tls_receiver.url).send(sent)
@@ -352,7 +352,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_rejected(
 
 
 @pytest.mark.parametrize(("kind", "case"), cases(WAITS, hidden=[("120", None)]), indirect=["kind"])
-async def test_a_wished_wait_is_handed_on(
+async def test_retry_after_header_is_passed_on_in_the_outcome(
     make: Make, receiver: "Receiver", sent: list[Delivery], case: tuple[str, float | None]
 ) -> None:
     value, wait = case
@@ -362,7 +362,7 @@ async def test_a_wished_wait_is_handed_on(
 
 
 @pytest.mark.parametrize(("kind", "status"), cases([200, 302, 400, 500], hidden=[400]), indirect=["kind"])
-async def test_a_peer_that_repeats_all_it_knows_reveals_nothing(
+async def test_outcome_detail_has_no_secrets_even_if_the_peer_echoes_them(
     kind: Kind, make: Make, receiver: "Receiver", sent: list[Delivery], status: int
 ) -> None:
     known = [secret for secret in SECRETS if secret in f"{PATH} {kind.keys}"]
@@ -377,7 +377,7 @@ async def test_a_peer_that_repeats_all_it_knows_reveals_nothing(
     assert not any(secret in outcome.detail for secret in (PATH, *known))
 
 
-async def test_a_destination_goes_on_after_every_kind_of_failure(
+async def test_destination_delivers_again_after_failed_attempts(
     kind: Kind, make: Make, receiver: "Receiver", sent: list[Delivery]
 ) -> None:
     destination = make(receiver.url)

@@ -5,7 +5,7 @@ import pytest
 from tests.support.detection_world import REMOVAL, World, alike, daily_account
 
 
-async def test_deleted_record_is_told_after_confirm_after_and_one_poll(world: World) -> None:
+async def test_deleted_record_is_reported_after_confirm_after_and_one_poll(world: World) -> None:
     await world.open(3000)
     expected = [world.delete(world.at(1500))]
     assert await world.told_after(4) == []
@@ -23,7 +23,7 @@ async def test_second_look_at_a_deletion_survives_a_restart(world: World) -> Non
     assert await world.conditions() == set()
 
 
-async def test_restored_record_is_told_as_created_after_a_second_look(world: World) -> None:
+async def test_restored_record_is_reported_as_created_after_a_second_look(world: World) -> None:
     await world.open(3000)
     record = world.at(1500)
     expected = [world.delete(record)]
@@ -33,7 +33,7 @@ async def test_restored_record_is_told_as_created_after_a_second_look(world: Wor
     assert await world.conditions() == set()
 
 
-async def test_record_that_is_deleted_and_restored_at_once_is_no_news(world: World) -> None:
+async def test_record_deleted_and_restored_within_minutes_is_not_reported(world: World) -> None:
     await world.open(3000)
     record = world.at(1500)
     world.delete(record)
@@ -43,7 +43,7 @@ async def test_record_that_is_deleted_and_restored_at_once_is_no_news(world: Wor
     assert await world.conditions() == set()
 
 
-async def test_one_of_more_equal_questions_than_a_page_holds_is_told_as_removed(world: World) -> None:
+async def test_deleted_record_among_more_equal_ones_than_a_page_holds_is_reported(world: World) -> None:
     account = daily_account(1500, world.true_clock)
     records = alike(account, 1200)
     await world.open(account)
@@ -55,7 +55,7 @@ async def test_one_of_more_equal_questions_than_a_page_holds_is_told_as_removed(
     assert await world.conditions() == set()
 
 
-async def test_page_that_lacks_a_record_and_an_empty_precise_answer_remove_nothing(world: World) -> None:
+async def test_incomplete_page_with_an_empty_precise_answer_removes_nothing(world: World) -> None:
     await world.open(5000)
     world.control.begin(f"short:#{world.at(3500).id},page=4,limit=1000,times=1")
     world.control.begin("empty:of=precise,times=1")
@@ -66,7 +66,7 @@ async def test_page_that_lacks_a_record_and_an_empty_precise_answer_remove_nothi
     assert await world.conditions() == set()
 
 
-async def test_page_that_goes_on_to_lack_a_record_removes_nothing(world: World) -> None:
+async def test_page_and_precise_answer_incomplete_for_15_minutes_remove_nothing(world: World) -> None:
     await world.open(5000)
     world.control.begin(f"short:#{world.at(3500).id},limit=1000,for=15m")
     world.control.begin("empty:of=precise,for=15m")
@@ -78,7 +78,7 @@ async def test_page_that_goes_on_to_lack_a_record_removes_nothing(world: World) 
     assert await world.conditions() == set()
 
 
-async def test_no_removal_is_told_while_pages_come_incomplete_over_a_restart_too(world: World) -> None:
+async def test_removal_is_not_reported_while_pages_are_incomplete_even_after_a_restart(world: World) -> None:
     await world.open(5000)
     expected = [world.delete(world.at(1500))]
     await world.minutes(2)
@@ -94,7 +94,7 @@ async def test_no_removal_is_told_while_pages_come_incomplete_over_a_restart_too
 
 
 @pytest.mark.parametrize("records", [20, 200])
-async def test_records_that_are_counted_and_stand_nowhere_are_not_removed(world: World, records: int) -> None:
+async def test_records_that_are_counted_but_not_listed_are_not_removed(world: World, records: int) -> None:
     await world.open(5000)
     world.control.begin(f"unlisted:{records},for=20m")
     mark = world.mark()
@@ -109,7 +109,7 @@ async def test_records_that_are_counted_and_stand_nowhere_are_not_removed(world:
     assert await world.conditions() == set()
 
 
-async def test_record_that_is_counted_and_stands_nowhere_is_not_removed_in_place_of_a_deleted_one(world: World) -> None:
+async def test_counted_but_unlisted_record_is_not_removed_instead_of_the_deleted_one(world: World) -> None:
     await world.open(5000)
     world.control.begin(f"unlisted:#{world.at(1500).id},for=30m")
     expected = [world.delete(world.at(3500))]
@@ -119,7 +119,7 @@ async def test_record_that_is_counted_and_stands_nowhere_is_not_removed_in_place
     assert await world.conditions() == set()
 
 
-async def test_list_of_few_records_that_is_empty_for_a_while_removes_nothing(world: World) -> None:
+async def test_small_list_that_is_empty_for_three_minutes_removes_nothing(world: World) -> None:
     await world.open(daily_account(18, world.true_clock))
     world.control.begin("empty:for=3m")
     await world.minutes(1)
@@ -129,7 +129,7 @@ async def test_list_of_few_records_that_is_empty_for_a_while_removes_nothing(wor
     assert await world.conditions() == set()
 
 
-async def test_list_of_few_records_that_was_emptied_is_told_as_removed(world: World) -> None:
+async def test_small_list_that_is_emptied_reports_all_records_as_removed(world: World) -> None:
     await world.open(daily_account(18, world.true_clock))
     expected = [world.delete(record) for record in [*world.account.records()]]
     assert await world.told_after(3) == []
@@ -137,7 +137,7 @@ async def test_list_of_few_records_that_was_emptied_is_told_as_removed(world: Wo
     assert await world.conditions() == set()
 
 
-async def test_record_moved_beside_a_deletion_is_updated_and_only_the_other_is_removed(world: World) -> None:
+async def test_record_moved_during_a_deletion_is_updated_and_only_the_deleted_is_removed(world: World) -> None:
     await world.open(daily_account(5000, world.true_clock))
     moved, deleted = world.at(2500), world.at(4700)
     expected = [
@@ -154,7 +154,7 @@ async def test_record_moved_beside_a_deletion_is_updated_and_only_the_other_is_r
     assert await world.conditions() == set()
 
 
-async def test_record_whose_date_moves_does_not_hide_a_deletion_twice_in_an_hour(world: World) -> None:
+async def test_date_change_does_not_hide_a_deletion_even_twice_in_an_hour(world: World) -> None:
     await world.open(daily_account(5000, world.true_clock))
     expected = []
     for moved, place, deleted in ((2500, 300, 400), (2600, 310, 410)):

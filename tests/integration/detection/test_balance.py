@@ -1,11 +1,11 @@
-"""The balance: what the API counts is known, unreadable, or unexplained and looked for (rows 3, 7, 15, 16, 25, 26)."""
+"""The balance: each counted record is known, unreadable, or unexplained and searched (rows 3, 7, 15, 16, 25, 26)."""
 
 from tests.support.detection_world import REMOVAL, World, created, daily_account
 
 DAY_MS = 86_400_000
 
 
-async def test_entry_behind_the_reading_place_of_two_scans_is_told_each_time(world: World) -> None:
+async def test_entry_on_an_already_read_page_of_two_sweeps_is_reported_each_time(world: World) -> None:
     await world.open(5000)
     entered = []
     for _ in range(2):
@@ -16,7 +16,7 @@ async def test_entry_behind_the_reading_place_of_two_scans_is_told_each_time(wor
     assert await world.conditions() == set()
 
 
-async def test_deletion_behind_the_reading_place_of_two_scans_is_told_each_time(world: World) -> None:
+async def test_deletion_on_an_already_read_page_of_two_sweeps_is_reported_each_time(world: World) -> None:
     await world.open(5000)
     expected: list[str] = []
     for _ in range(2):
@@ -27,7 +27,7 @@ async def test_deletion_behind_the_reading_place_of_two_scans_is_told_each_time(
     assert await world.conditions() == set()
 
 
-async def test_entry_and_deletion_that_cancel_out_are_found_where_the_total_is_told(world: World) -> None:
+async def test_entry_and_deletion_that_cancel_out_are_found_if_the_api_gives_the_total(world: World) -> None:
     await world.open(5000, "total")
     expected = [*created(world.enter(like=world.at(1200))), world.delete(world.at(4700))]
     mark = world.mark()
@@ -36,7 +36,7 @@ async def test_entry_and_deletion_that_cancel_out_are_found_where_the_total_is_t
     assert await world.conditions() == set()
 
 
-async def test_total_that_is_one_too_high_hides_nothing_and_costs_nothing(world: World) -> None:
+async def test_total_that_is_one_too_high_hides_no_change_and_causes_few_requests(world: World) -> None:
     await world.open(5050, "total:+1")
     await world.sweep()
     await world.sweep()
@@ -51,7 +51,7 @@ async def test_total_that_is_one_too_high_hides_nothing_and_costs_nothing(world:
     assert await world.conditions() == set()
 
 
-async def test_first_scan_of_the_same_page_again_and_again_is_not_whole_and_is_mended_by_itself(world: World) -> None:
+async def test_first_sweep_that_gets_the_same_page_repeatedly_is_completed_later(world: World) -> None:
     await world.begin(4000, "same-page")
     await world.minutes(20)
     assert await world.conditions()
@@ -62,7 +62,7 @@ async def test_first_scan_of_the_same_page_again_and_again_is_not_whole_and_is_m
     assert await world.conditions() == set()
 
 
-async def test_entry_and_deletion_on_neighbouring_days_are_told_by_the_next_scan(world: World) -> None:
+async def test_entry_and_deletion_on_neighbouring_days_are_reported_by_the_next_sweep(world: World) -> None:
     await world.open(daily_account(5000, world.true_clock))
     expected = [*created(world.enter(like=world.at(2500))), world.delete(world.at(2502))]
     await world.minutes(5)
@@ -71,8 +71,8 @@ async def test_entry_and_deletion_on_neighbouring_days_are_told_by_the_next_scan
     assert await world.conditions() == set()
 
 
-async def test_record_first_seen_while_our_clock_was_ahead_is_removed_by_the_next_scan(world: World) -> None:
-    # Where the API tells no count, only a scan can find it.
+async def test_record_first_seen_with_a_clock_ahead_is_removed_by_the_next_sweep(world: World) -> None:
+    # If the API gives no count, only a sweep can find it.
     await world.open(3000, "no-last-page")
     await world.minutes(2)
     world.clock.set_by_ms = DAY_MS
@@ -87,7 +87,7 @@ async def test_record_first_seen_while_our_clock_was_ahead_is_removed_by_the_nex
     assert await world.conditions() == set()
 
 
-async def test_head_poll_that_broke_off_is_caught_up_with_although_a_page_has_come_in_between(world: World) -> None:
+async def test_head_poll_that_failed_midway_is_completed_although_more_records_came(world: World) -> None:
     await world.open(3000, "no-last-page")
     world.control.begin("error:page=2,limit=1000,times=1")
     expected = created(*world.control.edits.enter(1050))

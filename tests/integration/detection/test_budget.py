@@ -1,4 +1,4 @@
-"""A search never costs more than it saves, and a source that gets no requests says so (rows 22 and 28)."""
+"""A search stays within the budget, and too small a budget raises a condition (rows 22 and 28)."""
 
 import random
 import statistics
@@ -9,7 +9,7 @@ BUSY = 30
 """Minutes."""
 
 
-async def test_busy_account_is_followed_within_the_budget(world: World) -> None:
+async def test_busy_account_has_all_entries_reported_within_the_request_budget(world: World) -> None:
     await world.open(10_000, detection_limits={"large_page": 50}, requests_per_minute=60)
     luck = random.Random(1)
     below = [*world.account.records()][500:]
@@ -28,14 +28,14 @@ async def test_busy_account_is_followed_within_the_budget(world: World) -> None:
     assert set(world.told) == entered.keys()
     assert len(world.told) == len(entered)
     assert statistics.median(arrived[key] - entered[key] for key in backdated) <= 15 * MINUTE
-    # Each poll's count among them.
+    # This includes the count of each poll.
     assert len(asked) / BUSY <= 12, len(asked) / BUSY
     assert sum(it.precise for it in asked) <= 3
     assert await world.conditions() == set()
 
 
 async def _arrivals(world: World, entered: dict[str, float]) -> dict[str, float]:
-    """Wait until all is told; return when, by the moment of detection."""
+    """Wait until all events have arrived; return when each arrived."""
     for _ in range(40):
         if entered.keys() <= {*world.told}:
             break
@@ -43,7 +43,7 @@ async def _arrivals(world: World, entered: dict[str, float]) -> dict[str, float]
     return dict(zip(world.told, world.told_at, strict=True))
 
 
-async def test_source_of_four_requests_a_minute_says_what_it_cannot_do(world: World) -> None:
+async def test_source_with_four_requests_a_minute_raises_a_condition_for_late_entries(world: World) -> None:
     await world.open(20_000, requests_per_minute=4)
     luck = random.Random(1)
     waiting: dict[str, float] = {}

@@ -1,9 +1,9 @@
-"""Version 1 has no ids: equal records are counted over the ends of pages (row 5)."""
+"""Version 1 has no ids: equal records are counted across page boundaries (row 5)."""
 
 from tests.support.detection_world import REMOVAL, World, alike, daily_account
 
 
-async def test_two_equal_entries_on_both_sides_of_a_page_end_are_told(world: World) -> None:
+async def test_two_equal_entries_on_both_sides_of_a_page_boundary_are_reported(world: World) -> None:
     account = daily_account(3000, world.true_clock)
     await world.open(account, api="v1")
     now = account.now_ms()
@@ -15,7 +15,7 @@ async def test_two_equal_entries_on_both_sides_of_a_page_end_are_told(world: Wor
     assert await world.conditions() == set()
 
 
-async def test_more_equal_records_than_a_page_holds_are_all_known_and_followed(world: World) -> None:
+async def test_more_equal_records_than_a_page_holds_are_known_and_changes_reported(world: World) -> None:
     account = daily_account(1500, world.true_clock)
     records = alike(account, 1100, created=account.now_ms() - 365 * 86_400_000)
     await world.open(account, api="v1")

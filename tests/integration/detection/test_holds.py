@@ -1,4 +1,4 @@
-"""Much at once is held, in every direction, and released by one command (rows 20 and 21)."""
+"""Too many arrivals, changes or removals at once are held, and one command releases them (rows 20 and 21)."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from notifier.sandbox import Account, synthetic_account
 from tests.support.detection_world import REMOVAL, World
 
 FEW = 20
-"""Records that a search may come upon, and tell of, before it is clear how many there are."""
+"""Records that a search may find and report before it is clear how many there are."""
 
 
 def with_files(world: World, records: int) -> Account:
@@ -27,7 +27,7 @@ async def test_field_that_is_absent_from_every_record_is_not_compared(world: Wor
     assert await world.conditions() == set()
 
 
-async def test_same_change_in_every_record_is_held_until_it_is_over(world: World) -> None:
+async def test_same_change_in_every_record_is_held_and_dropped_when_it_is_reverted(world: World) -> None:
     await world.open(2000)
     fault = world.control.begin("capitals:limit=1000")
     await world.sweep()
@@ -40,9 +40,9 @@ async def test_same_change_in_every_record_is_held_until_it_is_over(world: World
 
 
 @pytest.mark.parametrize("silently", [True, False])
-async def test_changes_that_are_released_are_learned_or_told(world: World, *, silently: bool) -> None:
+async def test_release_of_changes_reports_them_or_accepts_them_silently(world: World, *, silently: bool) -> None:
     await world.open(1000)
-    # Notes beyond the first page: a head poll sees none of them.
+    # Notes of records beyond the first page: a head poll sees none of them.
     records = [*world.account.records()]
     changed = [world.edit(record, notes="migrated") for record in records[200:400]]
     await world.sweep()
@@ -74,7 +74,7 @@ async def test_silent_release_learns_further_changes_of_the_field_on_later_pages
     assert await world.conditions() == set()
 
 
-async def test_list_without_500_for_one_scan_is_over_at_the_next_poll_whatever_is_unreadable(world: World) -> None:
+async def test_hold_of_500_hidden_records_ends_when_they_return_despite_unreadable_ones(world: World) -> None:
     await world.open(5000, "unreadable:5")
     fault = world.control.begin("hidden:500")
     assert "removals_held" in await world.wait_for_condition("removals_held", 15)
@@ -88,7 +88,7 @@ async def test_list_without_500_for_one_scan_is_over_at_the_next_poll_whatever_i
 
 
 @pytest.mark.parametrize("silently", [True, False])
-async def test_removals_that_are_released_are_learned_or_told(world: World, *, silently: bool) -> None:
+async def test_release_of_removals_reports_them_or_accepts_them_silently(world: World, *, silently: bool) -> None:
     await world.open(3000)
     removed = [world.delete(record) for record in [*world.account.records()][500:700]]
     await world.sweep()
@@ -106,7 +106,7 @@ async def test_import_of_old_records_is_held_and_released(world: World, *, silen
     world.control.edits.enter(300, held_days_ago=400, entered_days_ago=400)
     await world.minutes(15)
     assert "arrivals_held" in await world.wait_for_condition("arrivals_held", 10)
-    # A search may come upon a few of them first: so few alone are told.
+    # A search may find a few of them first: so few are reported without a hold.
     early = len(world.told)
     assert early < FEW
     await world.release("arrivals", silently=silently)
@@ -125,7 +125,7 @@ async def test_import_of_records_entered_now_is_not_held(world: World) -> None:
     assert await world.conditions() == set()
 
 
-async def test_held_change_of_a_record_that_is_deleted_ends_with_the_record(world: World) -> None:
+async def test_held_change_of_a_deleted_record_is_not_reported_at_release(world: World) -> None:
     await world.open(1000)
     edited = [*world.account.records()][200:400]
     for record in edited:
@@ -139,7 +139,7 @@ async def test_held_change_of_a_record_that_is_deleted_ends_with_the_record(worl
     assert await world.conditions() == set()
 
 
-async def test_import_that_is_undone_while_it_is_held_is_never_told(world: World) -> None:
+async def test_import_undone_while_held_is_not_reported(world: World) -> None:
     await world.open(3000)
     entered = world.control.edits.enter(300, held_days_ago=400, entered_days_ago=400)
     assert "arrivals_held" in await world.wait_for_condition("arrivals_held", 25)
@@ -154,7 +154,7 @@ async def test_import_that_is_undone_while_it_is_held_is_never_told(world: World
     assert await world.conditions() == set()
 
 
-async def test_incomplete_sweep_ends_no_hold_and_forgets_no_release(world: World) -> None:
+async def test_incomplete_sweep_ends_no_hold_and_keeps_the_requested_release(world: World) -> None:
     await world.open(3000)
     records = [*world.account.records()]
     removed = [world.delete(record) for record in records[500:700]]

@@ -1,11 +1,11 @@
-"""An answer speaks for the moment it was asked for (rows 1 and 2)."""
+"""An answer shows the list as it was when it was requested, however late it arrives (rows 1 and 2)."""
 
 import asyncio
 
 from tests.support.detection_world import REMOVAL, World
 
 
-async def test_late_page_of_a_scan_does_not_undo_an_edit(world: World) -> None:
+async def test_late_page_of_a_sweep_does_not_undo_an_edit(world: World) -> None:
     await world.open(3000)
     world.control.begin("late:20s,page=1,limit=1000,times=1")
     await world.begin_sweep()
@@ -17,7 +17,7 @@ async def test_late_page_of_a_scan_does_not_undo_an_edit(world: World) -> None:
     assert await world.conditions() == set()
 
 
-async def test_late_page_of_a_scan_does_not_bring_a_deleted_record_back(world: World) -> None:
+async def test_late_page_of_a_sweep_does_not_restore_a_deleted_record(world: World) -> None:
     await world.open(3000)
     world.control.begin("late:20s,page=1,limit=1000,times=1")
     await world.begin_sweep()
@@ -30,7 +30,7 @@ async def test_late_page_of_a_scan_does_not_bring_a_deleted_record_back(world: W
     assert await world.conditions() == set()
 
 
-async def test_late_head_page_does_not_bring_a_deleted_record_back(world: World) -> None:
+async def test_late_head_page_does_not_restore_a_deleted_record(world: World) -> None:
     await world.open(3000, poll_interval="10m")
     doomed = world.at(30)
     expected: list[str] = []
@@ -45,7 +45,7 @@ async def test_late_head_page_does_not_bring_a_deleted_record_back(world: World)
     assert await world.conditions() == set()
 
 
-async def test_record_moved_behind_a_scan_to_another_person_and_date_is_updated_not_removed(world: World) -> None:
+async def test_record_moved_to_an_already_read_page_of_a_sweep_is_updated_not_removed(world: World) -> None:
     await world.open(5000)
     moved, other = world.at(4500), world.at(1500)
     expected: list[str] = []

@@ -1,10 +1,10 @@
-"""An earlier form is no news at first sight (rows 12 and 13)."""
+"""Stale answers: an earlier form of a record is not reported before a second look (rows 12 and 13)."""
 
 from tests.support.detection_world import REMOVAL, World, created
 
 
 async def settle(world: World) -> list[str]:
-    """Let people edit, delete and enter, at the head and below it, and wait until all of it is told."""
+    """Edit, delete and enter records, at the head and below it, and wait until all changes are reported."""
     await world.open(3000)
     edited = [world.edit(world.at(place)) for place in (5, 10, 15)]
     deleted = [world.delete(world.at(place)) for place in (20, 25)]
@@ -14,7 +14,7 @@ async def settle(world: World) -> list[str]:
     return told
 
 
-async def test_answers_as_of_minutes_ago_tell_nothing(world: World) -> None:
+async def test_answers_that_are_30_minutes_stale_cause_no_events(world: World) -> None:
     expected = await settle(world)
     world.control.begin("stale:30m,for=4m")
     await world.minutes(0.5)
@@ -23,7 +23,7 @@ async def test_answers_as_of_minutes_ago_tell_nothing(world: World) -> None:
     assert await world.conditions() == set()
 
 
-async def test_head_that_is_stale_for_four_minutes_tells_nothing(world: World) -> None:
+async def test_head_page_that_is_stale_for_four_minutes_causes_no_events(world: World) -> None:
     expected = await settle(world)
     world.control.begin("stale:30m,limit=100,for=4m")
     assert await world.told_after(25) == expected
@@ -31,7 +31,7 @@ async def test_head_that_is_stale_for_four_minutes_tells_nothing(world: World) -
     assert await world.conditions() <= {"answers_disagree"}
 
 
-async def test_head_that_is_stale_at_every_other_poll_tells_nothing_and_is_a_condition(world: World) -> None:
+async def test_head_page_stale_at_every_other_poll_causes_a_condition_and_no_events(world: World) -> None:
     expected = await settle(world)
     world.control.begin("stale:2h,limit=100,every=2,for=30m")
     seen = await world.wait_for_condition("answers_disagree", 25)
@@ -41,7 +41,7 @@ async def test_head_that_is_stale_at_every_other_poll_tells_nothing_and_is_a_con
     assert await world.conditions() == set()
 
 
-async def test_head_that_shows_what_a_record_was_before_its_removal_tells_nothing(world: World) -> None:
+async def test_stale_head_page_with_a_record_from_before_its_removal_causes_no_events(world: World) -> None:
     await world.open(3000)
     record = world.at(5)
     expected = [world.delete(record)]
@@ -55,7 +55,7 @@ async def test_head_that_shows_what_a_record_was_before_its_removal_tells_nothin
     assert await world.conditions() <= {"answers_disagree"}
 
 
-async def test_every_other_answer_that_is_stale_tells_nothing(world: World) -> None:
+async def test_every_other_answer_stale_for_four_minutes_causes_no_events(world: World) -> None:
     expected = await settle(world)
     world.control.begin("stale:2h,every=2,for=4m")
     await world.begin_sweep()
@@ -63,7 +63,7 @@ async def test_every_other_answer_that_is_stale_tells_nothing(world: World) -> N
     assert await world.conditions() == set()
 
 
-async def test_precise_answers_that_are_stale_delay_a_removal_and_lose_none(world: World) -> None:
+async def test_stale_precise_answers_delay_a_removal_but_do_not_lose_it(world: World) -> None:
     await world.open(3000)
     world.control.begin("stale:2h,of=precise,for=20m")
     expected = [world.delete(world.at(1500))]
@@ -71,7 +71,7 @@ async def test_precise_answers_that_are_stale_delay_a_removal_and_lose_none(worl
     assert await world.conditions() == set()
 
 
-async def test_edit_that_is_taken_back_is_told_after_a_second_look(world: World) -> None:
+async def test_reverted_edit_is_reported_after_a_second_look(world: World) -> None:
     await world.open(3000)
     record = world.at(20)
     expected = [world.edit(record)]

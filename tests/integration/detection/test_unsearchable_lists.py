@@ -1,4 +1,4 @@
-"""A list that cannot be searched: the condition says so, and scans do its work (rows 18 and 19)."""
+"""A list that cannot be searched: a condition names it, and sweeps replace the search (rows 18 and 19)."""
 
 from itertools import cycle
 
@@ -9,7 +9,7 @@ from tests.support.detection_world import World, alike, created, daily_account
 
 
 def with_import_day(world: World, records: int, others: int) -> Account:
-    """Make an account of which so many records bear the date of one day, of many people and trainings."""
+    """Make an account in which `records` records of many people and trainings have the same date."""
     account = daily_account(others, world.true_clock)
     imported = alike(account, records)
     for record, person, training in zip(imported, cycle(account.users), cycle(account.trainings), strict=False):
@@ -17,7 +17,7 @@ def with_import_day(world: World, records: int, others: int) -> Account:
     return account
 
 
-async def test_scan_without_a_change_asks_nothing_where_ties_come_in_any_order(world: World) -> None:
+async def test_sweep_without_changes_asks_no_precise_questions_if_ties_are_shuffled(world: World) -> None:
     await world.open(with_import_day(world, 1300, 6000))
     world.control.begin("shuffled-ties")
     mark = world.mark()
@@ -27,7 +27,7 @@ async def test_scan_without_a_change_asks_nothing_where_ties_come_in_any_order(w
     assert not await world.conditions() & {"removals_held", "count_unexplained"}
 
 
-async def test_deletions_are_told_where_ties_come_in_any_order(world: World) -> None:
+async def test_deletions_are_reported_if_ties_are_shuffled(world: World) -> None:
     await world.open(with_import_day(world, 1300, 500))
     world.control.begin("shuffled-ties")
     imported = [record for record in world.account.records() if record.date_number == world.at(1000).date_number]
@@ -40,7 +40,7 @@ async def test_deletions_are_told_where_ties_come_in_any_order(world: World) -> 
     assert await world.conditions() == set()
 
 
-async def test_list_that_is_sorted_the_other_way_round_is_scanned_instead_and_says_so(world: World) -> None:
+async def test_list_sorted_oldest_first_is_swept_instead_and_raises_a_condition(world: World) -> None:
     await world.open(2000)
     await world.minutes(5)
     world.control.begin("oldest-first")
@@ -58,7 +58,7 @@ async def test_list_that_is_sorted_the_other_way_round_is_scanned_instead_and_sa
 
 
 @pytest.mark.parametrize("cap", [100, 250])
-async def test_change_out_of_sight_is_found_where_pages_are_capped(world: World, cap: int) -> None:
+async def test_change_below_the_head_is_found_if_pages_are_capped(world: World, cap: int) -> None:
     await world.open(5000, f"capped:{cap}")
     await world.minutes(5)
     mark = world.mark()

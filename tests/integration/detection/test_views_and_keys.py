@@ -1,4 +1,4 @@
-"""What a source asks for, and under which keys records come (rows 8, 9 and 20)."""
+"""Changes of a source's filter and of the keys of records (rows 8, 9 and 20)."""
 
 import logging
 
@@ -10,7 +10,7 @@ TRAINING = "1028"
 RECOGNISED = "the API has given known records new ids; they are matched to the old ones and not reported as new"
 
 
-async def test_filter_set_on_purpose_removes_nothing_and_costs_nothing(world: World) -> None:
+async def test_filter_change_removes_nothing_and_asks_no_precise_questions(world: World) -> None:
     await world.open(3000)
     await world.reload(training_id=TRAINING)
     mark = world.mark()
@@ -31,7 +31,7 @@ async def test_filter_set_on_purpose_removes_nothing_and_costs_nothing(world: Wo
 
 
 @pytest.mark.parametrize(("records", "told"), [(3000, 60), (15, 3), (40, 30)])
-async def test_source_that_changes_from_v1_to_v2_tells_nothing_twice(
+async def test_switch_from_v1_to_v2_reports_no_record_twice(
     world: World, records: int, told: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "notifier")
@@ -48,14 +48,14 @@ async def test_source_that_changes_from_v1_to_v2_tells_nothing_twice(
     assert not any(it["unmatched"] for it in recognised)
     source = await world.source()
     assert (source["records"], source["held"]["removals"]["records"], source["state"]) == (records + told, 0, "ok")
-    # From now on they go by the keys of version 2, and one that goes is gone.
+    # From now on records have the keys of version 2, and a deletion is reported as a removal.
     gone, entered = world.delete(before[0]), world.enter()
     assert sorted((await world.told_after(REMOVAL))[told:]) == sorted([gone, *created(entered)])
     await world.minutes(75)
     assert await world.conditions() == set()
 
 
-async def test_records_under_other_ids_are_the_same_records(world: World) -> None:
+async def test_renumbered_records_are_matched_and_not_reported_again(world: World) -> None:
     await world.open(3000)
     world.control.edits.enter(60)
     assert len(await world.told_after(3)) == 60

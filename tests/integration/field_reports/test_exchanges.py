@@ -1,4 +1,4 @@
-"""What peers answer, and addresses as they are configured, byte for byte: the status decides, nothing is rewritten."""
+"""Answers of peers and configured addresses, byte for byte: the status decides, no address is rewritten."""
 
 import asyncio
 import base64
@@ -36,7 +36,7 @@ def name_of(case: dict[str, Any]) -> str:
 
 @dataclass
 class Peer:
-    """A server that answers every request with the same bytes, and notes what came over how many connections."""
+    """A server that answers every request with the same bytes, and records requests and the number of connections."""
 
     answer: bytes
     is_closed_then: bool = False
@@ -70,7 +70,7 @@ async def answering(peer: Peer) -> AsyncIterator[Peer]:
 
 
 def written(answer: dict[str, Any], body: str = "") -> bytes:
-    """Write an answer as it stands on the wire."""
+    """Return the bytes of an answer."""
     lines = [line for line in answer["head"] if not body or not line.startswith("Content-Length")]
     if body:
         lines.append(f"Content-Length: {len(body)}")
@@ -91,19 +91,19 @@ async def sent(type_: str, url: str, events: int = 1) -> list[Outcome]:
 
 @pytest.mark.parametrize("type_", ["http", "teams"])
 @pytest.mark.parametrize("case", EXCHANGES["answers"], ids=name_of)
-async def test_the_status_decides_whatever_else_an_answer_holds(case: dict[str, Any], type_: str) -> None:
+async def test_outcome_depends_on_the_status_whatever_else_an_answer_holds(case: dict[str, Any], type_: str) -> None:
     async with answering(Peer(written(case), is_closed_then=case.get("then") == "closes")) as peer:
         outcomes = await sent(type_, peer.url, events=2)
     assert [outcome.reason for outcome in outcomes] == [case["outcome"]] * 2
     assert len(peer.heads) == 2
     if "detail" in case:
         assert {outcome.detail for outcome in outcomes} == {case["detail"]}
-    # Behind a body that has no clear end, nobody knows where the next answer begins.
+    # After a body without a clear end, the next answer needs a new connection.
     assert peer.connections == case.get("connections", peer.connections)
 
 
 @pytest.mark.parametrize("case", TOO_LARGE_HEADERS, ids=name_of)
-async def test_a_source_has_the_same_room_for_headers(case: dict[str, Any]) -> None:
+async def test_source_accepts_headers_of_the_same_size_as_a_destination(case: dict[str, Any]) -> None:
     async with answering(Peer(written(case, NOTHING_LISTED))) as peer, new_session() as session:
         settings = SourceSettings.model_validate({"base_url": f"{peer.url}/v1", "token": "t", "timeout": "5s"})
         client = Client(HttpExchange(session, settings), settings, RateLimiter(10_000, SystemClock()))
@@ -116,7 +116,7 @@ async def test_a_source_has_the_same_room_for_headers(case: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("case", EXCHANGES["addresses"], ids=name_of)
-async def test_an_address_is_sent_as_it_is_configured(case: dict[str, Any]) -> None:
+async def test_request_target_is_the_configured_address_unchanged(case: dict[str, Any]) -> None:
     async with answering(Peer(b"HTTP/1.1 204 No Content\r\n\r\n")) as peer:
         user = f"{case['user']}@" if "user" in case else ""
         (outcome,) = await sent("http", peer.url.replace("://", f"://{user}") + case["configured"])
@@ -128,7 +128,7 @@ async def test_an_address_is_sent_as_it_is_configured(case: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy"])
-async def test_what_is_on_this_machine_is_reached_without_the_proxy_of_the_environment(
+async def test_receiver_on_this_machine_is_reached_without_the_proxy_variable(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     yes = b"HTTP/1.1 204 No Content\r\n\r\n"

@@ -1,6 +1,6 @@
-"""Input that nobody thought of: no crash, no false event, and nothing left out that is not counted.
+"""Random input: no crash, no false event, and every record that is left out is counted.
 
-A few hundred examples in every run; `NOTIFIER_FUZZ_EXAMPLES=100000` looks for hours.
+A few hundred examples in every run; `NOTIFIER_FUZZ_EXAMPLES=100000` searches for hours.
 """
 
 import asyncio
@@ -108,7 +108,7 @@ KEYS: Final = {"v1": {"user_id", "training_id", "created"}, "v2": {"id"}}
 
 
 def damages_of(api: str) -> st.SearchStrategy[dict[int, Any]]:
-    """Return known records, by their number, with a few fields of any value; they are the same records all the same."""
+    """Return known records, by their number, with a few fields of any value; their keys stay the same."""
     names = sorted(set(RECORD_OF[api](1)) - KEYS[api])
     damage = st.dictionaries(st.sampled_from(names), json_values, min_size=1, max_size=3)
     damaged = st.builds(lambda number, more: (number, RECORD_OF[api](number) | more), st.integers(0, KNOWN - 1), damage)
@@ -141,7 +141,7 @@ class Upstream:
 
 @dataclass
 class Outcomes:
-    """What two rounds over a changed list have come to."""
+    """The result of two rounds over a changed list."""
 
     events: list[Event]
     memory: sources.SourceMemory
@@ -151,7 +151,7 @@ class Outcomes:
 
 
 async def watched(api: str, added: list[Any], damaged: Mapping[int, Any], body: bytes | None) -> Outcomes:
-    """Meet an account with a few records; then others are added, or replaced, and it is read twice more."""
+    """Watch an account with a few records; then add and replace some, and read it twice more."""
     clock, events = FakeClock(), list[Event]()
     upstream = Upstream([RECORD_OF[api](number) for number in range(KNOWN)])
     source = {"api": api, "token": "t", "names": False, "requests_per_minute": 10**9, "page_size": 50}
@@ -167,7 +167,7 @@ async def watched(api: str, added: list[Any], damaged: Mapping[int, Any], body: 
             await one_round(watcher)
             assert events == []
             clock.advance(3600)
-            # Whatever its form says about the order of days is not what is looked at here.
+            # The order of the records' days is not tested here.
             upstream.records = [*added, *(damaged.get(n, record) for n, record in enumerate(upstream.records))]
             upstream.body = body
             rounds = [await one_round(watcher)]
@@ -191,11 +191,11 @@ async def one_round(watcher: Any) -> RoundResult:
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
-def test_any_records_are_told_rightly_or_counted(api: str) -> None:
+def test_random_records_are_reported_correctly_or_counted_as_unreadable(api: str) -> None:
     @fuzzed
     @given(st.lists(records_of(api), max_size=6), damages_of(api))
     def look(added: list[Any], damaged: dict[int, Any]) -> None:
-        # As the wire has it: numbers beyond 64 bits are no whole ones any more.
+        # As in a real answer: whole numbers beyond 64 bits become floats.
         added, damaged = through_json(added), {place: through_json(record) for place, record in damaged.items()}
         outcome = asyncio.run(watched(api, added, damaged, None))
         assert outcome.memory.error is None or outcome.memory.error.reason != FAULT
@@ -205,7 +205,7 @@ def test_any_records_are_told_rightly_or_counted(api: str) -> None:
         completions, bad = API_VERSIONS[api].parse(added)
         told = {event.subject for event in outcome.events if event.type == EventType.CREATED}
         for completion in completions:
-            # Of equal records of version 1, one that cannot be read has no part in the numbering of the others.
+            # An unreadable record does not count where equal records of version 1 are numbered.
             assert (completion.key if api == "v2" else key_base(completion.key)) in outcome.known
         assert told <= outcome.known
         unreadable = {one.key or one.mark for one in bad if not one.is_repeated}
@@ -227,7 +227,7 @@ def through_json(value: Any) -> Any:
 @example(b'{"ok": true, "completedtrainings": [], "paging": {"last_page": -1, "total": 1e400}}')
 @fuzzed_less
 @given(st.binary(max_size=60) | json_values.map(lambda value: json.dumps(value).encode()))
-def test_any_answer_is_a_failure_or_nothing_new(body: bytes) -> None:
+def test_random_answer_causes_no_event_and_no_internal_error(body: bytes) -> None:
     outcome = asyncio.run(watched("v2", [], {}, body))
     assert outcome.memory.error is None or outcome.memory.error.reason != FAULT
     assert outcome.events == []
@@ -278,7 +278,7 @@ heads = st.builds(
 
 
 @pytest.mark.parametrize("type_", ["http", "slack", "teams"])
-def test_any_bytes_are_an_outcome_and_a_yes_only_where_the_status_says_so(type_: str) -> None:
+def test_random_bytes_from_a_receiver_are_delivered_only_with_a_2xx_status(type_: str) -> None:
     @fuzzed_less
     @given(st.binary(max_size=40) | st.builds(lambda head, body: head + body, heads, st.binary(max_size=40)))
     def look(answer: bytes) -> None:
@@ -326,7 +326,7 @@ toml_files = st.lists(
 
 @fuzzed
 @given(toml_files)
-def test_any_configuration_is_checked_with_a_sentence(text: str) -> None:
+def test_check_of_a_random_configuration_ends_without_a_traceback(text: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "config.toml"
         file.write_text(text, encoding="utf-8", errors="surrogatepass")

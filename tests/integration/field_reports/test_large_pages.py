@@ -1,4 +1,4 @@
-"""Answers that are too large or too slow: smaller pages are asked for, down to one record, and the sweep ends."""
+"""Answers that are too large or too slow: smaller pages are requested, down to one record, and the sweep completes."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tests.support.detection_world import World
 
 LIMIT = 256 * 1024
-"""In place of 32 MiB, so that a test does not take so long."""
+"""Instead of 32 MiB, so that the tests are faster."""
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def sign(world: "World", signature_bytes: int, **chosen: Any) -> None:
             world.account.edit(record.id, overrides={"signature": {"image": "x" * signature_bytes}})
 
 
-async def test_signatures_that_make_every_page_too_large_do_not_keep_a_sweep_from_its_end(world: "World") -> None:
+async def test_sweep_completes_with_smaller_pages_when_every_page_is_too_large(world: "World") -> None:
     await world.open(2500)
     sign(world, 1000)
     world.account.edit(world.at(2400).id, notes="corrected")
@@ -37,12 +37,12 @@ async def test_signatures_that_make_every_page_too_large_do_not_keep_a_sweep_fro
     assert (await world.source())["unreadable"] == 0
     assert await world.conditions() == set()
     large = [asked for asked in world.asked_since(mark) if asked.limit == 1000]
-    # The size that works is remembered: only the two pages that are read ahead of each other meet the limit.
+    # The size that works is remembered: only the two pages that are requested together exceed the limit.
     assert 1 <= len(large) <= 2
     assert {asked.limit for asked in world.asked_since(mark)} <= {1000, 500, 250, 125, 100, 1}
 
 
-async def test_one_record_that_no_answer_can_hold_is_reported_counted_and_passed(world: "World") -> None:
+async def test_record_larger_than_any_answer_is_counted_as_unreadable_and_skipped(world: "World") -> None:
     await world.open(1500)
     sign(world, 2 * LIMIT, places={700})
     below = world.at(1200)
@@ -63,19 +63,19 @@ async def test_one_record_that_no_answer_can_hold_is_reported_counted_and_passed
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
-async def test_the_newest_record_may_be_the_one_that_is_too_large(world: "World", api: str) -> None:
+async def test_too_large_newest_record_does_not_stop_polls_and_count_checks(world: "World", api: str) -> None:
     await world.open(300, api=api)
     sign(world, 2 * LIMIT, places={1})
     await world.minutes(3)
     assert (await world.source())["state"] == "ok"
     world.enter()
     assert [told.partition(" ")[0] for told in await world.told_after(3)] == ["created"]
-    # The count is told by the record below it, so that a change out of sight is found.
+    # The count comes from the record below it, so a change below the head is found.
     world.delete(world.at(250))
     assert [told.partition(" ")[0] for told in await world.told_after(15)] == ["created", "removed"]
 
 
-async def test_a_page_that_takes_too_long_is_asked_for_in_smaller_ones(world: "World") -> None:
+async def test_page_that_times_out_is_requested_in_smaller_pages(world: "World") -> None:
     await world.open(2500, timeout="5s")
     world.slow = lambda asked: 20.0 if asked.limit > 250 else 0.1
     world.account.edit(world.at(2400).id, notes="corrected")
@@ -84,7 +84,7 @@ async def test_a_page_that_takes_too_long_is_asked_for_in_smaller_ones(world: "W
     assert await world.conditions() == set()
 
 
-async def test_an_api_that_answers_nothing_in_time_is_not_asked_for_ever_smaller_pages(world: "World") -> None:
+async def test_api_that_always_times_out_is_not_asked_for_ever_smaller_pages(world: "World") -> None:
     await world.open(300, timeout="5s")
     mark = world.mark()
     world.slow = lambda _: 20.0
@@ -93,7 +93,7 @@ async def test_an_api_that_answers_nothing_in_time_is_not_asked_for_ever_smaller
     assert (await world.source())["last_error"]["reason"] == "timeout"
 
 
-async def test_one_late_answer_is_no_reason_for_smaller_pages(world: "World") -> None:
+async def test_single_timeout_does_not_reduce_the_page_size(world: "World") -> None:
     await world.open(300, timeout="5s")
     mark = world.mark()
     late = iter([20.0])

@@ -1,4 +1,4 @@
-"""Receivers that take nothing in, that were renamed, or that ask for absurd waits: people are told, nothing is lost."""
+"""Receivers that accept nothing, were renamed, or ask for absurd waits: it is reported, and no event is lost."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from tests.support.detection_world import World
 
 REFUSALS = [404, 422, 499]
-"""A few of those that say no more than that; that the others are taken alike, `test_conformance` shows."""
+"""A few of the statuses that only mean a refusal; `test_conformance` shows that the others are handled alike."""
 
 
 @pytest.mark.parametrize("status", REFUSALS)
-async def test_a_receiver_that_refuses_every_event_is_failing_whatever_it_says(world: "World", status: int) -> None:
+async def test_receiver_that_refuses_every_event_is_failing_whatever_the_status(world: "World", status: int) -> None:
     await world.open(50)
     world.answer = lambda: web.Response(status=status)
     records = [world.enter() for _ in range(8)]
@@ -27,7 +27,7 @@ async def test_a_receiver_that_refuses_every_event_is_failing_whatever_it_says(w
     assert await world.conditions() == set()
 
 
-async def test_one_poisoned_event_among_accepted_ones_is_its_own_trouble(world: "World") -> None:
+async def test_single_refusal_among_accepted_events_raises_no_condition(world: "World") -> None:
     await world.open(50)
     answers = iter([422])
     world.answer = lambda: web.Response(status=next(answers, 200))
@@ -36,7 +36,7 @@ async def test_one_poisoned_event_among_accepted_ones_is_its_own_trouble(world: 
     assert await world.conditions() == set()
 
 
-async def test_what_waits_for_a_renamed_destination_is_told_and_can_be_handed_over(
+async def test_events_for_a_renamed_destination_are_reported_and_can_be_moved(
     world: "World", tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     await world.open(50)
@@ -45,15 +45,15 @@ async def test_what_waits_for_a_renamed_destination_is_told_and_can_be_handed_ov
     await world.minutes(3)
     world.destination = "hr-system"
     await world.reload()
-    said = "2 events wait for `hr`, which is not configured"
-    assert [record.message for record in caplog.records if said in record.message]
+    warning = "2 events wait for `hr`, which is not configured"
+    assert [record.message for record in caplog.records if warning in record.message]
     assert await world.conditions() == {"deliveries_orphaned"}
     (condition,) = (await world.daemon.operations.status())["conditions"]
     assert condition["subject"] == "destinations/hr"
     assert "notifier deliveries move hr OTHER" in condition["summary"]
     caplog.clear()
     await world.restart()
-    assert [record.message for record in caplog.records if said in record.message]
+    assert [record.message for record in caplog.records if warning in record.message]
     world.answer = web.Response
     new = world.enter()
     assert await world.told_after(3) == [f"created {new.id}"]
@@ -66,7 +66,7 @@ async def test_what_waits_for_a_renamed_destination_is_told_and_can_be_handed_ov
 
 
 @pytest.mark.parametrize("wait", ["86400", "1795280400", "1795280400000", "999999999999999999999"])
-async def test_an_absurd_wait_is_not_believed_at_the_first_answer(world: "World", wait: str) -> None:
+async def test_absurd_retry_after_of_a_single_answer_is_not_obeyed(world: "World", wait: str) -> None:
     await world.open(50)
     answers = iter([web.Response(status=429, headers={"Retry-After": wait})])
     world.answer = lambda: next(answers, web.Response())

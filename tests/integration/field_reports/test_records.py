@@ -1,4 +1,4 @@
-"""Fields in forms that nobody expected: who, what and when are told whatever else a record holds, or it is counted."""
+"""Fields in unexpected forms: a record with a readable person, training and date is reported, others are counted."""
 
 import json
 from pathlib import Path
@@ -22,11 +22,11 @@ UNREADABLE_FIELDS = {
     "notes": 5,
     "files": 2,
 }
-"""Fields beside who, what and when, and a form of each that cannot be read."""
+"""Fields other than person, training and date, with an unreadable form of each."""
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-async def test_it_is_told_with_the_field_left_empty_or_left_out_and_counted(
+async def test_record_with_an_odd_field_is_reported_without_it_or_counted_as_unreadable(
     world: "World", case: dict[str, Any]
 ) -> None:
     await world.open(50)
@@ -49,7 +49,7 @@ async def test_it_is_told_with_the_field_left_empty_or_left_out_and_counted(
     assert await world.conditions() == set()
 
 
-async def test_a_record_left_out_is_told_once_it_can_be_read_and_counted_no_more(world: "World") -> None:
+async def test_unreadable_record_is_reported_once_it_becomes_readable(world: "World") -> None:
     await world.open(50)
     record = world.enter(overrides={"date_number": "2026-11-20"})
     assert await world.told_after(2) == []
@@ -60,7 +60,7 @@ async def test_a_record_left_out_is_told_once_it_can_be_read_and_counted_no_more
     assert await world.conditions() == set()
 
 
-async def test_explain_says_that_it_was_seen_and_why_it_is_left_out(world: "World", tmp_path: Path) -> None:
+async def test_known_histories_names_the_field_for_which_a_record_is_left_out(world: "World", tmp_path: Path) -> None:
     await world.open(50)
     unknown = world.enter(overrides={"date_number": "2026-11-20"})
     known = world.at(10)
@@ -75,7 +75,7 @@ async def test_explain_says_that_it_was_seen_and_why_it_is_left_out(world: "Worl
 
 
 @pytest.mark.parametrize("field", ["date_number", "id"])
-async def test_known_records_that_all_change_their_form_are_not_called_gone(world: "World", field: str) -> None:
+async def test_known_records_that_all_become_unreadable_are_not_removed(world: "World", field: str) -> None:
     await world.open(60)
     for record in [*world.account.records()]:
         world.account.edit(record.id, overrides={field: {"in": "another form"}})
@@ -93,9 +93,7 @@ async def test_known_records_that_all_change_their_form_are_not_called_gone(worl
 
 
 @pytest.mark.parametrize("field", ["date_number", "id"])
-async def test_a_third_of_the_records_in_another_form_is_neither_gone_nor_unexplained(
-    world: "World", field: str
-) -> None:
+async def test_unreadable_third_of_the_records_is_not_removed_and_not_unexplained(world: "World", field: str) -> None:
     await world.open(300)
     for record in [*world.account.records()][::3]:
         world.account.edit(record.id, overrides={field: {"in": "another form"}})
@@ -106,11 +104,11 @@ async def test_a_third_of_the_records_in_another_form_is_neither_gone_nor_unexpl
     source = await world.source()
     assert (source["state"], source["unreadable"], source["unexplained"]) == ("ok", 100, 0)
     gone = world.delete(world.at(2))
-    # Where a record without an id is among somebody's, it may be the one that seems to be gone.
+    # If a person has a record without an id, this may be the one that seems to be removed.
     assert await world.told_after(10) == ([gone] if field == "date_number" else [])
 
 
-async def test_a_field_that_cannot_be_read_for_a_while_is_no_change(world: "World") -> None:
+async def test_field_that_is_temporarily_unreadable_is_not_reported_as_a_change(world: "World") -> None:
     await world.open(60)
     records = [*world.account.records()]
     before = {record.id: record.notes for record in records}
@@ -126,7 +124,7 @@ async def test_a_field_that_cannot_be_read_for_a_while_is_no_change(world: "Worl
 
 
 @pytest.mark.parametrize("field", UNREADABLE_FIELDS)
-async def test_an_update_told_meanwhile_does_not_forget_what_a_field_held(world: "World", field: str) -> None:
+async def test_update_of_a_record_keeps_the_known_value_of_an_unreadable_field(world: "World", field: str) -> None:
     await world.open(60)
     record = world.enter(expiry=20270101, instructor=world.at(1).user, notes="on paper", files=({"name": "a.pdf"},))
     assert await world.told_after(2) == [f"created {record.id}"]
@@ -141,7 +139,7 @@ async def test_an_update_told_meanwhile_does_not_forget_what_a_field_held(world:
     assert await world.conditions() == set()
 
 
-async def test_what_a_field_became_while_it_could_not_be_read_is_told_with_what_it_was(world: "World") -> None:
+async def test_change_of_an_unreadable_field_is_reported_later_with_its_previous_value(world: "World") -> None:
     await world.open(60)
     record = world.enter(expiry=20270101)
     await world.minutes(2)
@@ -152,7 +150,7 @@ async def test_what_a_field_became_while_it_could_not_be_read_is_told_with_what_
     assert world.events[-1]["data"]["previous"] == {"expires_on": "2027-01-01"}
 
 
-async def test_a_record_under_another_key_does_not_forget_what_a_field_held(world: "World") -> None:
+async def test_renumbered_record_keeps_the_known_value_of_an_unreadable_field(world: "World") -> None:
     await world.open(60)
     record = world.at(2)
     world.account.edit(record.id, notes="on paper")

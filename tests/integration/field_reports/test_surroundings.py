@@ -1,4 +1,4 @@
-"""What stands around the program: variables that others set, a log that nobody reads, another version of the API."""
+"""The environment of the program: variables of other programs, and a log that is not read."""
 
 import fcntl
 import json
@@ -34,7 +34,7 @@ SMALLEST_PIPE = 4096
 
 
 @pytest.mark.parametrize("case", ENVIRONMENTS, ids=[f"{case['case']}: {case['name']}" for case in ENVIRONMENTS])
-def test_variables_of_others_are_left_alone_and_mistyped_ones_are_told(case: dict[str, Any], tmp_path: Path) -> None:
+def test_check_ignores_variables_of_others_and_reports_mistyped_ones(case: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(f'[store]\npath = "{tmp_path / "notifier.db"}"\n{CONFIGURED}', encoding="utf-8")
     checked = CliRunner(env=case["variables"]).invoke(program, ["--config", str(file), "check"], prog_name="notifier")
@@ -48,7 +48,7 @@ def test_variables_of_others_are_left_alone_and_mistyped_ones_are_told(case: dic
 
 @contextmanager
 def unread_log() -> Iterator[int]:
-    """Log, as the daemon does, into a pipe that nobody reads; yield its writing end."""
+    """Log, as the daemon does, into a pipe that is not read; yield its writing end."""
     reading_end, writing_end = os.pipe()
     fcntl.fcntl(writing_end, fcntl.F_SETPIPE_SZ, SMALLEST_PIPE)
     with os.fdopen(writing_end, "w", encoding="utf-8") as stream:
@@ -62,12 +62,12 @@ def unread_log() -> Iterator[int]:
         finally:
             logger.removeHandler(handler)
             logger.setLevel(before)
-            # The thread gives up each line that waits, now that nobody can ever read it.
+            # The thread drops each waiting line, because it can never be read now.
             os.close(reading_end)
             handler.flush()
 
 
-async def test_a_log_that_nobody_reads_keeps_nobody_waiting(world: "World") -> None:
+async def test_log_that_is_not_read_does_not_block_polls_or_deliveries(world: "World") -> None:
     with unread_log() as pipe:
         await world.open(50)
         entered = world.control.edits.enter(80)

@@ -1,4 +1,4 @@
-"""The daemon's log: no line waits for a reader, and what does not fit is counted."""
+"""The daemon's log: logging does not wait for a reader, and lines that do not fit are counted."""
 
 import fcntl
 import io
@@ -70,7 +70,7 @@ def overfill(pipe: Pipe, message: str, level: int = logging.INFO) -> int:
     return lines
 
 
-def test_a_reader_that_hangs_holds_nobody_up_and_what_is_left_out_is_counted(pipe: Pipe) -> None:
+def test_hanging_reader_does_not_block_logging_and_left_out_lines_are_counted(pipe: Pipe) -> None:
     started = time.monotonic()
     lines = overfill(pipe, "something happened")
     assert time.monotonic() - started < 20
@@ -81,11 +81,11 @@ def test_a_reader_that_hangs_holds_nobody_up_and_what_is_left_out_is_counted(pip
     assert count["detail"] == "the log was not read fast enough"
     assert len(written) + int(str(count["left_out"])) == lines
     assert 0.6 * QUEUE_BYTES < sum(len(json.dumps(entry)) for entry in written) < QUEUE_BYTES
-    # What is kept is the beginning of the trouble, in order.
+    # The first lines are kept, in order.
     assert [entry["message"] for entry in written] == [f"something happened {n}" for n in range(len(written))]
 
 
-def test_a_count_comes_before_the_next_line_where_lines_are_missing(pipe: Pipe) -> None:
+def test_count_of_left_out_lines_is_written_where_they_are_missing(pipe: Pipe) -> None:
     overfill(pipe, "something happened")
     while pipe.handler._waiting_bytes() > 10_000:
         os.read(pipe.reading_end, 65536)
@@ -95,20 +95,20 @@ def test_a_count_comes_before_the_next_line_where_lines_are_missing(pipe: Pipe) 
 
 
 @pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO, logging.WARNING])
-def test_lower_lines_push_out_no_errors(pipe: Pipe, level: int) -> None:
+def test_full_queue_of_lower_levels_still_accepts_an_error(pipe: Pipe, level: int) -> None:
     overfill(pipe, "something happened", level)
     pipe.log("it fails", logging.ERROR)
     assert "it fails" in [entry["message"] for entry in pipe.read(until="were left out")]
 
 
-def test_errors_that_are_left_out_are_counted_apart(pipe: Pipe) -> None:
+def test_left_out_errors_are_counted_separately(pipe: Pipe) -> None:
     lines = overfill(pipe, "it fails", logging.ERROR)
     *written, count = pipe.read(until="were left out")
     assert count["errors"] == count["left_out"] == lines - len(written)
 
 
 @given(st.sampled_from(LEVELS), st.integers(0, 2 * QUEUE_BYTES), st.integers(1, 2 * QUEUE_BYTES))
-def test_the_more_a_line_matters_the_fuller_the_queue_may_be(level: int, waiting: int, line: int) -> None:
+def test_has_room_accepts_higher_levels_in_a_fuller_queue(level: int, waiting: int, line: int) -> None:
     is_in = has_room(level, waiting, line)
     assert is_in or all(not has_room(lower, waiting, line) for lower in LEVELS if lower < level)
     assert is_in or not has_room(level, waiting + 1, line)
@@ -116,7 +116,7 @@ def test_the_more_a_line_matters_the_fuller_the_queue_may_be(level: int, waiting
     assert not is_in or waiting == 0 or waiting + line <= QUEUE_BYTES
 
 
-def test_flushing_waits_for_a_reader_but_not_for_long(pipe: Pipe) -> None:
+def test_flush_waits_for_a_reader_for_a_limited_time(pipe: Pipe) -> None:
     overfill(pipe, "something happened")
     started = time.monotonic()
     pipe.handler.flush()
@@ -131,7 +131,7 @@ def test_flushing_waits_for_a_reader_but_not_for_long(pipe: Pipe) -> None:
     assert time.monotonic() - started < 0.9
 
 
-def test_a_reader_that_is_gone_harms_nothing(pipe: Pipe) -> None:
+def test_closed_reader_raises_no_error_and_failed_writes_are_counted(pipe: Pipe) -> None:
     os.close(pipe.reading_end)
     for number in range(100):
         pipe.log(f"{number}")
@@ -139,8 +139,8 @@ def test_a_reader_that_is_gone_harms_nothing(pipe: Pipe) -> None:
     assert pipe.handler._failed_writes - pipe.handler._reported_failed_writes == 100
 
 
-def test_a_full_disk_is_told_of_once_there_is_room(tmp_path: Path) -> None:
-    # A limit of the file's size stands for the disk's.
+def test_full_disk_is_reported_in_the_log_once_there_is_room(tmp_path: Path) -> None:
+    # A limit on the file's size simulates a full disk.
     script = f"""
 import logging, os, resource, signal, sys
 from notifier import log
@@ -165,18 +165,18 @@ logger.info("last")
     assert "detail='File too large'" in count
     whole = [line for line in lines if re.search(r"x{30}\d  event=evt", line)]
     assert int(re.findall(r"left_out=(\d+)", count)[0]) == 10 - len(whole)
-    # What was cut off has not swallowed the line after it.
+    # The next line is not joined to a line that was cut off.
     assert re.match(r"\d{4}-\d\d-\d\d .* last$", next(line for line in lines if line.endswith("last")))
 
 
-def test_a_descriptor_that_does_not_block_loses_nothing(pipe: Pipe) -> None:
+def test_nonblocking_descriptor_loses_no_lines(pipe: Pipe) -> None:
     os.set_blocking(pipe.writing_end, False)
     for number in range(500):
         pipe.log(f"line {number}")
     assert [entry["message"] for entry in pipe.read(until="line 499")] == [f"line {number}" for number in range(500)]
 
 
-def test_lines_of_all_threads_come_whole(pipe: Pipe) -> None:
+def test_lines_of_several_threads_are_written_whole_and_in_order(pipe: Pipe) -> None:
     def work(name: int) -> None:
         for number in range(100):
             pipe.log(f"{name} {number}")
@@ -192,7 +192,7 @@ def test_lines_of_all_threads_come_whole(pipe: Pipe) -> None:
         assert [m for m in messages if m.startswith(f"{name} ")] == [f"{name} {number}" for number in range(100)]
 
 
-def test_a_line_that_cannot_be_made_harms_nothing(pipe: Pipe, capfd: pytest.CaptureFixture[str]) -> None:
+def test_line_that_cannot_be_formatted_is_dropped_silently(pipe: Pipe, capfd: pytest.CaptureFixture[str]) -> None:
     pipe.handler.handle(logging.LogRecord("notifier.x", logging.INFO, "x.py", 1, "%d", ("no number",), None))
     pipe.log("the next")
     assert [entry["message"] for entry in pipe.read(until="the next")] == ["the next"]
@@ -223,25 +223,25 @@ HOOK = "https://user:hidden@hooks.example.com/services/hidden"
         ),
     ],
 )
-def test_what_nothing_catches_is_in_the_log_without_secrets(script: str, message: str) -> None:
+def test_uncaught_exceptions_are_logged_without_secrets(script: str, message: str) -> None:
     _, lines = ended(SETUP + script)
     (entry,) = map(json.loads, lines)
     assert entry["message"] == message
     assert entry["trace"].splitlines()[-1] == "RuntimeError: https://hooks.example.com/..."
 
 
-def test_warnings_of_libraries_are_in_the_log() -> None:
+def test_warnings_of_libraries_are_logged() -> None:
     _, lines = ended(SETUP + "warnings.warn('a library has something to say', UserWarning)")
     assert "a library has something to say" in json.loads(lines[0])["message"]
 
 
-def test_what_is_logged_at_the_very_end_is_written() -> None:
+def test_lines_logged_just_before_the_exit_are_written() -> None:
     code, lines = ended(SETUP + MANY)
     assert code == 0
     assert [json.loads(line)["event"] for line in lines[1:]] == list(range(1, 999))
 
 
-def test_last_words_come_behind_what_was_logged_before() -> None:
+def test_final_stream_writes_after_all_logged_lines() -> None:
     script = (
         "logging.getLogger('notifier.x').error('it fails')\nimport click\n"
         "click.ClickException('it could not start').show(log.final_stream())"
@@ -252,7 +252,7 @@ def test_last_words_come_behind_what_was_logged_before() -> None:
 
 
 @pytest.mark.parametrize("ending", ["", "raise SystemExit(3)"])
-def test_a_process_ends_though_nobody_reads_its_log(ending: str) -> None:
+def test_process_ends_although_its_log_is_not_read(ending: str) -> None:
     reading_end, writing_end = os.pipe()
     fcntl.fcntl(writing_end, fcntl.F_SETPIPE_SZ, 4096)
     script = SETUP + MANY + ending
@@ -265,7 +265,7 @@ def test_a_process_ends_though_nobody_reads_its_log(ending: str) -> None:
     os.close(writing_end)
 
 
-def test_a_signal_that_comes_while_the_log_is_stuck_is_obeyed() -> None:
+def test_sigterm_while_the_log_is_blocked_ends_the_process() -> None:
     reading_end, writing_end = os.pipe()
     fcntl.fcntl(writing_end, fcntl.F_SETPIPE_SZ, 4096)
     script = (
@@ -285,7 +285,7 @@ def test_a_signal_that_comes_while_the_log_is_stuck_is_obeyed() -> None:
     os.close(writing_end)
 
 
-def test_a_stream_without_a_descriptor_is_written_to_as_well() -> None:
+def test_stream_without_a_descriptor_is_written_to() -> None:
     stream = io.StringIO()
     handler = QueuedHandler(stream)
     handler.setFormatter(TextFormatter(colours=False))

@@ -1,4 +1,4 @@
-"""Templates of users that would never end, or use everything: they stop nothing, and are reported."""
+"""Users' templates that would never end or use up the memory: they do not block the program, and are reported."""
 
 import asyncio
 import os
@@ -49,7 +49,7 @@ def bounded(request: pytest.FixtureRequest) -> Iterator[BoundedRenderer]:
 
 
 @pytest.mark.parametrize("bounded", ENDLESS.values(), ids=ENDLESS, indirect=True)
-def test_what_does_not_end_is_ended_and_not_tried_again(bounded: BoundedRenderer) -> None:
+def test_endless_template_is_stopped_and_not_rendered_again_at_once(bounded: BoundedRenderer) -> None:
     began = time.monotonic()
     with pytest.raises(TemplateProblemError) as refused:
         bounded.lines(Template.COMPLETED, {})
@@ -63,7 +63,7 @@ def test_what_does_not_end_is_ended_and_not_tried_again(bounded: BoundedRenderer
     assert time.monotonic() - began < 1.9
 
 
-def test_the_process_loads_little() -> None:
+def test_rendering_process_imports_few_modules() -> None:
     program = "import sys, notifier.messages.rendering_process; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-I", "-c", program], check=True, capture_output=True, text=True).stdout
     assert {"jinja2", "notifier.messages.rendering"} <= {*loaded.split()}
@@ -71,7 +71,7 @@ def test_the_process_loads_little() -> None:
 
 
 @pytest.mark.parametrize("bounded", [LOOPS], indirect=True)
-def test_the_other_templates_go_on(bounded: BoundedRenderer) -> None:
+def test_other_templates_render_after_one_was_stopped(bounded: BoundedRenderer) -> None:
     with pytest.raises(TemplateProblemError):
         bounded.lines(Template.COMPLETED, {})
     alert_variables = variables_of({"state": "resolved", "condition": "gap", "subject": "acme"}, 40)
@@ -79,7 +79,7 @@ def test_the_other_templates_go_on(bounded: BoundedRenderer) -> None:
 
 
 @pytest.mark.parametrize("bounded", ["{{ person }}"], indirect=True)
-def test_the_process_knows_nothing_of_this_ones_surroundings_and_ends_with_it(
+def test_rendering_process_gets_no_secrets_runs_in_root_and_ends_at_close(
     bounded: BoundedRenderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOTIFIER_SOURCES__ACME__TOKEN", "secret")
@@ -94,10 +94,10 @@ def test_the_process_knows_nothing_of_this_ones_surroundings_and_ends_with_it(
 
 
 @pytest.mark.parametrize("bounded", ["{{ person }}"], indirect=True)
-def test_a_process_that_cannot_start_is_reported_with_its_reason_and_started_again_after_a_pause(
+def test_rendering_process_that_cannot_start_is_reported_and_retried_after_a_pause(
     bounded: BoundedRenderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when the package is being replaced, or the machine has no process left."""
+    """This happens when the package is being replaced, or the machine can start no more processes."""
     monkeypatch.setattr(bounded_rendering, "PAUSE_SECONDS", 0)
     with monkeypatch.context() as broken:
         broken.setattr(sys, "path", [])
@@ -118,7 +118,7 @@ def test_a_process_that_cannot_start_is_reported_with_its_reason_and_started_aga
 
 
 @pytest.mark.parametrize("bounded", ["{{ person }}"], indirect=True)
-def test_a_template_that_a_busy_machine_has_made_slow_once_is_rendered_again_later(
+def test_template_that_exceeded_the_time_limit_is_rendered_again_after_a_pause(
     bounded: BoundedRenderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     others = {*children()}
@@ -134,7 +134,7 @@ def test_a_template_that_a_busy_machine_has_made_slow_once_is_rendered_again_lat
 
 
 @pytest.mark.parametrize("bounded", ["{{ person }}"], indirect=True)
-def test_a_program_whose_name_the_system_refuses_is_reported_and_leaves_no_socket_open(
+def test_invalid_executable_name_is_reported_and_leaves_no_descriptor_open(
     bounded: BoundedRenderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/python\0")
@@ -146,7 +146,7 @@ def test_a_program_whose_name_the_system_refuses_is_reported_and_leaves_no_socke
 
 @pytest.mark.parametrize("bounded", ["{{ person }}"], indirect=True)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_process_that_is_ended_while_it_does_nothing_is_started_again(
+def test_idle_rendering_process_that_is_killed_is_started_again(
     bounded: BoundedRenderer, number: signal.Signals
 ) -> None:
     others = {*children()}
@@ -158,10 +158,10 @@ def test_a_process_that_is_ended_while_it_does_nothing_is_started_again(
 
 
 @pytest.mark.parametrize(("number", "ends_for_good"), [(signal.SIGKILL, True), (signal.SIGTERM, False)])
-def test_a_process_that_is_killed_while_it_renders_has_used_too_much_memory(
+def test_sigkill_during_rendering_disables_the_template_and_sigterm_does_not(
     number: signal.Signals, ends_for_good: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As by the system, when a template has used up the machine's memory; other signals come from people."""
+    """The system sends SIGKILL when a template has used up the machine's memory; other signals come from people."""
     monkeypatch.setattr(bounded_rendering, "PAUSE_SECONDS", 0)
     texts = {"completed.j2": "{% if slow %}" + LOOPS + "{% endif %}" + "{{ person }}"}
     bounded = BoundedRenderer(texts, seconds=20)
@@ -187,7 +187,7 @@ UNCOMPILABLE = {
 
 
 @pytest.mark.parametrize("bounded", UNCOMPILABLE.values(), ids=UNCOMPILABLE, indirect=True)
-def test_of_a_template_that_cannot_be_compiled_only_that_one_is_left_out(bounded: BoundedRenderer) -> None:
+def test_template_that_cannot_be_compiled_does_not_affect_the_others(bounded: BoundedRenderer) -> None:
     others = {*children()}
     with pytest.raises(TemplateProblemError, match=r"completed\.j2"):
         bounded.lines(Template.COMPLETED, {})
@@ -200,17 +200,17 @@ MANY_WARNINGS = "".join(f"{{% if false %}}{{{{ {number}[1:2] }}}}{{% endif %}}\n
 
 
 @pytest.mark.parametrize("bounded", [MANY_WARNINGS], indirect=True)
-def test_warnings_of_the_compiler_stop_nothing(bounded: BoundedRenderer) -> None:
+def test_compiler_warnings_do_not_stop_rendering(bounded: BoundedRenderer) -> None:
     assert bounded.lines(Template.COMPLETED, {})[-1].strip() == "x"
 
 
-def test_entries_of_the_search_path_that_fit_into_no_variable_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_module_search_path_omits_entries_that_no_variable_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", ["/a", "relative", "", "/b:c", "/d\0", None, b"/e", Path("/f"), "/g"])
     assert process.module_search_path() == "/a:/g"
 
 
-def test_the_process_finds_the_packages_where_this_one_finds_them() -> None:
-    """Some systems put packages into folders that only the program's own path names."""
+def test_rendering_process_finds_packages_through_the_sys_path_of_its_parent() -> None:
+    """Some systems put packages into folders that only the program's own `sys.path` contains."""
     program = """
 import sys
 sys.path[:0] = sys.argv[1:]
@@ -229,7 +229,7 @@ def children() -> list[str]:
     return [child for task in tasks for child in (task / "children").read_text().split()]
 
 
-async def test_meanwhile_the_event_loop_goes_on_and_the_shipped_template_speaks(
+async def test_endless_template_does_not_block_the_event_loop_and_shipped_one_is_used(
     tmp_path: Path, make_event: "MakeEvent", caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "completed.j2").write_text(LOOPS)
@@ -250,7 +250,7 @@ async def test_meanwhile_the_event_loop_goes_on_and_the_shipped_template_speaks(
     assert "takes longer than 2 s" in str([vars(record).get("detail") for record in caplog.records])
 
 
-def test_a_check_finds_it(tmp_path: Path) -> None:
+def test_template_check_finds_an_endless_template(tmp_path: Path) -> None:
     (tmp_path / "completed.j2").write_text(LOOPS)
     settings = SlackSettings.model_validate(
         {"type": "slack", "url": "https://hooks.slack.com/services/T/B/x", "templates": str(tmp_path)}

@@ -1,4 +1,4 @@
-"""The alert rules: Prometheus takes them, each fires when it should and not otherwise, and each says what to do."""
+"""The alert rules: Prometheus accepts them, each fires only when it should, and each names what to do."""
 
 import json
 import re
@@ -82,7 +82,7 @@ DOWN = series("notifier_condition", **FAILS)
 RESTARTING = series("notifier_condition", condition="restarting", subject="process")
 UNDELIVERED, EVALUATED = series("notifier_alerts_undelivered_seconds"), series("notifier_evaluation_age_seconds")
 OF_THEIR_OWN = ("source_failing", "destination_failing", "deliveries_dead", "removals_held", "alerts_undelivered")
-"""Conditions that have an alert of their own, and no second one."""
+"""Conditions that have an alert of their own, so that `NotifierCondition` does not fire for them."""
 
 
 def condition(name: str) -> str:
@@ -105,7 +105,7 @@ CASES = [
     Case("NotifierRestarting", {START: "100x13 880x13 1660x13 2440x13 3220x13"}, "58m", [{}]),
     Case("NotifierRestarting", {RESTARTING: "1x10"}, "5m", [{"condition": "restarting", "subject": "process"}]),
     Case("NotifierSourceNotPolled", {SUCCESS: "0+60x5 300x30", INTERVAL: "60x40"}, "30m", [SOURCE]),
-    # One outage is one alert: who says that it fails has one of its own.
+    # One outage causes one alert: a source that reports a failure has an alert of its own.
     Case("NotifierSourceNotPolled", {SUCCESS: "0+60x5 300x30", INTERVAL: "60x40", WELL: "0x40"}, "30m"),
     Case("NotifierSourceNotPolled", {SUCCESS: "0+60x5 300x5 660+60x30", INTERVAL: "60x40"}, "30m"),
     # The clock was days ahead once: a success in the future is not shown.
@@ -118,7 +118,7 @@ CASES = [
     Case("NotifierSourceNeverPolled", {STARTING: "1x30"}, "20m", [{**SOURCE, "state": "starting"}]),
     Case("NotifierSourceNeverPolled", {STARTING: "1x5 0x30"}, "20m"),
     Case("NotifierSourceFailing", {FAILING: "0x5 1x40", LIMITED: "0x45"}, "40m", [SOURCE]),
-    # In turns with its rate limit.
+    # The source alternates between failing and rate-limited.
     Case("NotifierSourceFailing", {FAILING: "1" + " 0 1" * 22, LIMITED: "0" + " 1 0" * 22}, "35m", [SOURCE]),
     Case("NotifierSourceFailing", {FAILING: "1x3 0x40", LIMITED: "0x45"}, "20m"),
     Case("NotifierSourceRateLimited", {LIMITED: "1 1 0 1 1 0 1 1 0 1 1 0 1 1 0 1 1 0 1 1 0 1"}, "20m", [OFTEN_LIMITED]),
@@ -134,7 +134,7 @@ CASES = [
     Case("NotifierDestinationDisabled", {DISABLED: "0x10"}, "10m"),
     Case("NotifierDeliveriesDead", {DEAD: "3x5"}, "5m", [DESTINATION]),
     Case("NotifierDeliveriesDead", {DEAD: "0x5"}, "5m"),
-    # They were put back, and are not delivered yet.
+    # They are to be tried again, and are not delivered yet.
     Case("NotifierDeliveriesDead", {DEAD: "3x2 0x5", PUT_BACK: "1x7"}, "6m", [DESTINATION]),
     Case("NotifierDeliveriesDead", {DEAD: "3x5", PUT_BACK: "1x5"}, "5m", [DESTINATION]),
     Case("NotifierCondition", {GAP: "1x10"}, "10m", [{"condition": "gap", "subject": "sources/acme"}]),
@@ -155,7 +155,7 @@ CASES = [
     Case("NotifierStoreUnwritable", {of_the_store("store_unwritable"): "0x5 1x10"}, "10m", [UNWRITABLE]),
     Case("NotifierStoreUnwritable", {of_the_store("state_behind"): "1x10"}, "10m"),
     Case("NotifierDiskNearlyFull", {of_the_store("disk_nearly_full"): "1x10"}, "10m", [FULL]),
-    # A tenth of a small disk is enough: the daemon judges.
+    # A tenth of a small disk is enough free space: the daemon decides.
     Case("NotifierDiskNearlyFull", {FREE: "150000000x10"}, "10m"),
     Case("NotifierDiskFilling", {FREE: "4000000000-2000000x500"}, "480m", [{}]),
     Case("NotifierDiskFilling", {FREE: "4000000000x500"}, "480m"),
@@ -169,13 +169,13 @@ CASES = [
 ]
 
 
-def test_prometheus_takes_the_rules() -> None:
+def test_promtool_accepts_the_alert_rules() -> None:
     done = promtool("check", "rules", RULES)
     assert done.returncode == 0, done.stderr
     assert f"{len(ALERTS)} rules found" in done.stdout
 
 
-def test_prometheus_takes_the_scrape_configuration(tmp_path: Path) -> None:
+def test_promtool_accepts_the_scrape_configuration(tmp_path: Path) -> None:
     (tmp_path / RULES.name).write_text(TEXT)
     written = (RULES.parent / "prometheus.yml").read_text(encoding="utf-8")
     with_token = re.sub(r"# (authorization:|  credentials_file)", r"\1", written)
@@ -186,8 +186,8 @@ def test_prometheus_takes_the_scrape_configuration(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
-def test_each_alert_fires_when_it_should_and_not_otherwise(tmp_path: Path) -> None:
-    # The checker would want every text repeated word by word.
+def test_each_alert_fires_exactly_as_its_cases_expect(tmp_path: Path) -> None:
+    # Otherwise promtool requires every text in the cases, word for word.
     without_texts = re.sub(r"        annotations:\n(?:          .*\n)+", "", TEXT)
     assert "summary" not in without_texts
     (tmp_path / "rules.yml").write_text(without_texts)
@@ -199,7 +199,7 @@ def test_each_alert_fires_when_it_should_and_not_otherwise(tmp_path: Path) -> No
 
 def _written(case: Case) -> dict[str, Any]:
     severity = re.findall(rf"alert: {case.alert}\n(?:(?!alert:).*\n)*?\s+severity: (\w+)", TEXT)[0]
-    # What is absent has no instance, and what is about a store has no process.
+    # An absent notifier has no instance, and an alert about a store concerns no single process.
     target = {"NotifierAbsent": {"job": TARGET["job"]}, "NotifierNobodyHolds": {}}.get(case.alert, TARGET)
     fires = [{"exp_labels": {**target, **labels, "severity": severity}} for labels in case.fires]
     return {
@@ -209,20 +209,20 @@ def _written(case: Case) -> dict[str, Any]:
     }
 
 
-def test_each_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:
+def test_each_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
     assert {(case.alert, bool(case.fires)) for case in CASES} == {
         (alert, fires) for alert in ALERTS for fires in (True, False)
     }
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_each_alert_says_what_it_is_what_it_means_and_what_to_do(alert: str) -> None:
+def test_each_alert_has_severity_summary_description_and_action(alert: str) -> None:
     rule = TEXT.partition(f"- alert: {alert}\n")[2].partition("- alert: ")[0]
-    for said in ("severity: ", "summary: ", "description: ", "action: "):
-        assert rule.count(said) == 1
+    for key in ("severity: ", "summary: ", "description: ", "action: "):
+        assert rule.count(key) == 1
 
 
-def test_commands_that_alerts_name_are_there() -> None:
+def test_commands_named_in_alerts_exist() -> None:
     named = re.findall(r"`notifier (\w[\w-]*)", TEXT)
     assert len(named) > 10
     assert set(named) <= set(COMMANDS)

@@ -1,4 +1,4 @@
-"""What a statement costs does not grow with the state file, whatever SQLite plans it: an old one and a new one.
+"""The cost of a statement does not grow with the state file, in an old version of SQLite and in a new one.
 
 Each function that runs per page, per event or per request is called on two files, one eight times as large. Its
 statements are counted in steps of SQLite's machine: by this Python's SQLite as they run, and by a newer one that a
@@ -60,14 +60,14 @@ SMALL: Final = 1_000
 LARGE: Final = 8_000
 PAGE: Final = 500
 A_DAY: Final = 20
-"""Records of one completion date; so many has each person, too."""
+"""Number of records of each completion date, and of each person."""
 
 TYPES: Final = frozenset(str(type_) for type_ in EventType)
 SUBSCRIPTIONS: Final = [Subscription("hr", TYPES), Subscription("audit", TYPES)]
 
 
 class Work(Protocol):
-    """Something that is done on a state file of so many records."""
+    """Work on a state file with so many records."""
 
     def __call__(self, db: FileDatabase, size: int) -> object: ...
 
@@ -89,7 +89,7 @@ def keys(size: int, count: int = PAGE) -> list[str]:
 
 
 def filled(path: Path, size: int) -> Path:
-    """Make a state file with so many records, each with an event and two deliveries, tried once, names, looks."""
+    """Make a state file with so many records, each with an event and two deliveries, attempts, names and looks."""
     with closing(open_database(path)) as db, db.atomic():
         sources.read_or_create(db, "acme")
         sources.write(db, "acme", first_contact_ms=1, swept_at_ms=2)
@@ -250,7 +250,7 @@ READS_ALL: dict[str, Work] = {
 
 @dataclass(slots=True)
 class Steps:
-    """How many steps SQLite's machine took, and the statements that it was given."""
+    """How many steps SQLite's machine took, and which statements it ran."""
 
     count: int = 0
     statements: list[str] = field(default_factory=list)
@@ -278,7 +278,7 @@ def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def steps_here(path: Path, work: Callable[[FileDatabase], object]) -> Steps:
-    """Count what this Python's SQLite takes; what is written is undone."""
+    """Count the steps of this Python's SQLite; what is written is rolled back."""
     steps = Steps()
     with closing(open_database(path)) as db:
         db.execute("BEGIN")
@@ -292,7 +292,7 @@ def steps_here(path: Path, work: Callable[[FileDatabase], object]) -> Steps:
 
 
 def steps_of_newest(path: Path, statements: list[str]) -> int:
-    """Count what the newest SQLite takes for the same statements."""
+    """Count the steps of the newest SQLite for the same statements."""
     import apsw  # noqa: PLC0415 - where it is installed
 
     steps = Steps()
@@ -333,14 +333,14 @@ sqlites = pytest.mark.parametrize(
 
 @sqlites
 @pytest.mark.parametrize("name", BOUNDED)
-def test_it_costs_the_same_whatever_the_state_file_holds(files: Files, name: str, sqlite: str) -> None:
+def test_sqlite_steps_of_bounded_work_do_not_grow_with_the_state_file(files: Files, name: str, sqlite: str) -> None:
     small, large = measured(files, BOUNDED[name], sqlite)
     assert large <= 1.3 * small + 200, f"{small:,} steps at {SMALL:,} records, {large:,} at {LARGE:,}"
 
 
 @sqlites
 @pytest.mark.parametrize("name", READS_ALL)
-def test_what_reads_all_records_reads_each_once(files: Files, name: str, sqlite: str) -> None:
+def test_sqlite_steps_of_work_that_reads_all_records_grow_linearly(files: Files, name: str, sqlite: str) -> None:
     small, large = measured(files, READS_ALL[name], sqlite)
     assert large <= 1.3 * LARGE / SMALL * small + 200, f"{small:,} steps at {SMALL:,} records, {large:,} at {LARGE:,}"
 
@@ -373,7 +373,7 @@ def databases(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPath
 
 
 def rows_read(db: PostgresDatabase, work: Any, size: int) -> int:
-    """Return how many rows and entries of indexes were read; what was written is undone."""
+    """Return how many rows and entries of indexes were read; what was written is rolled back."""
     db.connection.execute("BEGIN")
     db._depth = 1
     (before,) = db.execute(ROWS_READ).fetchone() or (0,)
@@ -387,16 +387,16 @@ def rows_read(db: PostgresDatabase, work: Any, size: int) -> int:
 
 
 @pytest.mark.parametrize("name", BOUNDED)
-def test_it_reads_the_same_whatever_the_tables_hold(databases: Databases, name: str) -> None:
+def test_postgres_rows_read_by_bounded_work_do_not_grow_with_the_tables(databases: Databases, name: str) -> None:
     small, large = (rows_read(databases[size], BOUNDED[name], size) for size in (SMALL, LARGE))
     assert large <= 1.5 * small + 200, f"{small:,} rows read of {SMALL:,} records, {large:,} of {LARGE:,}"
 
 
-def test_rows_that_are_read_are_counted(databases: Databases) -> None:
+def test_rows_read_counts_every_row(databases: Databases) -> None:
     assert rows_read(databases[LARGE], lambda db, _: db.execute("SELECT count(data) FROM events"), LARGE) >= LARGE
 
 
-def test_records_are_looked_up_by_their_keys_in_a_table_without_statistics(postgres_server: PostgresServer) -> None:
+def test_postgres_key_lookup_without_statistics_uses_the_index_by_key(postgres_server: PostgresServer) -> None:
     """As in a first sweep: the server learns only later how large the table is."""
     location = postgres_server.location("no-statistics")
     with closing(connect(location)) as connection:

@@ -1,4 +1,4 @@
-"""Reading for the HTTP interface: beside the writing, not too much at once, and never for long."""
+"""Reading for the HTTP interface: while the store writes, with few readers at once, and for a limited time."""
 
 import asyncio
 import sqlite3
@@ -43,10 +43,10 @@ def endless(db: Database) -> None:
     db.execute(ENDLESS).fetchone()
 
 
-async def test_without_a_thread_it_is_busy_and_later_reads_again(
+async def test_reader_without_a_free_thread_raises_busy_and_later_reads_again(
     reader: StoreReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a limit of the process or of the container makes it."""
+    """A limit of the process or of the container can have this effect."""
 
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -67,7 +67,7 @@ async def test_without_a_thread_it_is_busy_and_later_reads_again(
     assert not read
 
 
-async def test_it_reads_while_the_store_writes(opened: FileStore, reader: StoreReader) -> None:
+async def test_reader_reads_while_the_store_writes(opened: FileStore, reader: StoreReader) -> None:
     may_end = threading.Event()
 
     def write(db: Database) -> None:
@@ -86,7 +86,7 @@ async def test_it_reads_while_the_store_writes(opened: FileStore, reader: StoreR
     assert await reader.run(names) == ["acme"]
 
 
-async def test_what_it_reads_is_of_one_moment(opened: FileStore) -> None:
+async def test_reader_sees_one_snapshot(opened: FileStore) -> None:
     reader = StoreReader(opened, ReadingLimits(work_seconds=20))
     first_read, written = threading.Event(), threading.Event()
 
@@ -105,13 +105,13 @@ async def test_what_it_reads_is_of_one_moment(opened: FileStore) -> None:
     await reader.close()
 
 
-async def test_it_cannot_write(reader: StoreReader) -> None:
+async def test_reader_refuses_to_write(reader: StoreReader) -> None:
     with pytest.raises(StoreError) as refused:
         await reader.run(lambda db: db.execute("DELETE FROM sources"))
     assert refused.value.reason is StoreReason.READ_ONLY
 
 
-async def test_work_that_takes_too_long_is_interrupted_and_the_next_is_not(reader: StoreReader) -> None:
+async def test_reader_interrupts_slow_work_and_runs_the_next(reader: StoreReader) -> None:
     began = time.monotonic()
     results = await asyncio.gather(reader.run(endless), reader.run(endless), return_exceptions=True)
     for result in results:
@@ -122,7 +122,7 @@ async def test_work_that_takes_too_long_is_interrupted_and_the_next_is_not(reade
     assert [await reader.run(one) for _ in range(4)] == [1] * 4
 
 
-async def test_who_waits_too_long_for_a_turn_is_told_so(opened: FileStore) -> None:
+async def test_reader_raises_busy_after_waiting_too_long_for_a_turn(opened: FileStore) -> None:
     reader = StoreReader(opened, ReadingLimits(wait_seconds=0.2, work_seconds=60))
     busy = [asyncio.create_task(reader.run(endless)) for _ in range(2)]
     await asyncio.sleep(0)
@@ -137,7 +137,7 @@ async def test_who_waits_too_long_for_a_turn_is_told_so(opened: FileStore) -> No
     await reader.close()
 
 
-async def test_work_that_nobody_waits_for_is_interrupted(opened: FileStore) -> None:
+async def test_reader_interrupts_cancelled_work(opened: FileStore) -> None:
     reader = StoreReader(opened, ReadingLimits(wait_seconds=20, work_seconds=60))
     given_up = [asyncio.create_task(reader.run(endless)) for _ in range(2)]
     await asyncio.sleep(0.1)
@@ -147,7 +147,7 @@ async def test_work_that_nobody_waits_for_is_interrupted(opened: FileStore) -> N
     await reader.close()
 
 
-async def test_closing_interrupts_what_is_being_read(opened: FileStore) -> None:
+async def test_reader_close_interrupts_running_work(opened: FileStore) -> None:
     reader = StoreReader(opened, ReadingLimits(work_seconds=60))
     reading = asyncio.create_task(reader.run(endless))
     await asyncio.sleep(0.1)
@@ -157,7 +157,7 @@ async def test_closing_interrupts_what_is_being_read(opened: FileStore) -> None:
         await reading
 
 
-async def test_damage_that_it_meets_after_its_time_is_the_stores(opened: FileStore, reader: StoreReader) -> None:
+async def test_late_damage_found_by_a_reader_fails_the_store(opened: FileStore, reader: StoreReader) -> None:
     given_up = threading.Event()
 
     def damaged(_db: Database) -> None:
@@ -173,7 +173,7 @@ async def test_damage_that_it_meets_after_its_time_is_the_stores(opened: FileSto
     await until(opened.failed.is_set)
 
 
-async def test_damage_that_it_meets_is_the_stores(opened: FileStore, reader: StoreReader) -> None:
+async def test_damage_found_by_a_reader_fails_the_store(opened: FileStore, reader: StoreReader) -> None:
     def damaged(_db: Database) -> None:
         error = sqlite3.DatabaseError("malformed")
         error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT

@@ -1,4 +1,4 @@
-"""The state file as a file: who may open it, what else may stand in its place, and what a full disk does to it."""
+"""The state file as a file: who may open it, what else may be in its place, and what a full disk does to it."""
 
 import asyncio
 import errno
@@ -73,7 +73,7 @@ def count_sources(db: Database) -> int:
     return found
 
 
-async def test_nobody_but_the_owner_can_read_a_new_file(path: Path) -> None:
+async def test_new_state_file_is_accessible_only_to_its_owner(path: Path) -> None:
     before = os.umask(0)
     try:
         store = FileStore(path)
@@ -91,20 +91,20 @@ async def test_nobody_but_the_owner_can_read_a_new_file(path: Path) -> None:
     }
 
 
-async def test_what_is_committed_survives_a_power_cut(store: FileStore) -> None:
+async def test_open_sets_wal_full_sync_foreign_keys_and_auto_vacuum(store: FileStore) -> None:
     assert await store.run(pragma, "journal_mode") == "wal"
     assert await store.run(pragma, "synchronous") == 2  # FULL
     assert await store.run(pragma, "foreign_keys") == 1
     assert await store.run(pragma, "auto_vacuum") == 2  # INCREMENTAL
 
 
-async def test_missing_folders_are_made(tmp_path: Path) -> None:
+async def test_open_creates_missing_folders(tmp_path: Path) -> None:
     store = FileStore(tmp_path / "state" / "notifier" / "notifier.db")
     await store.open()
     await store.close()
 
 
-async def test_what_was_written_is_there_again(path: Path) -> None:
+async def test_written_data_is_read_after_reopening(path: Path) -> None:
     for expected in (0, 1, 2):
         store = FileStore(path)
         await store.open()
@@ -113,14 +113,14 @@ async def test_what_was_written_is_there_again(path: Path) -> None:
         await store.close()
 
 
-async def test_a_second_process_is_refused_and_told_who_holds_the_file(path: Path) -> None:
+async def test_open_refuses_a_file_in_use_and_names_the_process(path: Path) -> None:
     with held_by_another_process(path) as pid:
         error = await refusal(path)
     assert error.reason is StoreReason.IN_USE
     assert f"in use by process {pid}:" in error.message
 
 
-async def test_a_killed_holder_leaves_the_file_free(path: Path) -> None:
+async def test_open_succeeds_after_the_holder_was_killed(path: Path) -> None:
     with held_by_another_process(path):
         pass
     store = FileStore(path)
@@ -128,21 +128,21 @@ async def test_a_killed_holder_leaves_the_file_free(path: Path) -> None:
     await store.close()
 
 
-async def test_the_same_process_is_refused_as_well(store: FileStore) -> None:
+async def test_open_refuses_a_file_in_use_by_the_same_process(store: FileStore) -> None:
     error = await refusal(store.path)
     assert error.reason is StoreReason.IN_USE
     assert f"process {os.getpid()}:" in error.message
     await store.run(sources.read_or_create, "acme")
 
 
-async def test_another_name_for_the_folder_is_no_way_around_the_lock(store: FileStore, tmp_path: Path) -> None:
+async def test_open_refuses_a_file_in_use_through_a_linked_folder(store: FileStore, tmp_path: Path) -> None:
     other_name = tmp_path / "elsewhere"
     other_name.symlink_to(store.path.parent)
     assert (await refusal(other_name / store.path.name)).reason is StoreReason.IN_USE
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal", ".lock"])
-async def test_no_link_is_followed(path: Path, tmp_path: Path, suffix: str) -> None:
+async def test_open_refuses_symbolic_links(path: Path, tmp_path: Path, suffix: str) -> None:
     precious = tmp_path / "elsewhere"
     precious.write_text("something dear")
     if suffix not in {"", ".lock"}:
@@ -156,7 +156,7 @@ async def test_no_link_is_followed(path: Path, tmp_path: Path, suffix: str) -> N
     assert precious.read_text() == "something dear"
 
 
-async def test_a_lock_with_a_second_name_is_not_written_to(path: Path, tmp_path: Path) -> None:
+async def test_open_refuses_a_lock_file_with_a_hard_link_and_leaves_it_unchanged(path: Path, tmp_path: Path) -> None:
     precious = tmp_path / "elsewhere"
     precious.write_text("something dear")
     path.with_name("notifier.db.lock").hardlink_to(precious)
@@ -165,7 +165,7 @@ async def test_a_lock_with_a_second_name_is_not_written_to(path: Path, tmp_path:
 
 
 @pytest.mark.parametrize("left", [b"", b"\xff", b"99999999999999999999999\n"])
-async def test_what_an_earlier_holder_left_in_the_lock_file_does_not_matter(path: Path, left: bytes) -> None:
+async def test_open_ignores_the_earlier_content_of_the_lock_file(path: Path, left: bytes) -> None:
     path.with_name("notifier.db.lock").write_bytes(left)
     store = FileStore(path)
     await store.open()
@@ -173,7 +173,7 @@ async def test_what_an_earlier_holder_left_in_the_lock_file_does_not_matter(path
     await store.close()
 
 
-async def test_a_file_of_a_newer_version_is_refused_and_left_alone(path: Path, store: FileStore) -> None:
+async def test_open_refuses_a_file_of_a_newer_version_and_leaves_it_unchanged(path: Path, store: FileStore) -> None:
     await store.close()
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(
@@ -189,7 +189,7 @@ async def test_a_file_of_a_newer_version_is_refused_and_left_alone(path: Path, s
 
 
 def make_older(path: Path, *, lacks: str) -> None:
-    """Make a state file as the version made it that did not know the step `lacks`."""
+    """Make a state file of a version that did not have the migration `lacks`."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         migrations.apply(FileDatabase(connection), stop_before=lacks)
@@ -201,7 +201,7 @@ def steps() -> list[str]:
 
 
 @pytest.mark.parametrize("lacks", steps())
-async def test_a_file_of_an_older_version_is_not_read_before_it_was_brought_up_to_date(path: Path, lacks: str) -> None:
+async def test_read_only_open_refuses_an_older_file_until_it_is_migrated(path: Path, lacks: str) -> None:
     make_older(path, lacks=lacks)
     content = path.read_bytes()
     with pytest.raises(StoreError) as caught:
@@ -217,7 +217,7 @@ async def test_a_file_of_an_older_version_is_not_read_before_it_was_brought_up_t
     await store.close()
 
 
-def test_of_attempts_that_were_not_told_apart_each_may_have_been_the_events_fault() -> None:
+def test_migration_counts_every_earlier_attempt_as_a_suspicion() -> None:
     with closing(FileDatabase(memory=True)) as db:
         migrations.apply(db, stop_before="suspicions")
         db.execute("INSERT INTO deliveries (sequence, destination, attempts) VALUES (1, 'hr', 2), (2, 'hr', 0)")
@@ -225,7 +225,7 @@ def test_of_attempts_that_were_not_told_apart_each_may_have_been_the_events_faul
         assert db.execute("SELECT suspicions FROM deliveries").fetchall() == [(2,), (0,)]
 
 
-async def test_the_attempts_in_an_older_file_are_told_of_as_before(path: Path) -> None:
+async def test_migration_keeps_the_attempts_of_an_older_file(path: Path) -> None:
     make_older(path, lacks="attempts_in_runs")
     attempts = [
         (1, 1, "hr", 1000, 20, "retry_later", "refused", 400, "no"),
@@ -242,7 +242,7 @@ async def test_the_attempts_in_an_older_file_are_told_of_as_before(path: Path) -
     await store.close()
 
 
-async def test_another_programs_database_is_refused_and_left_alone(path: Path) -> None:
+async def test_open_refuses_another_programs_database_and_leaves_it_unchanged(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE recipes (name TEXT)")
     content = path.read_bytes()
@@ -253,21 +253,21 @@ async def test_another_programs_database_is_refused_and_left_alone(path: Path) -
 
 
 @pytest.mark.parametrize("size", [20, 100, 5000, 100_000])
-async def test_anything_else_in_its_place_is_refused_and_left_alone(path: Path, size: int) -> None:
+async def test_open_refuses_a_file_that_is_no_database_and_leaves_it_unchanged(path: Path, size: int) -> None:
     path.write_bytes(b"<html>" * (size // 6))
     content = path.read_bytes()
     assert (await refusal(path)).reason is StoreReason.NOT_A_STATE_FILE
     assert path.read_bytes() == content
 
 
-async def test_a_folder_in_its_place_is_refused(path: Path) -> None:
+async def test_open_refuses_a_folder(path: Path) -> None:
     path.mkdir()
     error = await refusal(path)
     assert error.reason is StoreReason.NOT_A_STATE_FILE
     assert "is a folder" in error.message
 
 
-async def test_a_file_system_without_locks_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_open_reports_a_file_system_without_locks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -277,7 +277,7 @@ async def test_a_file_system_without_locks_is_named(path: Path, monkeypatch: pyt
     assert "cannot be locked (No locks available)" in error.message
 
 
-async def test_an_empty_file_becomes_a_state_file(path: Path) -> None:
+async def test_open_makes_an_empty_file_a_state_file(path: Path) -> None:
     path.touch()
     store = FileStore(path)
     await store.open()
@@ -285,7 +285,7 @@ async def test_an_empty_file_becomes_a_state_file(path: Path) -> None:
     await store.close()
 
 
-async def test_a_creation_that_was_cut_off_is_taken_up_again(path: Path, store: FileStore) -> None:
+async def test_open_completes_an_interrupted_creation(path: Path, store: FileStore) -> None:
     application_id = await store.run(pragma, "application_id")
     await store.close()
     path.unlink()
@@ -297,7 +297,7 @@ async def test_a_creation_that_was_cut_off_is_taken_up_again(path: Path, store: 
     await again.close()
 
 
-async def test_a_place_where_no_folder_can_be_made_is_named(tmp_path: Path) -> None:
+async def test_open_reports_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     error = await refusal(tmp_path / "file" / "below" / "notifier.db")
     assert error.reason is StoreReason.NOT_WRITABLE
@@ -305,17 +305,17 @@ async def test_a_place_where_no_folder_can_be_made_is_named(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["n" * 255, "n" * 252])
-async def test_a_name_that_the_file_system_does_not_take_is_refused(tmp_path: Path, name: str) -> None:
+async def test_open_refuses_a_file_name_that_is_too_long(tmp_path: Path, name: str) -> None:
     assert (await refusal(tmp_path / name)).reason is StoreReason.NOT_WRITABLE
 
 
-async def test_a_link_that_leads_in_circles_is_refused(path: Path) -> None:
+async def test_open_refuses_a_link_to_itself(path: Path) -> None:
     path.symlink_to(path)
     assert (await refusal(path)).reason is StoreReason.LINKED
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-async def test_a_folder_without_write_access_is_named(tmp_path: Path) -> None:
+async def test_open_reports_a_folder_without_write_access(tmp_path: Path) -> None:
     folder = tmp_path / "closed"
     folder.mkdir(mode=0o500)
     error = await refusal(folder / "notifier.db")
@@ -323,7 +323,7 @@ async def test_a_folder_without_write_access_is_named(tmp_path: Path) -> None:
     assert "give this user write access" in error.message
 
 
-async def test_a_damaged_file_is_named_as_such(path: Path, store: FileStore) -> None:
+async def test_damaged_file_is_reported_as_corrupt(path: Path, store: FileStore) -> None:
     await store.run(remember_names, 20)
     await store.close()
     content = path.read_bytes()
@@ -342,7 +342,7 @@ async def test_a_damaged_file_is_named_as_such(path: Path, store: FileStore) -> 
     assert "restore a backup" in error.message
 
 
-async def test_a_failed_start_leaves_the_file_free(path: Path) -> None:
+async def test_failed_open_releases_the_lock(path: Path) -> None:
     path.write_bytes(b"garbage, for the time being" * 50)
     failed = FileStore(path)
     with pytest.raises(StoreError):
@@ -355,7 +355,7 @@ async def test_a_failed_start_leaves_the_file_free(path: Path) -> None:
     await store.close()
 
 
-async def test_it_may_be_closed_twice_or_unopened(path: Path) -> None:
+async def test_close_can_be_called_twice_or_without_open(path: Path) -> None:
     store = FileStore(path)
     await store.open()
     await store.close()
@@ -363,7 +363,7 @@ async def test_it_may_be_closed_twice_or_unopened(path: Path) -> None:
     await FileStore(path).close()
 
 
-async def test_work_handed_in_before_the_end_is_done(path: Path) -> None:
+async def test_close_finishes_the_submitted_work(path: Path) -> None:
     store = FileStore(path)
     await store.open()
     works = [asyncio.create_task(store.run(sources.read_or_create, f"s{number}")) for number in range(50)]
@@ -376,7 +376,7 @@ async def test_work_handed_in_before_the_end_is_done(path: Path) -> None:
     await again.close()
 
 
-async def test_work_that_fails_undoes_all_that_it_did(store: FileStore) -> None:
+async def test_failing_work_is_rolled_back(store: FileStore) -> None:
     def fail_in_the_end(db: Database) -> None:
         remember_names(db, 3)
         with db.atomic():
@@ -390,13 +390,13 @@ async def test_work_that_fails_undoes_all_that_it_did(store: FileStore) -> None:
     assert await store.run(count_sources) == 1
 
 
-async def test_a_fault_of_the_program_is_not_taken_for_one_of_the_file(store: FileStore) -> None:
+async def test_sql_error_of_the_program_is_not_converted_to_a_store_error(store: FileStore) -> None:
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
         await store.run(lambda db: db.execute("SELECT * FROM nonsense"))
     assert await store.run(count_sources) == 0
 
 
-async def test_a_full_disk_undoes_the_transaction_and_is_got_over(store: FileStore) -> None:
+async def test_full_disk_rolls_back_the_transaction_and_later_writes_succeed(store: FileStore) -> None:
     await store.run(sources.read_or_create, "acme")
     pages = await store.run(pragma, "page_count")
     await store.run(pragma, f"max_page_count = {pages}")
@@ -412,21 +412,21 @@ async def test_a_full_disk_undoes_the_transaction_and_is_got_over(store: FileSto
     assert await store.run(pragma, "integrity_check") == "ok"
 
 
-async def test_a_file_that_became_read_only_is_named_as_such(store: FileStore) -> None:
-    await store.run(pragma_set, "query_only = ON")
+async def test_write_to_a_read_only_database_raises_read_only(store: FileStore) -> None:
+    await store.run(set_pragma, "query_only = ON")
     with pytest.raises(StoreError) as caught:
         await store.run(sources.read_or_create, "acme")
     assert caught.value.reason is StoreReason.READ_ONLY
-    await store.run(pragma_set, "query_only = OFF")
+    await store.run(set_pragma, "query_only = OFF")
     await store.run(sources.read_or_create, "acme")
 
 
-def pragma_set(db: Database, setting: str) -> None:
+def set_pragma(db: Database, setting: str) -> None:
     db.execute(f"PRAGMA {setting}")
 
 
-async def test_another_program_that_writes_to_it_is_named_as_such(store: FileStore) -> None:
-    await store.run(pragma_set, "busy_timeout = 0")
+async def test_write_while_another_program_holds_the_lock_raises_locked(store: FileStore) -> None:
+    await store.run(set_pragma, "busy_timeout = 0")
     with closing(sqlite3.connect(store.path, isolation_level=None)) as intruder:
         intruder.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError) as caught:
@@ -447,7 +447,7 @@ async def test_another_program_that_writes_to_it_is_named_as_such(store: FileSto
         (None, None),
     ],
 )
-def test_an_extended_code_is_named_like_its_primary_one(code: int | None, reason: StoreReason | None) -> None:
+def test_extended_error_code_maps_like_its_primary_code(code: int | None, reason: StoreReason | None) -> None:
     error = sqlite3.OperationalError("as SQLite says it")
     if code is not None:
         error.sqlite_errorcode = code
@@ -455,7 +455,7 @@ def test_an_extended_code_is_named_like_its_primary_one(code: int | None, reason
     assert (named.reason if named else None) is reason
 
 
-async def test_it_can_be_read_beside_the_one_who_writes(store: FileStore) -> None:
+async def test_read_only_open_reads_beside_the_writer_and_cannot_write(store: FileStore) -> None:
     with closing(open_file_read_only(store.path)) as reader:
         await store.run(remember_names, 3)
         assert count_sources(reader) == 3
@@ -463,7 +463,7 @@ async def test_it_can_be_read_beside_the_one_who_writes(store: FileStore) -> Non
             sources.read_or_create(reader, "acme")
 
 
-async def test_it_can_be_read_while_nobody_writes(store: FileStore) -> None:
+async def test_read_only_open_reads_a_closed_state_file(store: FileStore) -> None:
     await store.run(remember_names, 3)
     await store.close()
     with closing(open_file_read_only(store.path)) as reader:
@@ -488,20 +488,20 @@ def make_foreign_database(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [make_nothing, make_folder, make_garbage, make_foreign_database])
-def test_a_reader_is_told_when_there_is_no_state_file(path: Path, make: Callable[[Path], None]) -> None:
+def test_read_only_open_refuses_anything_but_a_state_file(path: Path, make: Callable[[Path], None]) -> None:
     make(path)
     with pytest.raises(StoreError) as caught:
         open_file_read_only(path)
     assert caught.value.reason is StoreReason.NOT_A_STATE_FILE
 
 
-def test_a_reader_is_told_when_the_file_cannot_be_looked_at(tmp_path: Path) -> None:
+def test_read_only_open_reports_a_path_that_cannot_be_examined(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         open_file_read_only(tmp_path / ("n" * 300))
     assert caught.value.reason is StoreReason.NOT_WRITABLE
 
 
-async def test_a_use_after_one_whose_result_was_lost_is_told_once(tmp_path: Path) -> None:
+async def test_on_recovery_is_called_once_after_a_lost_result(tmp_path: Path) -> None:
     store, recoveries = FileStore(tmp_path / "notifier.db"), list[str]()
     store.on_recovery.append(lambda: recoveries.append("told"))
     await store.open()
@@ -518,7 +518,7 @@ async def test_a_use_after_one_whose_result_was_lost_is_told_once(tmp_path: Path
         await asyncio.wait([cancelled])
         assert recoveries == []
         may_end.set()
-        # It was written all the same.
+        # It was written nevertheless.
         assert await store.run(lambda db: db.execute("SELECT name FROM sources").fetchall()) == [("acme",)]
         assert recoveries == ["told"]
         await store.run(lambda db: db.execute("SELECT 1"))

@@ -1,4 +1,4 @@
-"""The questions operators ask, answered by the state file itself, with whatever SQLite tool is at hand."""
+"""The views of the state file, with which operators can query it by any SQLite tool."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,8 @@ DETECTED, TRIED, NEXT = "2020-02-27 12:00:00", "2020-02-27 12:00:05", "2020-02-2
 
 
 @pytest.fixture
-def lived_in(db: Database, completion: "MakeCompletion", change: "MakeChange") -> Database:
-    """Hold one record of history and two that were told to two destinations, with every end a delivery can come to."""
+def filled_db(db: Database, completion: "MakeCompletion", change: "MakeChange") -> Database:
+    """Store one old record and two new ones whose events go to two destinations, with deliveries in every state."""
     names.store_people(db, "acme", [PersonName(DAVID, "David Ball", None)])
     names.store_trainings(db, "acme", [("1046", "Ladder Safety")])
     history = [SilentRecord(completion("1"), DetectedBy.SWEEP, "entered_before_first_meeting")]
@@ -51,13 +51,13 @@ def rows(db: Database, view: str) -> list[dict[str, Any]]:
     return table_rows(db, view, as_read=True)
 
 
-def test_every_view_answers(lived_in: Database) -> None:
+def test_every_view_returns_rows(filled_db: Database) -> None:
     for view in ("known_completions", "latest_events", "waiting_deliveries", "dead_deliveries", "attempt_outcomes"):
-        assert rows(lived_in, view)
+        assert rows(filled_db, view)
 
 
-def test_what_is_known_and_why(lived_in: Database) -> None:
-    known = {row["key"]: row for row in rows(lived_in, "known_completions")}
+def test_known_completions_view_lists_records_with_detection_method_and_reason(filled_db: Database) -> None:
+    known = {row["key"]: row for row in rows(filled_db, "known_completions")}
     assert known["1"].items() >= {
         ("person", "David Ball"),
         ("training", "Ladder Safety"),
@@ -73,8 +73,8 @@ def test_what_is_known_and_why(lived_in: Database) -> None:
     assert (known["3"]["person"], known["3"]["user_id"], known["3"]["entered"]) == (None, "gone", None)
 
 
-def test_what_happened_last_comes_first(lived_in: Database) -> None:
-    latest = rows(lived_in, "latest_events")
+def test_latest_events_view_lists_the_newest_event_first(filled_db: Database) -> None:
+    latest = rows(filled_db, "latest_events")
     assert [(row["type"], row["record"]) for row in latest] == [
         ("completion.removed", "2"),
         ("completion.created", "3"),
@@ -91,8 +91,8 @@ def test_what_happened_last_comes_first(lived_in: Database) -> None:
     assert latest[2]["id"].startswith("evt_")
 
 
-def test_what_waits_and_for_what(lived_in: Database) -> None:
-    hr, slack = sorted(rows(lived_in, "waiting_deliveries"), key=lambda row: str(row["destination"]))
+def test_waiting_deliveries_view_lists_pending_deliveries_with_the_last_failure(filled_db: Database) -> None:
+    hr, slack = sorted(rows(filled_db, "waiting_deliveries"), key=lambda row: str(row["destination"]))
     assert hr.items() >= {
         ("destination", "hr"),
         ("record", "3"),
@@ -106,8 +106,8 @@ def test_what_waits_and_for_what(lived_in: Database) -> None:
     assert (slack["destination"], slack["record"], slack["attempts"], slack["reason"]) == ("slack", "3", 0, None)
 
 
-def test_what_was_given_up_and_why(lived_in: Database) -> None:
-    (dead,) = rows(lived_in, "dead_deliveries")
+def test_dead_deliveries_view_lists_dead_deliveries_with_the_last_answer(filled_db: Database) -> None:
+    (dead,) = rows(filled_db, "dead_deliveries")
     assert dead.items() >= {
         ("destination", "slack"),
         ("record", "2"),
@@ -119,8 +119,8 @@ def test_what_was_given_up_and_why(lived_in: Database) -> None:
     }
 
 
-def test_how_attempts_ended(lived_in: Database) -> None:
-    outcomes = {(row["destination"], row["reason"]): row for row in rows(lived_in, "attempt_outcomes")}
+def test_attempt_outcomes_view_groups_attempts_by_destination_and_reason(filled_db: Database) -> None:
+    outcomes = {(row["destination"], row["reason"]): row for row in rows(filled_db, "attempt_outcomes")}
     assert outcomes.keys() == {("hr", "ok"), ("hr", "http_status"), ("slack", "http_status")}
     assert outcomes["hr", "http_status"].items() >= {
         ("attempts", 1),

@@ -1,4 +1,4 @@
-"""A real daemon that hangs: what each surface says, from outside, and that starting it again ends it."""
+"""A real daemon that hangs: what each surface shows from outside, and that a restart ends the condition."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ DEADLINE = 60.0
 
 @dataclass
 class Surroundings:
-    """A process of the daemon, what it talks to, and who asks it."""
+    """A daemon process, the services that it uses, and the ways to query it."""
 
     folder: Path
     beats: list[float] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Surroundings:
         return f"http://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        """Start the daemon as systemd does, and wait until it says that it is ready."""
+        """Start the daemon as systemd does, and wait until it reports that it is ready."""
         self.notices.clear()
         environment = {
             **os.environ,
@@ -58,8 +58,8 @@ class Surroundings:
     def command(self, *arguments: str) -> tuple[str, ...]:
         return sys.executable, "-m", "notifier", "--config", str(self.folder / "config.toml"), *arguments
 
-    async def types(self, *arguments: str) -> tuple[int | None, str, float]:
-        """Run a command; return its code, what it said, and for how many seconds it ran."""
+    async def run_command(self, *arguments: str) -> tuple[int | None, str, float]:
+        """Run a command; return its exit code, its output and its duration in seconds."""
         began = time.monotonic()
         run = await asyncio.create_subprocess_exec(*self.command(*arguments), stdout=PIPE, stderr=STDOUT)
         out, _ = await asyncio.wait_for(run.communicate(), DEADLINE)
@@ -83,7 +83,7 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def surroundings(folder: Path) -> AsyncIterator[Surroundings]:
-    """Open the API, a dead man's switch and systemd's socket, and write the configuration."""
+    """Start the API, a receiver of heartbeats and events, and systemd's socket; write the configuration."""
     around = Surroundings(folder)
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(serve(make_app(build_account(20), rate_limit=None)))
@@ -131,9 +131,9 @@ url = "{beyond}/hr"
                 await around.process.wait()
 
 
-def test_a_daemon_that_hangs_is_found_out_by_every_surface(tmp_path: Path, rule_cases: list[dict[str, Any]]) -> None:
+def test_hung_daemon_is_reported_by_every_surface(tmp_path: Path, rule_cases: list[dict[str, Any]]) -> None:
     needed("chromium", "chromium")
-    # A loop of its own, on which time is real: the daemon is another process.
+    # A separate event loop with real time, because the daemon is another process.
     asyncio.run(_hang(tmp_path, rule_cases))
 
 
@@ -163,9 +163,9 @@ async def _hang(folder: Path, rule_cases: list[dict[str, Any]]) -> None:
         assert [type(answer) for answer in answers] == [TimeoutError, TimeoutError]
         await prometheus.scrape()
         assert prometheus.scrapes[1] is None
-        # It is so in each of the minutes that follow.
+        # Scrapes in the following minutes would fail in the same way.
         prometheus.scrapes |= dict.fromkeys(range(1, 9), None)
-        code, said, seconds = await around.types("status")
+        code, said, seconds = await around.run_command("status")
         assert code == HUNG.exit_code
         assert "the daemon has not answered within 5 seconds; see its log for the reason" in said
         assert HUNG.seconds <= seconds < 3 * HUNG.seconds
@@ -174,7 +174,7 @@ async def _hang(folder: Path, rule_cases: list[dict[str, Any]]) -> None:
         await expect(page.locator("#told")).to_contain_text("it may still do this when it continues")
         assert await page.get_by_role("button", name="Poll acme now").get_attribute("aria-busy") is None
         assert await page.title() == f"{HUNG.headline} · Completion Notifier"
-        # systemd hears nothing for longer than it waits, and starts it again.
+        # systemd receives nothing for longer than its time limit, and restarts the daemon.
         await asyncio.sleep(max(0.0, stopped + 2 * WATCHDOG_SECONDS - time.monotonic()))
         assert around.notices == []
         assert around.beats == []
@@ -186,7 +186,7 @@ async def _hang(folder: Path, rule_cases: list[dict[str, Any]]) -> None:
         await around.start()
         await expect(headline).to_contain_text("All is well", timeout=DEADLINE * 1000)
         await until(lambda: bool(around.beats) and any(b"WATCHDOG=1" in it for it in around.notices))
-        code, said, _ = await around.types("status", "--exit-code")
+        code, said, _ = await around.run_command("status", "--exit-code")
         assert code == 0, said
 
 

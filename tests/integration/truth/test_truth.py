@@ -1,4 +1,4 @@
-"""Every state, every surface: what each says, what it must not say, and that what is printed ends it."""
+"""Every state on every surface: what is shown, what must not be shown, and that the printed remedy ends the state."""
 
 from collections import Counter
 from typing import Any
@@ -9,13 +9,13 @@ from tests.integration.truth.site import Seen, Site
 from tests.integration.truth.states import STATES, State
 
 SETTLED = 2.0
-"""Minutes in which the first poll and the first scan are over."""
+"""Minutes after which the first poll and the first sweep are over."""
 
 NEW = ("nothing was sent yet",)
 
 
-def agree(seen: Seen) -> None:
-    """See that no surface contradicts another one."""
+def check_agreement(seen: Seen) -> None:
+    """Check that no surface contradicts another."""
     stands = {(it["condition"], it["subject"]) for it in seen.status["conditions"]}
     assert seen.metrics == stands
     assert seen.listed == {name for name, _ in stands}
@@ -27,7 +27,7 @@ def agree(seen: Seen) -> None:
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.name.replace(" ", "-"))
-async def test_every_surface_tells_the_truth(site: Site, state: State, rule_cases: list[dict[str, Any]]) -> None:
+async def test_every_surface_shows_each_state(site: Site, state: State, rule_cases: list[dict[str, Any]]) -> None:
     await site.start()
     async with site.prometheus.watching():
         await site.minutes(SETTLED)
@@ -39,7 +39,7 @@ async def test_every_surface_tells_the_truth(site: Site, state: State, rule_case
     await site.prometheus.scrape()
     rule_cases.append(site.prometheus.case(state.name, state.rules))
     seen = await site.look()
-    agree(seen)
+    check_agreement(seen)
     assert seen.stands == set(state.stands)
     assert seen.status["sources"]["acme"]["state"] == state.source
     if state.destination:
@@ -53,16 +53,16 @@ async def test_every_surface_tells_the_truth(site: Site, state: State, rule_case
     told = tuple(f"firing {name}" for name in state.stands) if state.told is None else state.told
     assert Counter(site.alerts) == Counter(told)
     if state.mend is not None:
-        await mended(site, state)
+        await end_and_check(site, state)
 
 
-async def mended(site: Site, state: State) -> None:
-    """End a state by what is printed, and see that each alert has its one last word."""
+async def end_and_check(site: Site, state: State) -> None:
+    """End a state by its remedy, and check that each alert is followed by exactly one final message."""
     assert state.mend is not None
     await state.mend(site)
     await site.minutes(state.ends_after)
     seen = await site.look()
-    agree(seen)
+    check_agreement(seen)
     assert seen.stands == set()
     assert seen.headline.startswith("All is well"), seen.headline
     assert not seen.ends_with

@@ -1,4 +1,4 @@
-"""Spot checks: the request for the count sees changes that leave the count as it was."""
+"""Probes: the request for the count detects changes that leave the count unchanged."""
 
 import random
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ MANY_POLLS = 60
 @given(
     days=st.lists(st.sampled_from(["2026-11-21", "2025-01-31", "2019-07-04"]), min_size=2, max_size=30), data=st.data()
 )
-def test_the_two_records_beside_the_place_where_a_day_begins_are_looked_at(
+def test_probe_at_returns_one_of_the_two_records_beside_the_start_of_a_day(
     days: list[str], data: st.DataObject
 ) -> None:
     listed = sorted(days, reverse=True)
@@ -34,7 +34,7 @@ def test_the_two_records_beside_the_place_where_a_day_begins_are_looked_at(
         assert spot.day == int(listed[spot.place - 1].replace("-", ""))
 
 
-def test_each_of_the_two_has_its_turn() -> None:
+def test_probe_at_selects_the_record_by_chance() -> None:
     landmark = DayBoundary("2019-07-04", 7, "2025-01-31")
     assert probe_at(landmark, 0.0) == Probe(8, 20190704)
     assert probe_at(landmark, 0.999) == Probe(7, 20250131)
@@ -42,7 +42,7 @@ def test_each_of_the_two_has_its_turn() -> None:
 
 @pytest.mark.usefixtures("small_pages")
 @pytest.mark.parametrize(("entered", "deleted"), [(20190704, 2024), (20251231, 2020)], ids=["below", "above"])
-async def test_an_entry_and_a_deletion_that_leave_the_count_as_it_was_are_found_by_polls(
+async def test_polls_find_an_entry_and_a_deletion_that_leave_the_count_unchanged(
     either: "Station", entered: int, deleted: int
 ) -> None:
     either.chance = random.Random(5).random
@@ -67,7 +67,7 @@ async def test_an_entry_and_a_deletion_that_leave_the_count_as_it_was_are_found_
 
 
 @pytest.mark.usefixtures("small_pages")
-async def test_a_quiet_list_never_seems_to_move_whatever_the_order_of_its_ties(either: "Station") -> None:
+async def test_probes_of_an_unchanged_list_start_no_search_with_ties_in_any_order(either: "Station") -> None:
     await either.open(400, page_size=20)
     await either.round()
     either.upstream.asked.clear()
@@ -82,7 +82,7 @@ async def test_a_quiet_list_never_seems_to_move_whatever_the_order_of_its_ties(e
 
 @pytest.mark.usefixtures("small_pages")
 @pytest.mark.parametrize("dialect", [Dialect(), Dialect(missing_is_error=True)])
-async def test_a_place_beyond_the_end_of_a_list_that_became_shorter_does_no_harm(
+async def test_probe_beyond_the_end_of_a_shorter_list_does_not_prevent_removals(
     station: "Station", dialect: Dialect
 ) -> None:
     station.chance = lambda: 0.0
@@ -103,7 +103,7 @@ async def test_a_place_beyond_the_end_of_a_list_that_became_shorter_does_no_harm
 
 
 @pytest.mark.usefixtures("small_pages")
-async def test_a_list_that_is_not_sorted_by_date_is_not_searched_at_every_poll(station: "Station") -> None:
+async def test_unsorted_list_raises_list_unsearchable_and_is_not_searched_at_every_poll(station: "Station") -> None:
     await station.open(300, page_size=20, hold_changes_above=1000)
     await station.round()
     for record in list(station.account.records())[::3]:
@@ -118,6 +118,6 @@ async def test_a_list_that_is_not_sorted_by_date_is_not_searched_at_every_poll(s
     for _ in range(20):
         station.clock.advance(60)
         await station.round()
-    # Sweeps alone, of a page in twelve seconds at most.
+    # Only sweeps read pages, at most one in twelve seconds.
     assert [condition.name for condition in station.conditions()] == [ConditionName.LIST_UNSEARCHABLE]
     assert len(station.upstream.pages()) - 20 <= 20 * 60 / 12

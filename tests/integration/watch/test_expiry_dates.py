@@ -1,4 +1,4 @@
-"""Announcements that follow the account's employee status list: its dates, its failures, and what stays."""
+"""Announcements by the account's employee status list: its dates, its failures, and the dates that are kept."""
 
 import asyncio
 import logging
@@ -53,8 +53,8 @@ class CheckedCalendar(Calendar):
         await self.rounds.wait_for_readings()
         await self.rounds.run_due_rounds()
 
-    def listed(self, record: Any, days: int) -> None:
-        """Let the list say that a completion ends in so many days."""
+    def set_listed_end(self, record: Any, days: int) -> None:
+        """Set the date in the list on which a completion runs out to so many days from today."""
         end = self.today() + timedelta(days=days)
         self.station.account.status_ends[record.user, record.training.v2] = number(end)
 
@@ -75,13 +75,13 @@ def asked(station: "Station") -> int:
     return sum(request.method == STATUS for request in station.upstream.asked)
 
 
-async def test_the_date_of_the_list_wins_and_each_end_is_told_once(calendar: CheckedCalendar) -> None:
+async def test_employee_status_date_takes_precedence_and_each_end_is_announced_once(calendar: CheckedCalendar) -> None:
     sooner = enter(calendar, person=1, left=300)
     later = enter(calendar, person=2, left=5)
     agreed = enter(calendar, person=3, left=60)
     unruled = enter(calendar, person=4, training=28)
     for record, days in ((sooner, 40), (later, 200), (unruled, 50)):
-        calendar.listed(record, days)
+        calendar.set_listed_end(record, days)
     await calendar.look()
     until = calendar.today() + timedelta(days=40)
     for day in range(80):
@@ -98,7 +98,7 @@ async def test_the_date_of_the_list_wins_and_each_end_is_told_once(calendar: Che
     assert data_of(first)["completion"]["valid_until"] == until.isoformat()
 
 
-async def test_the_list_is_read_once_a_day_and_in_a_task_of_its_own(
+async def test_employee_status_list_is_read_once_a_day_in_a_separate_task(
     calendar: CheckedCalendar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.watch.employee_statuses.PEOPLE_PER_PAGE", 20)
@@ -119,11 +119,11 @@ async def test_the_list_is_read_once_a_day_and_in_a_task_of_its_own(
     held.set()
 
 
-async def test_without_the_list_own_dates_count_what_it_gave_stays_and_the_log_says_so_once(
+async def test_failing_employee_status_list_is_logged_once_and_other_dates_are_used(
     calendar: CheckedCalendar, caplog: pytest.LogCaptureFixture
 ) -> None:
     told_by_list = enter(calendar, person=1, left=300)
-    calendar.listed(told_by_list, 20)
+    calendar.set_listed_end(told_by_list, 20)
     await calendar.days(1)
     await calendar.look()
     await calendar.days(1)
@@ -145,9 +145,9 @@ async def test_without_the_list_own_dates_count_what_it_gave_stays_and_the_log_s
     assert said[0].__dict__["reason"] == "token_permission"
 
 
-async def test_when_the_list_can_be_read_again_its_dates_take_back_and_tell_anew(calendar: CheckedCalendar) -> None:
+async def test_employee_status_list_that_works_again_corrects_an_announcement(calendar: CheckedCalendar) -> None:
     record = enter(calendar, person=1, left=10)
-    calendar.listed(record, 300)
+    calendar.set_listed_end(record, 300)
     calendar.station.upstream.fail([1], bad_gateway, method=STATUS)
     await calendar.look()
     await calendar.days(1)
@@ -159,7 +159,7 @@ async def test_when_the_list_can_be_read_again_its_dates_take_back_and_tell_anew
     assert told["valid_until_source"] == "employee_status"
 
 
-async def test_a_list_that_is_about_an_earlier_completion_says_nothing_about_the_new_one(
+async def test_employee_status_date_of_an_earlier_completion_is_ignored(
     calendar: CheckedCalendar,
 ) -> None:
     record = enter(calendar, person=1, left=400)
@@ -180,7 +180,7 @@ async def test_a_list_that_is_about_an_earlier_completion_says_nothing_about_the
     assert [subject for _, subject in calendar.told()] == [str(record.id)]
 
 
-async def test_a_renewal_while_the_list_is_read_is_not_announced_by_the_old_completion(
+async def test_renewal_while_the_list_is_read_prevents_the_old_announcement(
     calendar: CheckedCalendar,
 ) -> None:
     record = enter(calendar, person=1, ago=9, left=400)
@@ -207,18 +207,18 @@ async def test_a_renewal_while_the_list_is_read_is_not_announced_by_the_old_comp
     assert calendar.events == []
 
 
-async def test_an_end_in_the_list_goes_with_its_record_to_another_person_in_one_round(
+async def test_record_moved_to_another_person_is_renewed_and_announced_in_one_round(
     calendar: CheckedCalendar,
 ) -> None:
     record = enter(calendar, person=1, left=400)
-    calendar.listed(record, 20)
+    calendar.set_listed_end(record, 20)
     await calendar.look()
     await calendar.days(1)
     moved = calendar.station.account.edit(record.id, user=calendar.station.account.users[2]["id"])
-    calendar.listed(moved, 19)
+    calendar.set_listed_end(moved, 19)
     await calendar.station.round()
     await calendar.station.settle()
-    # The process ends before it has taken the announcement back.
+    # The process ends before it has cancelled the announcement.
     calendar.restart()
     await calendar.days(1)
     assert [stage for stage, _ in calendar.told()] == ["expiring", "renewed", "expiring"]

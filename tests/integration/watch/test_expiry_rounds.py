@@ -1,4 +1,4 @@
-"""Completions that run out: a year of days, with restarts, over the store of a watched source."""
+"""Expiry rounds over a year of days, with restarts, on the store of a watched source."""
 
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,7 @@ async def waiting(calendar: Calendar, destination: str = "hr") -> "Iterable[str]
     return [row[0].removeprefix("completion.") for row in rows]
 
 
-async def test_a_year_of_days_with_restarts_tells_every_end_once(calendar: Calendar) -> None:
+async def test_400_daily_rounds_with_restarts_announce_each_end_once(calendar: Calendar) -> None:
     by_date = enter(calendar, person=1, left=200)
     by_rule = enter(calendar, person=2, training=17, ago=200)
     newer = enter(calendar, person=3, left=300)
@@ -67,7 +67,7 @@ async def test_a_year_of_days_with_restarts_tells_every_end_once(calendar: Calen
     assert sorted(await waiting(calendar)) == sorted(f"{stage} {key}" for stage, key in calendar.told())
 
 
-async def test_what_ended_before_expiry_was_switched_on_is_history(calendar: Calendar) -> None:
+async def test_completion_that_ended_before_expiry_was_enabled_is_not_announced(calendar: Calendar) -> None:
     enter(calendar, ago=400, left=-30)
     enter(calendar, person=1, ago=400, left=20)
     await calendar.look()
@@ -75,7 +75,7 @@ async def test_what_ended_before_expiry_was_switched_on_is_history(calendar: Cal
     assert [stage for stage, _ in calendar.told()] == ["expiring", "expired"]
 
 
-async def test_a_renewal_takes_back_what_waits_and_says_so_at_once(calendar: Calendar) -> None:
+async def test_renewal_cancels_pending_deliveries_and_is_announced_at_once(calendar: Calendar) -> None:
     old = enter(calendar, person=1, left=10)
     await calendar.look()
     calendar.restart()
@@ -95,7 +95,7 @@ async def test_a_renewal_takes_back_what_waits_and_says_so_at_once(calendar: Cal
     assert calendar.told() == [("expiring", str(old.id)), ("renewed", str(old.id))]
 
 
-async def test_an_edit_and_a_removal_take_back_too_and_an_end_that_returns_is_told_again(calendar: Calendar) -> None:
+async def test_edit_or_removal_cancels_an_announcement_and_a_restored_end_repeats_it(calendar: Calendar) -> None:
     record = enter(calendar, person=1, left=10)
     await calendar.look()
     await calendar.days(1)
@@ -115,7 +115,7 @@ async def test_an_edit_and_a_removal_take_back_too_and_an_end_that_returns_is_to
     assert len(calendar.events) == 4
 
 
-async def test_an_end_goes_with_its_record_to_another_person_and_is_told_of_each_once(calendar: Calendar) -> None:
+async def test_end_of_a_record_moved_to_another_person_is_announced_once_per_person(calendar: Calendar) -> None:
     record = enter(calendar, person=1, left=20)
     await calendar.look()
     await calendar.days(1)
@@ -127,7 +127,7 @@ async def test_an_end_goes_with_its_record_to_another_person_and_is_told_of_each
     assert data_of(calendar.events[-1])["completion"]["user_id"] == calendar.station.account.users[2]["id"]
 
 
-async def test_a_round_that_fails_in_the_middle_is_done_again_and_tells_nothing_twice(
+async def test_failed_expiry_round_is_repeated_and_announces_each_end_once(
     calendar: Calendar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.watch.expiry_rounds._AT_ONCE", 1)
@@ -154,7 +154,7 @@ async def test_a_round_that_fails_in_the_middle_is_done_again_and_tells_nothing_
     assert len(calendar.events) == 5
 
 
-async def test_who_left_is_stored_for_expiry_but_not_told_and_forgotten_with_the_person(calendar: Calendar) -> None:
+async def test_expiry_event_has_only_default_person_fields_and_erasure_deletes_expiries(calendar: Calendar) -> None:
     record = enter(calendar, person=1, left=5)
     await calendar.look()
     await calendar.days(1)
@@ -165,7 +165,7 @@ async def test_who_left_is_stored_for_expiry_but_not_told_and_forgotten_with_the
     assert await calendar.station.query("SELECT * FROM expiries") == []
 
 
-async def test_before_all_completions_are_known_none_is_taken_for_the_newest(calendar: Calendar) -> None:
+async def test_expiry_round_announces_nothing_before_the_first_sweep_is_over(calendar: Calendar) -> None:
     station = calendar.station
     enter(calendar, person=1, left=10)
     await station.round()
@@ -180,7 +180,7 @@ async def test_before_all_completions_are_known_none_is_taken_for_the_newest(cal
     assert [stage for stage, _ in calendar.told()] == ["expiring"]
 
 
-async def test_without_names_of_the_lists_the_first_round_waits(station: "Station") -> None:
+async def test_first_expiry_round_waits_until_names_are_stored(station: "Station") -> None:
     station.destinations = {"hr": {"events": ENDS}}
     await station.open(0, names=True, expiry=True)
     await station.watcher.poll()
@@ -189,7 +189,7 @@ async def test_without_names_of_the_lists_the_first_round_waits(station: "Statio
     assert await station.query("SELECT last FROM expiry_rounds") == [(None,)]
 
 
-async def test_other_filters_take_nothing_back_and_repeat_nothing(calendar: Calendar) -> None:
+async def test_changed_filters_do_not_cancel_or_repeat_announcements(calendar: Calendar) -> None:
     inside, outside = enter(calendar, person=1, left=10), enter(calendar, person=2, left=10)
     await calendar.look()
     await calendar.days(1)
@@ -205,7 +205,7 @@ async def test_other_filters_take_nothing_back_and_repeat_nothing(calendar: Cale
     assert calendar.told()[2:] == [("expired", key) for _, key in told]
 
 
-async def test_records_under_other_keys_keep_their_announcements(calendar: Calendar) -> None:
+async def test_renumbered_records_keep_their_announcements(calendar: Calendar) -> None:
     account = calendar.station.account
     records = [enter(calendar, person=person, left=10) for person in range(1, 6)]
     await calendar.look()
@@ -224,7 +224,7 @@ async def test_records_under_other_keys_keep_their_announcements(calendar: Calen
     assert calendar.told()[5:] == [("expired", str(record.id + 1000)) for record in records]
 
 
-async def test_another_version_of_the_api_keeps_announcements(station: "Station") -> None:
+async def test_change_of_api_version_keeps_announcements(station: "Station") -> None:
     station.version = "v1"
     station.destinations = {"hr": {"events": ENDS}}
     await station.open(0, names=True, expiry=True)
@@ -246,7 +246,7 @@ async def test_another_version_of_the_api_keeps_announcements(station: "Station"
 
 
 @pytest.mark.parametrize("days", [400, 5, -5])
-async def test_a_clock_that_the_peers_contradict_announces_nothing(calendar: Calendar, days: int) -> None:
+async def test_expiry_round_announces_nothing_while_peers_contradict_the_clock(calendar: Calendar, days: int) -> None:
     record, clock = enter(calendar, person=1, left=33), calendar.station.clock
     await calendar.look()
     clock.set_wall_clock(days * 86_400)
@@ -262,7 +262,7 @@ async def test_a_clock_that_the_peers_contradict_announces_nothing(calendar: Cal
     assert calendar.told() == [("expiring", str(record.id)), ("expired", str(record.id))]
 
 
-async def test_a_round_does_not_wait_long_for_peers_that_do_not_answer(calendar: Calendar) -> None:
+async def test_expiry_round_does_not_wait_indefinitely_for_peers_that_do_not_answer(calendar: Calendar) -> None:
     enter(calendar, person=1, left=10)
     await calendar.look()
     calendar.clock_offset = None

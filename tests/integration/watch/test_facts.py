@@ -1,4 +1,4 @@
-"""The facts about people and trainings: what events contain, what is stored, and who gets an event because of it."""
+"""Facts about people and trainings: what events contain, what is stored, and which destinations get an event."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ async def everything(station: "Station") -> str:
     return json.dumps(tables)
 
 
-async def test_by_default_an_event_has_employee_numbers_and_nothing_else_of_a_person_is_stored(
+async def test_default_person_fields_send_and_store_only_employee_numbers(
     either: "Station",
 ) -> None:
     await either.open(50, names=True)
@@ -50,7 +50,7 @@ async def test_by_default_an_event_has_employee_numbers_and_nothing_else_of_a_pe
     assert len(lists_asked(either)) == 2
 
 
-async def test_an_event_says_whether_the_person_has_completed_the_training_before(either: "Station") -> None:
+async def test_event_occasion_is_first_or_renewal(either: "Station") -> None:
     await either.open(50, names=True)
     await either.round()
     user, training = either.account.users[3]["id"], either.account.trainings[5].ids
@@ -60,7 +60,7 @@ async def test_an_event_says_whether_the_person_has_completed_the_training_befor
     assert [data["completion"]["occasion"] for data in data_of(either)] == ["first", "renewal"]
 
 
-async def test_chosen_facts_are_told_with_one_more_request_for_job_titles(either: "Station") -> None:
+async def test_configured_person_fields_are_sent_and_need_one_request_for_job_titles(either: "Station") -> None:
     fields = ["field_office_ids", "line_of_business_ids", "job_title", "terminated_on"]
     await either.open(50, names=True, person_fields=fields)
     await either.watcher.poll()
@@ -89,7 +89,7 @@ async def test_chosen_facts_are_told_with_one_more_request_for_job_titles(either
     )
 
 
-async def test_a_change_of_a_persons_or_a_trainings_facts_is_no_event(station: "Station") -> None:
+async def test_changed_facts_of_people_and_trainings_cause_no_event(station: "Station") -> None:
     await station.open(50, names=True, person_fields=["employee_number", "job_title"])
     await station.watcher.poll()
     station.enter()
@@ -106,11 +106,11 @@ async def test_a_change_of_a_persons_or_a_trainings_facts_is_no_event(station: "
         await station.until(lambda: len(lists_asked(station)) == before + 3)
     assert "NEW" in await everything(station)
     assert len(station.events) == 1
-    # The id of the job, by which its title is found, was not chosen.
+    # The id of the job title is needed to find the title, but is not among the configured fields.
     assert sorted(data_of(station)[0]["user"]) == ["employee_number", "id", "job_title"]
 
 
-async def test_other_chosen_facts_are_read_at_once_and_what_is_not_chosen_any_more_is_erased(
+async def test_changed_person_fields_are_fetched_at_once_and_dropped_ones_are_erased(
     station: "Station",
 ) -> None:
     await station.open(50, names=True, person_fields=["employee_number", "field_office_ids"])
@@ -134,7 +134,7 @@ async def test_other_chosen_facts_are_read_at_once_and_what_is_not_chosen_any_mo
     assert lists_asked(station)[before:] == ["users.list"]
 
 
-async def test_an_event_of_nobody_known_says_so(station: "Station") -> None:
+async def test_event_without_names_has_a_null_user_and_training(station: "Station") -> None:
     await station.open(50, names=False)
     await station.watcher.poll()
     station.enter()
@@ -144,7 +144,7 @@ async def test_an_event_of_nobody_known_says_so(station: "Station") -> None:
     assert data["completion"]["user_employee_number"] is None
 
 
-async def test_filters_by_title_and_job_decide_and_nothing_is_lost_while_names_are_unknown(station: "Station") -> None:
+async def test_title_and_job_filters_apply_and_let_an_unknown_person_pass(station: "Station") -> None:
     cranes = {"trainings": ["crane*"], "job_titles": ["Driver"]}
     station.destinations = {"hr": cranes, "audit": {}}
     await station.open(50, names=True, person_fields=["job_title"])
@@ -167,7 +167,7 @@ async def test_filters_by_title_and_job_decide_and_nothing_is_lost_while_names_a
     assert len([name for name, _ in rows if name == "audit"]) == 4
 
 
-async def test_a_file_of_version_1_0_is_read_for_its_facts_once(station: "Station") -> None:
+async def test_trainings_stored_by_version_1_0_are_fetched_again_for_their_facts(station: "Station") -> None:
     await station.open(50, names=True)
     await station.watcher.poll()
     station.enter()

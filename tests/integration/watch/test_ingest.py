@@ -1,4 +1,4 @@
-"""The store cannot be written: what is not written down is not known, and is found again afterwards."""
+"""The store cannot be written: records that are not stored are not known, and are found again afterwards."""
 
 import asyncio
 import gc
@@ -23,7 +23,7 @@ PLENTY = 10**6
 NOTES = "A remark that takes up some room. " * 20
 
 
-async def test_the_first_meeting_on_a_full_disk_is_no_meeting(either: "Station") -> None:
+async def test_first_poll_on_a_full_disk_fails_and_stores_no_first_contact(either: "Station") -> None:
     await either.open(200)
     await either.limit_pages(1)
     done = await either.watcher.poll()
@@ -38,7 +38,7 @@ async def test_the_first_meeting_on_a_full_disk_is_no_meeting(either: "Station")
     assert (await either.memory()).records == 200
 
 
-async def test_what_could_not_be_written_is_told_when_it_can(either: "Station") -> None:
+async def test_records_that_could_not_be_stored_are_reported_when_the_disk_has_room(either: "Station") -> None:
     await either.open(60, page_size=10)
     await either.round()
     await either.limit_pages(1)
@@ -56,7 +56,7 @@ async def test_what_could_not_be_written_is_told_when_it_can(either: "Station") 
     await either.check_consistency()
 
 
-async def test_the_first_meeting_stands_though_what_follows_it_fails(either: "Station") -> None:
+async def test_record_entered_after_a_partly_failed_first_poll_is_reported(either: "Station") -> None:
     await either.open(60)
     await either.query(
         "CREATE TEMP TRIGGER no_success BEFORE UPDATE OF last_success ON main.sources"
@@ -71,7 +71,7 @@ async def test_the_first_meeting_stands_though_what_follows_it_fails(either: "St
 
 
 @pytest.mark.parametrize("room", range(0, 40, 5))
-async def test_wherever_in_a_bulk_the_disk_fills_up_nothing_is_lost(station: "Station", room: int) -> None:
+async def test_poll_loses_no_event_wherever_the_disk_fills_up(station: "Station", room: int) -> None:
     await station.open(60, page_size=10)
     await station.round()
     pages = (await station.query("PRAGMA page_count"))[0][0]
@@ -87,7 +87,7 @@ async def test_wherever_in_a_bulk_the_disk_fills_up_nothing_is_lost(station: "St
 
 
 @pytest.mark.parametrize("room", [0, 4, 12])
-async def test_a_sweep_on_a_full_disk_stays_where_it_is(station: "Station", room: int) -> None:
+async def test_sweep_on_a_full_disk_fails_and_finishes_when_there_is_room(station: "Station", room: int) -> None:
     await station.open(230, page_size=10)
     await station.watcher.poll()
     pages = (await station.query("PRAGMA page_count"))[0][0]
@@ -104,7 +104,7 @@ async def test_a_sweep_on_a_full_disk_stays_where_it_is(station: "Station", room
     assert station.told() == []
 
 
-async def test_a_full_disk_is_said_once_and_shown_until_it_is_over(
+async def test_full_disk_is_logged_once_and_shown_as_the_error_of_the_source(
     station: "Station", caplog: pytest.LogCaptureFixture
 ) -> None:
     await station.open(60, page_size=10, poll_interval="60s")
@@ -122,7 +122,7 @@ async def test_a_full_disk_is_said_once_and_shown_until_it_is_over(
     assert (station.watcher.unready() or "").startswith("disk_full: ")
 
 
-async def test_a_full_disk_is_said_though_the_api_had_been_failing(
+async def test_full_disk_is_logged_even_after_an_api_failure(
     station: "Station", caplog: pytest.LogCaptureFixture, faults: "dict[str, Answer]"
 ) -> None:
     await station.open(60, page_size=10)
@@ -135,7 +135,7 @@ async def test_a_full_disk_is_said_though_the_api_had_been_failing(
     assert [record.__dict__["reason"] for record in caplog.records] == ["http_status", "disk_full"]
 
 
-async def test_a_pause_that_the_peer_asked_for_outlasts_trouble_with_the_disk(station: "Station") -> None:
+async def test_pause_requested_by_the_api_remains_after_a_disk_error(station: "Station") -> None:
     reached, released = asyncio.Event(), asyncio.Event()
 
     async def interfere(asked: "Asked") -> web.StreamResponse | None:
@@ -160,7 +160,7 @@ async def test_a_pause_that_the_peer_asked_for_outlasts_trouble_with_the_disk(st
     assert station.watcher.binding_silence_reason()
 
 
-async def test_a_page_that_fails_behind_one_that_cannot_be_written_leaves_no_noise(
+async def test_failed_page_after_one_that_cannot_be_stored_leaves_no_asyncio_log(
     station: "Station", caplog: pytest.LogCaptureFixture, faults: "dict[str, Answer]"
 ) -> None:
     second_has_failed = threading.Event()

@@ -1,4 +1,4 @@
-"""The moment of the last success is stored now and then; a process that is killed loses nothing by that."""
+"""The time of the last success is stored only now and then; a process that is killed loses no event by that."""
 
 import logging
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ YEARS_AGO = 20190704
 
 
 async def begin(station: "Station") -> int:
-    """Read an account of some records; return the moment of the success that is stored."""
+    """Poll an account with some records; return the stored time of the last success."""
     await station.open(60, page_size=100)
     await station.round()
     await station.round()
@@ -30,7 +30,7 @@ async def poll_later(station: "Station", seconds: float = 5) -> None:
     assert (await station.watcher.poll()).is_done
 
 
-async def test_quiet_polls_store_their_success_at_most_every_thirty_seconds(either: "Station") -> None:
+async def test_polls_without_changes_store_the_last_success_every_thirty_seconds(either: "Station") -> None:
     stored_ms = await begin(either)
     for _ in range(5):
         await poll_later(either)
@@ -40,7 +40,7 @@ async def test_quiet_polls_store_their_success_at_most_every_thirty_seconds(eith
     assert (await either.memory()).last_success_ms == either.clock.now_ms() == stored_ms + EVERY_SECONDS * 1000
 
 
-async def test_a_change_that_is_stored_later_in_the_round_does_not_hide_its_success(station: "Station") -> None:
+async def test_change_stored_by_a_search_does_not_reset_the_last_success_in_memory(station: "Station") -> None:
     await station.open(230, page_size=10)
     await station.round()
     await station.round()
@@ -54,7 +54,7 @@ async def test_a_change_that_is_stored_later_in_the_round_does_not_hide_its_succ
     assert stored_ms < station.clock.now_ms()
 
 
-async def test_a_success_is_stored_with_what_the_poll_has_found(station: "Station") -> None:
+async def test_poll_that_finds_a_record_stores_the_last_success(station: "Station") -> None:
     await begin(station)
     await poll_later(station)
     station.enter()
@@ -62,7 +62,7 @@ async def test_a_success_is_stored_with_what_the_poll_has_found(station: "Statio
     assert (await station.memory()).last_success_ms == station.clock.now_ms()
 
 
-async def test_a_success_that_ends_a_failure_is_stored_at_once(station: "Station", faults: "dict[str, Answer]") -> None:
+async def test_success_after_a_failure_is_stored_at_once(station: "Station", faults: "dict[str, Answer]") -> None:
     await begin(station)
     station.upstream.fail([1], faults["bad_gateway"])
     station.clock.advance(2)
@@ -73,14 +73,14 @@ async def test_a_success_that_ends_a_failure_is_stored_at_once(station: "Station
     assert stored_source_state(await station.memory(), station.clock.now_ms()) is SourceState.OK
 
 
-async def test_a_success_is_stored_when_the_clock_was_set_back(station: "Station") -> None:
+async def test_success_after_the_clock_was_set_back_is_stored_at_once(station: "Station") -> None:
     await begin(station)
     station.clock.set_wall_clock(-7200)
     await poll_later(station)
     assert (await station.memory()).last_success_ms == station.clock.now_ms()
 
 
-async def test_the_last_success_is_stored_when_the_polls_stop(either: "Station") -> None:
+async def test_watcher_stop_stores_the_last_success(either: "Station") -> None:
     await begin(either)
     await poll_later(either)
     polled_ms = either.clock.now_ms()
@@ -89,7 +89,7 @@ async def test_the_last_success_is_stored_when_the_polls_stop(either: "Station")
     assert (await either.memory()).last_success_ms == either.watcher.memory.last_success_ms == polled_ms
 
 
-async def test_after_a_kill_what_was_entered_before_and_after_the_last_success_is_told_once(either: "Station") -> None:
+async def test_records_entered_before_a_kill_are_each_reported_once(either: "Station") -> None:
     stored_ms = await begin(either)
     before = either.enter(2)
     await poll_later(either)
@@ -107,7 +107,7 @@ async def test_after_a_kill_what_was_entered_before_and_after_the_last_success_i
 
 
 @pytest.mark.parametrize("killed", [True, False])
-async def test_after_a_kill_and_other_filters_rather_too_much_is_told_than_too_little(
+async def test_changed_filters_after_a_kill_report_too_much_rather_than_too_little(
     station: "Station", killed: bool
 ) -> None:
     await station.open(60, page_size=100)
@@ -129,7 +129,7 @@ async def test_after_a_kill_and_other_filters_rather_too_much_is_told_than_too_l
     assert len(station.told()) == (2 if killed else 1)
 
 
-async def test_a_store_that_cannot_be_written_at_the_end_is_not_reported_for_each_source(
+async def test_watcher_stop_with_a_read_only_store_logs_no_warning(
     station: "Station", caplog: pytest.LogCaptureFixture
 ) -> None:
     await begin(station)

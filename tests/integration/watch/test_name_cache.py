@@ -1,4 +1,4 @@
-"""Which lists of names are worth a request, and what a message is given of them."""
+"""When lists of names are fetched, and which names events contain."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ NOW = 1_795_280_400_123
 
 
 def due(people_age: float, trainings_age: float, missing: WantedIds) -> set[NameList]:
-    """Decide which lists to fetch, given the ages (seconds) of what is there."""
+    """Return the lists to fetch, given the ages (seconds) of the lists that are stored."""
     fetched = {
         NameList.PEOPLE: NOW - round(people_age * 1000),
         NameList.TRAININGS: NOW - round(trainings_age * 1000),
@@ -52,28 +52,28 @@ def due(people_age: float, trainings_age: float, missing: WantedIds) -> set[Name
     return {*lists_to_fetch(fetched, missing, NOW)}
 
 
-def test_at_first_everything_is_fetched() -> None:
+def test_lists_to_fetch_returns_both_lists_at_first() -> None:
     assert {*lists_to_fetch({}, NOTHING, NOW)} == BOTH
 
 
-def test_lists_are_fetched_again_after_a_day() -> None:
+def test_lists_to_fetch_returns_a_list_that_is_a_day_old() -> None:
     assert due(86_399, 86_400, NOTHING) == {NameList.TRAININGS}
 
 
-def test_an_unknown_id_is_worth_a_request_every_ten_minutes() -> None:
+def test_lists_to_fetch_returns_the_list_of_an_unknown_id_after_ten_minutes() -> None:
     assert due(599, 599, SOMEONE) == set()
     assert due(600, 600, SOMEONE) == {NameList.PEOPLE}
     assert due(600, 600, SOMETHING) == {NameList.TRAININGS}
 
 
 @given(ages=st.tuples(st.integers(-(10**6), 10**6), st.integers(-(10**6), 10**6)))
-def test_a_clock_set_back_makes_a_list_old(ages: tuple[int, int]) -> None:
+def test_lists_to_fetch_returns_a_list_fetched_in_the_future(ages: tuple[int, int]) -> None:
     found = due(*ages, NOTHING)
     for age, name in zip(ages, names.REQUIRED_LISTS, strict=True):
         assert (name in found) is not (0 <= age < 86_400)
 
 
-def shown(event: Any) -> tuple[str | None, str | None, str | None]:
+def names_in_event(event: Any) -> tuple[str | None, str | None, str | None]:
     told = json.loads(event.data)["completion"]
     return told["user_name"], told["training_title"], told["instructor_name"]
 
@@ -82,14 +82,14 @@ def requests_for_names(station: "Station") -> list[str]:
     return [asked.method for asked in station.upstream.asked if not asked.method.startswith("completedtrainings")]
 
 
-async def test_an_event_waits_for_names_and_tells_them(either: "Station") -> None:
+async def test_event_waits_for_names_and_contains_them(either: "Station") -> None:
     await either.open(50, names=True)
     await either.watcher.poll()
     person, instructor, training = either.account.users[3], either.account.users[4], either.account.trainings[5]
     either.enter(user=person["id"], instructor=instructor["id"], training=training.ids)
     await either.watcher.poll()
     (event,) = either.events
-    assert shown(event) == (
+    assert names_in_event(event) == (
         f"{person['firstname']} {person['lastname']}",
         training.title,
         f"{instructor['firstname']} {instructor['lastname']}",
@@ -106,7 +106,7 @@ async def test_names_are_fetched_once_for_many_events(station: "Station") -> Non
     assert len(station.events) == 60
 
 
-async def test_a_newcomer_is_asked_for_after_ten_minutes_at_the_earliest(station: "Station") -> None:
+async def test_unknown_person_is_fetched_after_ten_minutes_at_the_earliest(station: "Station") -> None:
     await station.open(50, names=True)
     await station.round()
     before = len(requests_for_names(station))
@@ -115,16 +115,16 @@ async def test_a_newcomer_is_asked_for_after_ten_minutes_at_the_earliest(station
     station.account.users.append(newcomer)
     station.enter(user=newcomer["id"])
     await station.watcher.poll()
-    assert shown(station.events[-1])[0] is None
+    assert names_in_event(station.events[-1])[0] is None
     assert len(requests_for_names(station)) == before
     station.clock.advance(600)
     station.enter(user=newcomer["id"])
     await station.watcher.poll()
-    assert shown(station.events[-1])[0] == "Ada New"
+    assert names_in_event(station.events[-1])[0] == "Ada New"
     assert requests_for_names(station)[before:] == ["users.list"]
 
 
-async def test_lists_are_refreshed_daily_though_nothing_is_missing(station: "Station") -> None:
+async def test_lists_of_names_are_refreshed_daily_even_if_no_id_is_unknown(station: "Station") -> None:
     await station.open(50, names=True)
     await station.round()
     station.clock.advance(86_400)
@@ -133,7 +133,7 @@ async def test_lists_are_refreshed_daily_though_nothing_is_missing(station: "Sta
     await station.until(lambda: len(requests_for_names(station)) == before + 2)
 
 
-async def test_a_missing_permission_leaves_ids_and_is_said_once(
+async def test_missing_permission_for_trainings_leaves_titles_null_and_is_logged_once(
     station: "Station", caplog: pytest.LogCaptureFixture
 ) -> None:
     station.options["tokens"] = [Token("sandbox", methods=frozenset({"completedtrainings.v2.list", "users.list"}))]
@@ -143,7 +143,7 @@ async def test_a_missing_permission_leaves_ids_and_is_said_once(
         station.enter()
         await station.watcher.poll()
         station.clock.advance(600)
-    assert all(person and title is None for person, title, _ in map(shown, station.events))
+    assert all(person and title is None for person, title, _ in map(names_in_event, station.events))
     assert len(station.events) == 3
     said = [record for record in caplog.records if "names cannot be fetched" in record.message]
     assert [(record.__dict__["list"], record.__dict__["reason"]) for record in said] == [
@@ -151,7 +151,7 @@ async def test_a_missing_permission_leaves_ids_and_is_said_once(
     ]
 
 
-async def test_slow_names_hold_an_event_up_for_a_moment_only(
+async def test_event_is_reported_without_names_if_their_list_is_slow(
     station: "Station", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(names, "MAX_WAIT_SECONDS", 0.05)
@@ -167,15 +167,15 @@ async def test_slow_names_hold_an_event_up_for_a_moment_only(
     station.upstream.interfere = hold_names
     station.enter()
     await station.watcher.poll()
-    assert shown(station.events[0])[0] is None
+    assert names_in_event(station.events[0])[0] is None
     released.set()
     await station.until(lambda: requests_for_names(station) == ["users.list", "trainings.v2.list"])
     station.enter()
     await station.watcher.poll()
-    assert shown(station.events[1])[0]
+    assert names_in_event(station.events[1])[0]
 
 
-async def test_a_watcher_stops_while_names_are_on_their_way(station: "Station") -> None:
+async def test_watcher_stops_while_names_are_being_fetched(station: "Station") -> None:
     async def hold(asked: "Asked") -> web.StreamResponse | None:
         if asked.method == "users.list":
             await asyncio.Event().wait()
@@ -190,7 +190,7 @@ async def test_a_watcher_stops_while_names_are_on_their_way(station: "Station") 
         await station.close()
 
 
-async def test_names_that_cannot_be_written_down_do_no_harm(station: "Station") -> None:
+async def test_names_that_cannot_be_stored_do_not_prevent_an_event(station: "Station") -> None:
     await station.open(50, names=True)
     await station.watcher.poll()
     await station.limit_pages(1)
@@ -233,7 +233,7 @@ def user(number: int) -> bytes:
 
 
 def users(count: int) -> Iterator[bytes]:
-    """Write an answer of `users.list`, made while it is sent."""
+    """Yield the pieces of an answer of `users.list`, made while it is sent."""
     rest = user(0).partition(b'"created"')[2]
     yield b'{"ok": true, "users": [' + user(0)
     for start in range(1, count, 500):
@@ -249,8 +249,8 @@ def refusal(identifier: str) -> Callable[[], Iterable[bytes]]:
     return lambda: [json.dumps({"ok": False, "error": identifier}).encode()]
 
 
-class Desk:
-    """A name book of its own, before it an API that answers as it is told, behind it a state file."""
+class Rig:
+    """A `NameCache` with its own state file and an API whose answers the test sets."""
 
     def __init__(self, client: Client, store: FileStore, clock: "FakeClock", api: "NamesApi") -> None:
         self.client = client
@@ -260,7 +260,7 @@ class Desk:
         self.restart()
 
     def restart(self) -> None:
-        """Begin again on the same state file."""
+        """Make a new `NameCache` on the same state file."""
         self.book = NameCache("acme", SourceSettings(token=SecretStr("sandbox")), self.client, self.store, self.clock)
 
     async def fetch(self) -> None:
@@ -268,7 +268,7 @@ class Desk:
         await self.book.wait_for_fetch()
 
     async def name_of(self, number: int) -> str | None:
-        """Ask for one person's name, as a message about this person would."""
+        """Return one person's name, requested in the same way as for an event about this person."""
         id_ = f"{number:024x}"
         found = await self.book.names_for([Completion("1", "1046", id_, None, None, None, None, None, "", None, b"{}")])
         return found.people.get(id_)
@@ -278,7 +278,7 @@ class Desk:
 
 
 class NamesApi:
-    """Answers each method with its pieces, and goes on after the first only when it is let."""
+    """Answers each method with its pieces, and waits after each piece until `let` is set."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -312,107 +312,107 @@ async def api(resources: AsyncExitStack) -> NamesApi:
 
 
 @pytest.fixture
-async def desk(api: NamesApi, tmp_path: Path, clock: "FakeClock", resources: AsyncExitStack) -> AsyncIterator[Desk]:
+async def rig(api: NamesApi, tmp_path: Path, clock: "FakeClock", resources: AsyncExitStack) -> AsyncIterator[Rig]:
     store = FileStore(new_state_file(tmp_path / "notifier.db"))
     await store.open()
     resources.push_async_callback(store.close)
     session = await resources.enter_async_context(new_session())
     settings = SourceSettings.model_validate({"base_url": api.url, "token": "sandbox"})
-    made = Desk(Client(HttpExchange(session, settings), settings, RateLimiter(10**7, SystemClock())), store, clock, api)
+    made = Rig(Client(HttpExchange(session, settings), settings, RateLimiter(10**7, SystemClock())), store, clock, api)
     yield made
     await made.book.stop()
 
 
-async def test_a_list_that_breaks_off_has_failed_though_what_came_of_it_stays(desk: Desk) -> None:
-    desk.api.answers["users.list"] = lambda: [*users(2_400)][:-1]
-    await desk.fetch()
-    [(count,)] = await desk.query("SELECT count(*) FROM people")
+async def test_truncated_list_of_people_is_stored_as_failed_and_keeps_its_first_names(rig: Rig) -> None:
+    rig.api.answers["users.list"] = lambda: [*users(2_400)][:-1]
+    await rig.fetch()
+    [(count,)] = await rig.query("SELECT count(*) FROM people")
     assert 2_000 <= count < 2_400
-    assert await desk.query("SELECT outcome FROM names_fetched WHERE list = 'people'") == [("not_json",)]
-    assert await desk.query("SELECT outcome FROM names_fetched WHERE list = 'trainings'") == [("ok",)]
+    assert await rig.query("SELECT outcome FROM names_fetched WHERE list = 'people'") == [("not_json",)]
+    assert await rig.query("SELECT outcome FROM names_fetched WHERE list = 'trainings'") == [("ok",)]
 
 
-async def test_an_id_that_stays_unknown_is_asked_for_every_ten_minutes_whatever_the_wall_clock_does(
-    desk: Desk,
+async def test_unknown_id_is_fetched_every_ten_minutes_despite_wall_clock_changes(
+    rig: Rig,
 ) -> None:
-    await desk.fetch()
+    await rig.fetch()
     for _ in range(3):
-        desk.clock.set_wall_clock(-3600)
-        assert await desk.name_of(99) is None
-    assert desk.api.asked.count("users.list") == 1
-    desk.clock.advance(600)
+        rig.clock.set_wall_clock(-3600)
+        assert await rig.name_of(99) is None
+    assert rig.api.asked.count("users.list") == 1
+    rig.clock.advance(600)
     for _ in range(3):
-        assert await desk.name_of(99) is None
-        desk.clock.set_wall_clock(3600)
-    assert desk.api.asked.count("users.list") == 2
+        assert await rig.name_of(99) is None
+        rig.clock.set_wall_clock(3600)
+    assert rig.api.asked.count("users.list") == 2
 
 
-async def test_a_full_disk_does_not_make_every_round_ask_again(desk: Desk) -> None:
-    desk.api.answers["users.list"] = lambda: users(5_000)
-    await desk.query("PRAGMA max_page_count = 1")
+async def test_full_disk_does_not_cause_a_request_for_names_in_every_round(rig: Rig) -> None:
+    rig.api.answers["users.list"] = lambda: users(5_000)
+    await rig.query("PRAGMA max_page_count = 1")
     for _ in range(10):
-        await desk.fetch()
-        desk.clock.advance(50)
-    assert sorted(desk.api.asked) == ["trainings.v2.list", "users.list"]
-    await desk.query("PRAGMA max_page_count = 1000000")
-    desk.clock.advance(100)
-    assert await desk.name_of(4_999) == "David Ball 4999"
+        await rig.fetch()
+        rig.clock.advance(50)
+    assert sorted(rig.api.asked) == ["trainings.v2.list", "users.list"]
+    await rig.query("PRAGMA max_page_count = 1000000")
+    rig.clock.advance(100)
+    assert await rig.name_of(4_999) == "David Ball 4999"
 
 
-async def test_a_missing_permission_is_said_once_until_it_works_again(
-    desk: Desk, caplog: pytest.LogCaptureFixture
+async def test_missing_permission_is_logged_once_until_the_list_works_again(
+    rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
     def said() -> int:
         return sum("names cannot be fetched" in record.message for record in caplog.records)
 
-    allowed = desk.api.answers["users.list"]
+    allowed = rig.api.answers["users.list"]
     for answer, times in ((refusal("token_permission"), 1), (allowed, 1), (refusal("token_permission"), 2)):
-        desk.api.answers["users.list"] = answer
+        rig.api.answers["users.list"] = answer
         for _ in range(2):
-            desk.restart()
-            await desk.fetch()
-            desk.clock.advance(86_400)
+            rig.restart()
+            await rig.fetch()
+            rig.clock.advance(86_400)
         assert said() == times
 
 
-async def test_events_wait_together_for_a_list_that_is_slow(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_events_share_one_wait_for_a_slow_list(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(names, "MAX_WAIT_SECONDS", 0.3)
-    desk.api.let.clear()
+    rig.api.let.clear()
     loop = asyncio.get_running_loop()
     began = loop.time()
     for _ in range(5):
-        assert await desk.name_of(3) is None
+        assert await rig.name_of(3) is None
     assert 0.3 <= loop.time() - began < 0.9
-    desk.api.let.set()
-    await desk.book.wait_for_fetch()
-    assert await desk.name_of(3) == "David Ball 3"
+    rig.api.let.set()
+    await rig.book.wait_for_fetch()
+    assert await rig.name_of(3) == "David Ball 3"
 
 
-async def test_a_fetch_that_is_stopped_in_the_middle_leaves_nothing_open(desk: Desk) -> None:
-    desk.api.let.clear()
-    await desk.book.refresh()
-    while not desk.api.asked:
+async def test_name_cache_stopped_during_a_fetch_works_after_a_restart(rig: Rig) -> None:
+    rig.api.let.clear()
+    await rig.book.refresh()
+    while not rig.api.asked:
         await asyncio.sleep(0.001)
-    await desk.book.stop()
-    desk.restart()
-    desk.api.let.set()
-    assert await desk.name_of(3) == "David Ball 3"
+    await rig.book.stop()
+    rig.restart()
+    rig.api.let.set()
+    assert await rig.name_of(3) == "David Ball 3"
 
 
 @pytest.mark.parametrize("cut", [None, -1], ids=["whole", "cut off"])
-async def test_what_else_people_told_the_api_is_neither_stored_nor_logged(
-    desk: Desk, caplog: pytest.LogCaptureFixture, cut: int | None
+async def test_other_personal_data_of_people_is_not_stored_or_logged(
+    rig: Rig, caplog: pytest.LogCaptureFixture, cut: int | None
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    desk.api.answers["users.list"] = lambda: [*users(1_500)][:cut]
-    await desk.fetch()
-    kept = b"".join(path.read_bytes() for path in desk.store.path.parent.iterdir()) + caplog.text.encode()
+    rig.api.answers["users.list"] = lambda: [*users(1_500)][:cut]
+    await rig.fetch()
+    kept = b"".join(path.read_bytes() for path in rig.store.path.parent.iterdir()) + caplog.text.encode()
     assert b"David Ball 999" in kept
     for personal in (b"dball", b"(555)", b"Spouse", b"Main Street", b"5804f0f3"):
         assert personal not in kept
 
 
-async def test_a_hundred_thousand_people_pass_without_a_peak_and_hold_nobody_up(api: NamesApi, tmp_path: Path) -> None:
+async def test_100000_people_are_read_with_little_memory_and_without_long_delays(api: NamesApi, tmp_path: Path) -> None:
     sent = 0
 
     def hundred_thousand() -> Iterator[bytes]:
@@ -434,7 +434,7 @@ async def test_a_hundred_thousand_people_pass_without_a_peak_and_hold_nobody_up(
     found = json.loads(output)
     assert found["people"] == 100_000
     assert sent > 55 * 2**20
-    # Far less than the body: on a busy machine more of it waits to be read.
+    # Far less than the body. On a busy machine, more of the body waits to be read.
     assert found["grown"] < 40
     # 40 ms of 4 s, most of it the interpreter's garbage collection; parsing the body at once takes half the time.
     assert found["held"] < found["seconds"] / 20

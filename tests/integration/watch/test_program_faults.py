@@ -1,4 +1,4 @@
-"""A fault of the program in the work on a source: logged once, paused, shown, and told in the end, like any other."""
+"""An unexpected exception in the work on a source: logged once, followed by a pause, and reported as a condition."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ def state(station: "Station") -> SourceState:
 
 @pytest.fixture
 def faulty(monkeypatch: pytest.MonkeyPatch) -> Callable[[type, str], list[str]]:
-    """Make a method raise what nobody expects; return a list of its calls."""
+    """Make a method raise an unexpected exception; return a list of its calls."""
 
     def make(owner: type, method: str) -> list[str]:
         calls: list[str] = []
@@ -46,7 +46,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Callable[[type, str], list[str]]:
         ("fetching of the names of people", Client, "people"),
     ],
 )
-async def test_it_is_logged_once_paused_shown_and_told(
+async def test_program_fault_is_logged_once_and_raises_source_failing_until_it_ends(
     station: "Station",
     faulty: Callable[[type, str], list[str]],
     caplog: pytest.LogCaptureFixture,
@@ -80,6 +80,6 @@ async def test_it_is_logged_once_paused_shown_and_told(
     station.clock.advance(3600)
     await station.round()
     await station.settle()
-    # Names are fetched by a task of its own.
+    # Names are fetched in a separate task.
     await station.until(lambda: state(station) is SourceState.OK)
     assert ConditionName.SOURCE_FAILING not in {condition.name for condition in station.conditions()}

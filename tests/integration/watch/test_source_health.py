@@ -1,4 +1,4 @@
-"""The API fails, at whichever request and in whichever way: nothing is lost or told twice, and nobody is hammered."""
+"""The API fails at any request and in any way: no event is lost or sent twice, and requests stay few."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ YEARS_AGO = 20190704
     ("failing", "fault"),
     [(1, "cut_off"), (2, "server_error"), (3, "bad_gateway"), (4, "cut_off"), (5, "server_error")],
 )
-async def test_a_head_poll_that_breaks_off_goes_on_at_the_next_one(
+async def test_failed_head_poll_is_completed_by_the_next_one(
     station: "Station", faults: "dict[str, Answer]", fault: str, failing: int
 ) -> None:
     await station.open(300, page_size=10)
@@ -45,7 +45,7 @@ async def test_a_head_poll_that_breaks_off_goes_on_at_the_next_one(
 
 
 @pytest.mark.parametrize(("failing", "api"), [(2, "v1"), (3, "v2"), (4, "v1")])
-async def test_a_head_poll_that_breaks_off_goes_on_after_a_restart(
+async def test_failed_head_poll_is_completed_after_a_restart(
     station: "Station", faults: "dict[str, Answer]", failing: int, api: str
 ) -> None:
     station.version = api
@@ -61,7 +61,7 @@ async def test_a_head_poll_that_breaks_off_goes_on_after_a_restart(
 
 
 @pytest.mark.parametrize("killed_at", [2, 3, 4, 5])
-async def test_a_head_poll_that_is_killed_goes_on_after_a_restart(station: "Station", killed_at: int) -> None:
+async def test_killed_head_poll_is_completed_after_a_restart(station: "Station", killed_at: int) -> None:
     await station.open(300, page_size=10)
     await station.round()
     new = station.enter(170)
@@ -82,7 +82,7 @@ async def test_a_head_poll_that_is_killed_goes_on_after_a_restart(station: "Stat
     assert sorted(station.told()) == sorted(station.keys_of(new))
 
 
-async def test_a_broken_off_place_is_reached_though_more_came_on_top(
+async def test_head_poll_reaches_the_place_of_a_failure_despite_newer_records(
     station: "Station", faults: "dict[str, Answer]"
 ) -> None:
     await station.open(300, page_size=10)
@@ -101,7 +101,7 @@ async def test_a_broken_off_place_is_reached_though_more_came_on_top(
     assert station.upstream.pages() == [(1, 10)]
 
 
-async def test_large_pages_that_never_come_do_not_keep_the_first_page_from_being_told(
+async def test_failing_large_pages_do_not_prevent_events_of_the_first_page(
     station: "Station", faults: "dict[str, Answer]"
 ) -> None:
     await station.open(300, page_size=10)
@@ -121,7 +121,7 @@ async def test_large_pages_that_never_come_do_not_keep_the_first_page_from_being
 @pytest.mark.parametrize(
     ("failing", "fault"), [(1, "cut_off"), (2, "server_error"), (3, "bad_gateway"), (5, "cut_off")]
 )
-async def test_a_sweep_that_breaks_off_goes_on_where_it_was(
+async def test_failed_sweep_resumes_at_the_failed_page(
     station: "Station", faults: "dict[str, Answer]", fault: str, failing: int
 ) -> None:
     await station.open(230, page_size=10)
@@ -130,7 +130,7 @@ async def test_a_sweep_that_breaks_off_goes_on_where_it_was(
     station.upstream.fail([failing], faults[fault])
     await station.watcher.run_followups()
     await station.quiet()
-    # Its newest records can be read all the same: it is the scan that fails.
+    # The newest records can still be read: only the scan fails.
     assert station.watcher.state is SourceState.OK
     assert list(station.watcher.report().request_failures) == [RequestCategory.SCAN]
     station.upstream.interfere = None
@@ -143,7 +143,7 @@ async def test_a_sweep_that_breaks_off_goes_on_where_it_was(
     await station.check_consistency()
 
 
-async def test_a_failing_sweep_is_left_alone_for_a_minute_while_polls_go_on(
+async def test_failing_sweep_pauses_for_a_minute_while_polls_continue(
     station: "Station", faults: "dict[str, Answer]"
 ) -> None:
     async def refuse_large(asked: "Asked") -> "web.StreamResponse | None":
@@ -160,7 +160,7 @@ async def test_a_failing_sweep_is_left_alone_for_a_minute_while_polls_go_on(
 
 
 @pytest.mark.parametrize("failing", [1, 2, 3])
-async def test_the_first_meeting_fails_without_a_trace(
+async def test_failed_first_poll_stores_no_first_contact(
     either: "Station", faults: "dict[str, Answer]", failing: int
 ) -> None:
     await either.open(120, page_size=10)
@@ -177,7 +177,7 @@ async def test_the_first_meeting_fails_without_a_trace(
     assert either.watcher.unready() is None
 
 
-async def test_a_failure_is_in_status_and_log_and_gone_from_the_state_when_it_is_over(
+async def test_failure_is_logged_and_stored_and_the_state_is_ok_after_a_success(
     station: "Station", faults: "dict[str, Answer]", caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "notifier.watch")
@@ -197,7 +197,7 @@ async def test_a_failure_is_in_status_and_log_and_gone_from_the_state_when_it_is
     assert station.watcher.state is SourceState.OK
 
 
-async def test_a_source_is_unready_after_three_intervals_without_success(
+async def test_source_is_unready_after_three_intervals_without_success(
     station: "Station", faults: "dict[str, Answer]"
 ) -> None:
     await station.open(20, poll_interval="60s")
@@ -225,7 +225,7 @@ async def exceed_the_limit(station: "Station", **keys: object) -> None:
     station.upstream.asked.clear()
 
 
-async def test_the_rate_limit_silences_a_source_whoever_asks(station: "Station") -> None:
+async def test_rate_limit_silences_automatic_and_manual_polls(station: "Station") -> None:
     await exceed_the_limit(station)
     for _ in range(5):
         station.clock.advance(11.9)
@@ -241,7 +241,7 @@ async def test_the_rate_limit_silences_a_source_whoever_asks(station: "Station")
     assert (await station.memory()).silent_until_ms is None
 
 
-async def test_the_pause_is_as_long_as_configured(station: "Station") -> None:
+async def test_rate_limit_pause_lasts_as_long_as_configured(station: "Station") -> None:
     await exceed_the_limit(station, rate_limit_pause="200s")
     station.clock.advance(199)
     assert (await station.watcher.poll()).result is RoundResult.SILENT
@@ -250,7 +250,7 @@ async def test_the_pause_is_as_long_as_configured(station: "Station") -> None:
     assert (await station.watcher.poll()).result is RoundResult.DONE
 
 
-async def test_the_rate_limits_pause_survives_a_restart(station: "Station") -> None:
+async def test_rate_limit_pause_survives_a_restart(station: "Station") -> None:
     await exceed_the_limit(station)
     station.clock.advance(20)
     await station.restart()
@@ -265,7 +265,7 @@ async def test_the_rate_limits_pause_survives_a_restart(station: "Station") -> N
 
 
 @pytest.mark.parametrize("jump", [-3600.0, -DAY * 365.0])
-async def test_a_clock_set_back_does_not_lengthen_the_pause(station: "Station", jump: float) -> None:
+async def test_rate_limit_pause_after_a_clock_set_back_is_at_most_ten_minutes(station: "Station", jump: float) -> None:
     await exceed_the_limit(station)
     station.clock.set_wall_clock(jump)
     await station.restart()
@@ -274,10 +274,10 @@ async def test_a_clock_set_back_does_not_lengthen_the_pause(station: "Station", 
     assert (await station.watcher.poll()).result is RoundResult.DONE
 
 
-async def test_a_timeout_right_after_it_does_not_make_the_pause_forgotten(
+async def test_rate_limit_pause_outlasts_a_failure(
     station: "Station", refusal: "Callable[[str], Answer]", faults: "dict[str, Answer]"
 ) -> None:
-    """A sweep's request was under way when a head poll ran into the limit, and fails in another way."""
+    """A request of a sweep is under way when a head poll exceeds the rate limit; then it fails with another error."""
     reached, released = asyncio.Event(), asyncio.Event()
 
     async def interfere(asked: "Asked") -> "web.StreamResponse | None":
@@ -301,8 +301,8 @@ async def test_a_timeout_right_after_it_does_not_make_the_pause_forgotten(
     assert station.watcher.silence_seconds() == pytest.approx(60, abs=0.1)
 
 
-async def test_success_beside_it_does_not_end_the_pause(station: "Station", refusal: "Callable[[str], Answer]") -> None:
-    """A head poll was under way, and is answered, when a sweep runs into the limit."""
+async def test_rate_limit_pause_outlasts_a_success(station: "Station", refusal: "Callable[[str], Answer]") -> None:
+    """A head poll is under way when a sweep exceeds the rate limit; then it succeeds."""
     reached, released = asyncio.Event(), asyncio.Event()
 
     async def interfere(asked: "Asked") -> "web.StreamResponse | None":
@@ -332,7 +332,7 @@ async def test_success_beside_it_does_not_end_the_pause(station: "Station", refu
     assert station.upstream.asked == []
 
 
-async def test_the_rate_limit_met_by_names_silences_polls_too(
+async def test_rate_limit_error_of_a_name_request_silences_polls(
     station: "Station", refusal: "Callable[[str], Answer]"
 ) -> None:
     await station.open(20, names=True)
@@ -349,7 +349,7 @@ async def test_the_rate_limit_met_by_names_silences_polls_too(
     assert (await station.watcher.poll()).result is RoundResult.DONE
 
 
-async def test_an_invalid_token_slows_a_source_to_a_try_every_ten_minutes(
+async def test_invalid_token_slows_polls_to_one_every_ten_minutes(
     station: "Station", caplog: pytest.LogCaptureFixture
 ) -> None:
     station.options["tokens"] = [Token("another")]
@@ -357,7 +357,7 @@ async def test_an_invalid_token_slows_a_source_to_a_try_every_ten_minutes(
     done = await station.watcher.poll()
     assert done.result is RoundResult.FAILED
     assert "the API does not know the token" in done.message
-    # One odd answer may be the API's: it is asked again before it is left alone.
+    # A single error may be the API's fault, so the token is tried once more before the pause.
     station.clock.advance(60)
     assert (await station.watcher.poll()).result is RoundResult.FAILED
     for _ in range(9):
@@ -374,7 +374,7 @@ async def test_an_invalid_token_slows_a_source_to_a_try_every_ten_minutes(
     assert station.watcher.state is SourceState.FAILING
 
 
-async def test_an_operator_need_not_wait_after_mending_a_token(station: "Station") -> None:
+async def test_manual_poll_with_a_corrected_token_ends_the_pause(station: "Station") -> None:
     station.options["tokens"] = [Token("sandbox", active=False)]
     await station.open(20)
     await station.watcher.poll()
@@ -386,7 +386,7 @@ async def test_an_operator_need_not_wait_after_mending_a_token(station: "Station
     assert (await station.watcher.poll()).result is RoundResult.DONE
 
 
-async def test_a_restart_tries_a_mended_token_at_once(station: "Station") -> None:
+async def test_restart_with_a_corrected_token_polls_at_once(station: "Station") -> None:
     station.options["tokens"] = [Token("sandbox", active=False)]
     await station.open(20)
     await station.watcher.poll()
@@ -395,7 +395,7 @@ async def test_a_restart_tries_a_mended_token_at_once(station: "Station") -> Non
     assert (await station.watcher.poll()).result is RoundResult.DONE
 
 
-async def test_one_odd_answer_does_not_silence_a_healthy_source(
+async def test_one_unknown_error_does_not_silence_a_healthy_source(
     station: "Station", refusal: "Callable[[str], Answer]"
 ) -> None:
     await station.open(20)
@@ -406,7 +406,7 @@ async def test_one_odd_answer_does_not_silence_a_healthy_source(
     assert station.watcher.unready() is None
 
 
-async def test_a_count_that_fails_beside_a_head_that_is_read_is_no_failure_of_the_source(
+async def test_failing_count_with_a_working_head_poll_raises_only_count_failing(
     station: "Station", faults: "dict[str, Answer]"
 ) -> None:
     await station.open(300, page_size=10)
@@ -428,7 +428,7 @@ async def test_a_count_that_fails_beside_a_head_that_is_read_is_no_failure_of_th
 
 
 @pytest.mark.parametrize(("limit", "from_page"), [(1, 1), (50, 3)], ids=["count", "sweep"])
-async def test_other_requests_that_only_an_operator_can_mend_do_not_slow_the_polls(
+async def test_permanent_error_of_count_or_sweep_does_not_slow_the_polls(
     station: "Station", refusal: "Callable[[str], Answer]", limit: int, from_page: int
 ) -> None:
     await station.open(300, page_size=10)

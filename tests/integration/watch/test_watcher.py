@@ -1,4 +1,4 @@
-"""What a source's watcher tells, and what it keeps to itself."""
+"""Which changes the watcher of a source reports as events, and which it does not."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ def previous(event: "Event") -> dict[str, Any] | None:
     return told
 
 
-async def test_five_thousand_existing_records_are_silence_and_three_new_ones_three_events(either: "Station") -> None:
+async def test_5000_existing_records_cause_no_event_and_3_new_ones_cause_3_events(either: "Station") -> None:
     await either.open(5000)
     for _ in range(3):
         assert (await either.round()).events == 0
@@ -46,7 +46,7 @@ async def test_five_thousand_existing_records_are_silence_and_three_new_ones_thr
     await either.check_consistency()
 
 
-async def test_a_delivery_starts_before_the_next_page_is_requested(
+async def test_delivery_starts_before_the_next_page_is_requested(
     station: "Station", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await station.open(300)
@@ -71,7 +71,7 @@ async def test_a_delivery_starts_before_the_next_page_is_requested(
 
 @pytest.fixture
 def uses(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each function was called on the store's thread."""
+    """The number of calls of each function on the store's thread."""
     found: Counter[str] = Counter()
     run = FileStore.run
 
@@ -83,7 +83,7 @@ def uses(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return found
 
 
-async def test_a_round_uses_the_store_once_for_each_answer(station: "Station", uses: Counter[str]) -> None:
+async def test_round_uses_the_store_once_per_answer(station: "Station", uses: Counter[str]) -> None:
     await station.open(230, page_size=10, names=True)
     for _ in range(2):
         await station.round()
@@ -97,7 +97,7 @@ async def test_a_round_uses_the_store_once_for_each_answer(station: "Station", u
         assert (await station.memory()).last_success_ms == station.clock.now_ms()
 
 
-async def test_a_round_whose_success_cannot_be_stored_tells_nothing_and_the_next_one_does(
+async def test_poll_whose_success_cannot_be_stored_reports_nothing_and_the_next_one_does(
     station: "Station", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await station.open(50, page_size=100)
@@ -118,7 +118,7 @@ async def test_a_round_whose_success_cannot_be_stored_tells_nothing_and_the_next
     await station.check_consistency()
 
 
-async def test_a_page_of_unreadable_records_is_no_success(station: "Station") -> None:
+async def test_poll_of_mostly_unreadable_records_fails(station: "Station") -> None:
     await station.open(50, page_size=10)
     await station.round()
     before = await station.memory()
@@ -129,7 +129,7 @@ async def test_a_page_of_unreadable_records_is_no_success(station: "Station") ->
     assert (await station.memory()).last_success_ms == before.last_success_ms
 
 
-async def test_the_first_alert_needs_no_sweep_first(either: "Station") -> None:
+async def test_first_event_is_reported_before_any_sweep(either: "Station") -> None:
     await either.open(2000)
     await either.watcher.poll()
     new = either.enter()
@@ -138,7 +138,7 @@ async def test_the_first_alert_needs_no_sweep_first(either: "Station") -> None:
     assert either.upstream.pages() == [(1, 100), (1, 100), (1, 1000)]
 
 
-async def test_an_empty_account_is_met_and_its_first_record_is_news(either: "Station") -> None:
+async def test_first_record_of_an_empty_account_is_reported(either: "Station") -> None:
     await either.open(2)
     for record in list(either.account.records()):
         either.account.remove(record.id)
@@ -148,7 +148,7 @@ async def test_an_empty_account_is_met_and_its_first_record_is_news(either: "Sta
     assert either.told() == either.keys_of(new)
 
 
-async def test_twenty_five_hundred_at_once_are_each_told_once_in_five_requests(either: "Station") -> None:
+async def test_2500_new_records_are_each_reported_once_in_five_requests(either: "Station") -> None:
     await either.open(3000)
     await either.round()
     new = either.enter(2500)
@@ -163,7 +163,7 @@ async def test_twenty_five_hundred_at_once_are_each_told_once_in_five_requests(e
 
 @pytest.mark.parametrize("page_size", [1, 49, 50])
 @pytest.mark.usefixtures("small_pages")
-async def test_the_head_is_followed_to_known_ground_whatever_its_page(station: "Station", page_size: int) -> None:
+async def test_head_poll_reads_until_a_known_record_for_any_page_size(station: "Station", page_size: int) -> None:
     await station.open(300, page_size=page_size)
     await station.round()
     new = station.enter(120)
@@ -176,7 +176,7 @@ async def test_the_head_is_followed_to_known_ground_whatever_its_page(station: "
     await station.check_consistency()
 
 
-async def test_the_head_is_not_read_beyond_the_end_of_the_list(either: "Station") -> None:
+async def test_head_poll_does_not_read_beyond_the_end_of_the_list(either: "Station") -> None:
     await either.open(10, page_size=5)
     await either.round()
     either.enter(40)
@@ -186,7 +186,7 @@ async def test_the_head_is_not_read_beyond_the_end_of_the_list(either: "Station"
     assert len(either.events) == 40
 
 
-async def test_events_are_told_in_the_order_of_entry_though_the_list_is_by_date(either: "Station") -> None:
+async def test_events_are_in_order_of_entry_although_the_list_is_by_date(either: "Station") -> None:
     await either.open(50)
     await either.round()
     dates = [20261119, 20261121, 20261120, 20261121]
@@ -196,7 +196,7 @@ async def test_events_are_told_in_the_order_of_entry_though_the_list_is_by_date(
 
 
 @pytest.mark.usefixtures("small_pages")
-async def test_notify_announces_everything_once(either: "Station") -> None:
+async def test_first_run_notify_reports_every_existing_record_once(either: "Station") -> None:
     await either.open(230, first_run="notify", page_size=20)
     assert (await either.round()).events == 20
     everything = either.keys_of(list(either.account.records()))
@@ -209,7 +209,7 @@ async def test_notify_announces_everything_once(either: "Station") -> None:
 
 
 @pytest.mark.usefixtures("small_pages")
-async def test_a_date_announces_what_was_entered_since(either: "Station") -> None:
+async def test_first_run_date_reports_records_entered_since_that_date(either: "Station") -> None:
     await either.open(200, first_run="2025-01-01", page_size=20)
     since = datetime(2025, 1, 1, tzinfo=UTC).timestamp() * 1000
     expected = [record for record in either.account.records() if record.created >= since]
@@ -223,7 +223,7 @@ async def test_a_date_announces_what_was_entered_since(either: "Station") -> Non
 
 
 @pytest.mark.usefixtures("small_pages")
-async def test_a_backdated_entry_that_a_deletion_hides_from_the_count_is_found_by_the_next_sweep(
+async def test_sweep_finds_a_backdated_record_that_a_deletion_hides_from_the_count(
     either: "Station",
 ) -> None:
     await either.open(200, page_size=20)
@@ -246,7 +246,7 @@ async def test_a_backdated_entry_that_a_deletion_hides_from_the_count_is_found_b
 
 
 @pytest.mark.usefixtures("small_pages")
-async def test_what_happened_while_the_notifier_was_down_is_told(either: "Station") -> None:
+async def test_records_entered_during_downtime_are_reported(either: "Station") -> None:
     await either.open(150, page_size=20)
     await either.round()
     await either.close()
@@ -258,7 +258,7 @@ async def test_what_happened_while_the_notifier_was_down_is_told(either: "Statio
     await either.check_consistency()
 
 
-async def test_a_rebuilt_state_file_tells_under_the_same_ids(station: "Station") -> None:
+async def test_rebuilt_state_file_gives_events_the_same_ids(station: "Station") -> None:
     await station.open(100)
     await station.watcher.poll()
     new = station.enter(3)
@@ -273,7 +273,7 @@ async def test_a_rebuilt_state_file_tells_under_the_same_ids(station: "Station")
     assert {key: after[key] for key in station.keys_of(new)} == before
 
 
-async def test_records_of_one_second_before_the_first_answer_and_after_it(station: "Station") -> None:
+async def test_first_poll_separates_history_and_news_of_the_same_moment(station: "Station") -> None:
     station.account.now_ms = station.clock.now_ms
     await station.open(50)
     station.enter()
@@ -283,7 +283,7 @@ async def test_records_of_one_second_before_the_first_answer_and_after_it(statio
     assert station.told() == station.keys_of(new)
 
 
-async def test_an_edit_on_a_page_that_is_read_is_told_with_what_was_before(either: "Station") -> None:
+async def test_edit_on_the_first_page_is_reported_with_the_previous_values(either: "Station") -> None:
     await either.open(50)
     await either.round()
     (record,) = either.enter(expiry=20271231)
@@ -298,7 +298,7 @@ async def test_an_edit_on_a_page_that_is_read_is_told_with_what_was_before(eithe
     await either.check_consistency()
 
 
-async def test_an_edit_back_and_forth_is_told_each_time_under_a_new_id(either: "Station") -> None:
+async def test_each_edit_back_and_forth_gets_a_new_event_id(either: "Station") -> None:
     await either.open(50)
     await either.round()
     (record,) = either.enter()
@@ -315,7 +315,7 @@ async def test_an_edit_back_and_forth_is_told_each_time_under_a_new_id(either: "
     "overrides",
     [{"field_of_tomorrow": {"a": [1]}}, {"signature": {"image": "x" * 20_000}}, {"notes": None}, {"files": None}],
 )
-async def test_json_that_changes_without_saying_anything_else_is_no_event(
+async def test_change_of_json_that_leaves_the_completion_equal_causes_no_event(
     station: "Station", overrides: dict[str, Any]
 ) -> None:
     await station.open(50)
@@ -329,7 +329,7 @@ async def test_json_that_changes_without_saying_anything_else_is_no_event(
     assert len(station.events) == 1
 
 
-async def test_numbers_that_become_strings_are_no_event(either: "Station") -> None:
+async def test_numbers_that_become_strings_cause_no_event(either: "Station") -> None:
     await either.open(50)
     await either.round()
     (record,) = either.enter()
@@ -340,7 +340,7 @@ async def test_numbers_that_become_strings_are_no_event(either: "Station") -> No
     assert (await either.round()).events == 0
 
 
-async def test_large_signatures_make_no_updates_but_edits_beside_them_do(station: "Station") -> None:
+async def test_changed_signatures_cause_no_update_but_other_edits_do(station: "Station") -> None:
     signature = {"type": "drawn", "image": "x" * 50_000}
     files = tuple({"name": f"page-{number}.jpg", "thumbnail": "y" * 700} for number in range(4))
     await station.open(50)
@@ -360,7 +360,7 @@ async def test_large_signatures_make_no_updates_but_edits_beside_them_do(station
     assert all(previous(event) == {"notes": "", "has_attachments": True} for event in updates)
 
 
-async def test_bad_records_are_said_once_and_spoil_nothing(either: "Station", caplog: pytest.LogCaptureFixture) -> None:
+async def test_unreadable_records_are_logged_once(either: "Station", caplog: pytest.LogCaptureFixture) -> None:
     await either.open(50)
     await either.round()
     good = either.enter(2)
@@ -377,7 +377,7 @@ async def test_bad_records_are_said_once_and_spoil_nothing(either: "Station", ca
 
 
 @pytest.mark.usefixtures("small_pages")
-async def test_an_account_full_of_bad_records_does_not_flood_the_log(
+async def test_many_unreadable_records_do_not_flood_the_log(
     station: "Station", caplog: pytest.LogCaptureFixture
 ) -> None:
     await station.open(230)
@@ -391,7 +391,7 @@ async def test_an_account_full_of_bad_records_does_not_flood_the_log(
 
 
 @pytest.mark.usefixtures("small_pages")
-async def test_an_old_record_that_becomes_readable_after_the_first_sweep_is_history(station: "Station") -> None:
+async def test_old_record_that_becomes_readable_after_the_first_sweep_is_history(station: "Station") -> None:
     await station.open(130, page_size=10)
     old = list(station.account.records())[100]
     station.account.edit(old.id, overrides={"date_number": "?"})
@@ -403,7 +403,7 @@ async def test_an_old_record_that_becomes_readable_after_the_first_sweep_is_hist
     assert station.told() == []
 
 
-async def test_a_bad_record_is_told_once_it_can_be_read(either: "Station") -> None:
+async def test_new_unreadable_record_is_reported_when_it_becomes_readable(either: "Station") -> None:
     await either.open(50)
     await either.round()
     (late,) = either.enter(overrides={either.day: "yesterday"})
@@ -417,7 +417,7 @@ async def test_a_bad_record_is_told_once_it_can_be_read(either: "Station") -> No
     await either.check_consistency()
 
 
-async def test_a_record_that_becomes_unreadable_is_neither_gone_nor_new_afterwards(either: "Station") -> None:
+async def test_known_record_that_is_unreadable_for_a_while_causes_no_event(either: "Station") -> None:
     await either.open(50)
     await either.round()
     (record,) = either.enter()
@@ -429,7 +429,7 @@ async def test_a_record_that_becomes_unreadable_is_neither_gone_nor_new_afterwar
     assert either.told() == [either.key(record)]
 
 
-async def test_a_record_without_a_moment_of_entry_is_news_once_the_list_was_read(either: "Station") -> None:
+async def test_record_without_entry_time_is_reported_after_the_first_sweep(either: "Station") -> None:
     await either.open(50)
     for record in list(either.account.records())[::2]:
         either.account.edit(record.id, overrides={"created": Override.ABSENT})
@@ -443,19 +443,19 @@ async def test_a_record_without_a_moment_of_entry_is_news_once_the_list_was_read
     await either.check_consistency()
 
 
-def entered_alike(station: "Station", count: int, **fields: Any) -> list["Record"]:
+def enter_equal_records(station: "Station", count: int, **fields: Any) -> list["Record"]:
     """Enter records that version 1 of the API cannot tell apart."""
     alike = {"user": station.account.users[0]["id"], "training": station.account.trainings[0].ids}
     return [station.account.add(**alike, created=station.clock.now_ms(), **fields) for _ in range(count)]
 
 
-async def test_equal_records_of_version_1_are_told_apart_by_their_number(either: "Station") -> None:
+async def test_equal_records_of_version_1_get_numbered_keys(either: "Station") -> None:
     await either.open(50)
     await either.round()
     either.clock.advance(1)
-    entered_alike(either, 2)
+    enter_equal_records(either, 2)
     await either.round()
-    entered_alike(either, 1)
+    enter_equal_records(either, 1)
     await either.round()
     assert len(either.events) == 3
     if either.version == "v1":
@@ -468,7 +468,7 @@ async def test_equal_records_of_version_1_are_told_apart_by_their_number(either:
 
 
 @pytest.mark.parametrize("widened", [False, True])
-async def test_other_filters_lose_no_entry_that_the_earlier_ones_include(station: "Station", *, widened: bool) -> None:
+async def test_changed_filters_lose_no_record_that_earlier_ones_include(station: "Station", *, widened: bool) -> None:
     await station.open(0)
     me, other = (person["id"] for person in station.account.users[:2])
     for user in (me, other):
@@ -493,10 +493,10 @@ async def test_other_filters_lose_no_entry_that_the_earlier_ones_include(station
 
 
 @pytest.mark.parametrize("work", ["begin_sweep", "run_followups"])
-async def test_nothing_begins_after_the_stop(station: "Station", work: str) -> None:
+async def test_begin_sweep_and_run_followups_request_nothing_after_stop(station: "Station", work: str) -> None:
     await station.open(50, names=True)
     await station.watcher.poll()
-    # Both ask the store first, and the watcher is stopped meanwhile.
+    # Both query the store first, and the watcher is stopped in the meantime.
     begun = asyncio.create_task(getattr(station.watcher, work)())
     await asyncio.sleep(0)
     await station.watcher.stop()

@@ -68,33 +68,33 @@ def strict_api() -> schemathesis.BaseSchema:
     return schemathesis.openapi.from_dict(strict_document())
 
 
-async def test_it_is_served(interface: "Interface") -> None:
+async def test_openapi_json_returns_the_document(interface: "Interface") -> None:
     async with interface.over_tcp.get(f"{interface.url}/openapi.json") as response:
         assert response.content_type == "application/json"
         assert await response.json() == DOCUMENT
 
 
-def test_nothing_of_it_is_imported_before_it_is_asked_for() -> None:
+def test_openapi_modules_are_not_imported_at_start() -> None:
     program = "import sys, notifier.daemon.run; print(*sys.modules, sep='\\n')"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout.split()
     assert "notifier.web.app" in loaded
     assert [name for name in loaded if name.startswith(("notifier.web.openapi", "notifier.web.response_models"))] == []
 
 
-def test_it_is_openapi() -> None:
+def test_document_is_valid_openapi_with_unique_operation_ids() -> None:
     schemathesis.openapi.from_dict(deepcopy(DOCUMENT)).validate()
     names = [operation["operationId"] for _, _, operation in operations()]
     assert len(names) == len(set(names))
 
 
-def test_all_that_is_referred_to_is_there_and_all_that_is_there_is_referred_to() -> None:
+def test_document_defines_exactly_the_components_that_it_references() -> None:
     referred = set(re.findall(r"'\$ref': '#/components/(\w+)/(\w+)", str(DOCUMENT)))
     components = DOCUMENT["components"]
     there = {(kind, name) for kind in ("schemas", "responses") for name in components[kind]}
     assert referred == there
 
 
-async def test_it_describes_every_route_and_no_other(interface: "Interface") -> None:
+async def test_document_describes_exactly_the_routes_for_programs(interface: "Interface") -> None:
     app = interface.app
     routes = {
         (route.method, re.sub(r"\{(\w+):[^}]*\}", r"{\1}", route.resource.canonical))
@@ -110,7 +110,7 @@ def serves_programs(route: web.AbstractRoute) -> bool:
 
 
 @pytest.mark.parametrize(("method", "path", "operation"), [*operations()], ids=lambda value: str(value)[:40])
-def test_what_changes_something_is_posted_and_every_parameter_is_described(
+def test_operation_uses_get_or_post_and_describes_every_parameter(
     method: str, path: str, operation: dict[str, Any]
 ) -> None:
     assert method in {"GET", "POST"}
@@ -121,7 +121,7 @@ def test_what_changes_something_is_posted_and_every_parameter_is_described(
     assert all(parameter["description"] for parameter in parameters)
 
 
-def test_a_person_has_at_least_one_character_that_is_no_blank() -> None:
+def test_forget_request_person_needs_a_character_that_is_not_blank() -> None:
     person = DOCUMENT["components"]["schemas"]["ForgetRequest"]["properties"]["person"]
     assert re.search(person["pattern"], "\t") is None
     assert re.search(person["pattern"], " x ")
@@ -145,7 +145,7 @@ def operations_to_try() -> Iterator[Any]:
 
 
 def has_empty_value(sent: object) -> bool:
-    """Return whether a request contains an empty text. It counts as a missing value, which no schema can say."""
+    """Return whether a request contains an empty text, which counts as missing; a schema cannot express that."""
     if isinstance(sent, dict):
         return any(has_empty_value(value) for value in sent.values())
     if isinstance(sent, list):
@@ -154,7 +154,7 @@ def has_empty_value(sent: object) -> bool:
 
 
 @pytest.mark.parametrize(("method", "path", "mode"), [*operations_to_try()])
-def test_what_it_does_is_what_is_described(address: str, method: str, path: str, mode: GenerationMode) -> None:
+def test_routes_behave_as_the_document_describes(address: str, method: str, path: str, mode: GenerationMode) -> None:
     operation = strict_api()[path][method]
 
     @given(operation.as_strategy(generation_mode=mode))

@@ -1,4 +1,4 @@
-"""Conditions of the daemon itself, as people are told of them."""
+"""Conditions of the daemon itself, and their texts."""
 
 import pytest
 from msgspec.structs import replace
@@ -19,7 +19,7 @@ REBUILD = Comparison(AT, "file is not a database", "/state/notifier.db.damaged-2
 SWEPT, NOT_SWEPT = SourceMemory(swept_at_ms=AT + 1), SourceMemory(swept_at_ms=AT - 1)
 
 
-def test_it_says_what_was_wrong_what_was_lost_and_where_the_old_one_lies() -> None:
+def test_state_rebuilt_names_the_damage_the_loss_and_the_damaged_file() -> None:
     (condition,) = rebuild_conditions(REBUILD, [SWEPT, NOT_SWEPT], ())
     assert condition.key == ("state_rebuilt", "store")
     assert condition.summary == (
@@ -30,12 +30,12 @@ def test_it_says_what_was_wrong_what_was_lost_and_where_the_old_one_lies() -> No
     )
 
 
-def test_it_says_so_when_nothing_was_lost_or_nothing_left() -> None:
+def test_state_rebuilt_names_that_nothing_was_lost_or_kept() -> None:
     (condition,) = rebuild_conditions(replace(REBUILD, lost="nothing", set_aside=None), [NOT_SWEPT], ())
     assert "; nothing was lost; there was no file to keep; check" in condition.summary
 
 
-def test_a_file_that_was_only_older_is_said_more_mildly_with_what_it_lacked_and_since_when() -> None:
+def test_state_behind_names_the_missing_data_and_since_when() -> None:
     behind = Comparison(AT, "it was older", None, "source beta was unknown", AT - 60_000, RebuildKind.BEHIND)
     (condition,) = rebuild_conditions(behind, [NOT_SWEPT], ())
     assert condition.key == ("state_behind", "store")
@@ -43,21 +43,21 @@ def test_a_file_that_was_only_older_is_said_more_mildly_with_what_it_lacked_and_
     assert "updates and removals since 2026-11-21T16:59:00.123Z may be missing" in condition.summary
 
 
-def test_it_is_over_when_it_was_reported_and_every_source_was_swept_since() -> None:
+def test_state_rebuilt_ends_after_it_fired_and_every_source_was_swept() -> None:
     firing = {(ConditionName.STATE_REBUILT, STORE)}
     assert list(rebuild_conditions(REBUILD, [SWEPT, SWEPT], firing)) == []
     assert len(list(rebuild_conditions(REBUILD, [SourceMemory()], firing))) == 1
 
 
-def test_it_is_reported_once_even_if_the_sweeps_are_faster_than_the_first_evaluation() -> None:
+def test_state_rebuilt_is_reported_even_if_all_sweeps_finish_before_the_evaluation() -> None:
     assert len(list(rebuild_conditions(REBUILD, [SWEPT, SWEPT], ()))) == 1
 
 
-def test_a_file_that_never_was_rebuilt_has_no_such_condition() -> None:
+def test_state_file_that_was_never_rebuilt_has_no_condition() -> None:
     assert list(rebuild_conditions(None, [NOT_SWEPT], ())) == []
 
 
-def test_an_address_that_cannot_be_listened_on_is_told_with_what_goes_on() -> None:
+def test_interface_down_names_the_error_and_what_continues() -> None:
     (condition,) = interface_conditions("cannot listen on 127.0.0.1:8787 (Address already in use): free it")
     assert condition.key == ("interface_down", "interface")
     assert condition.summary.startswith(
@@ -66,18 +66,18 @@ def test_an_address_that_cannot_be_listened_on_is_told_with_what_goes_on() -> No
     assert list(interface_conditions(None)) == []
 
 
-def test_descriptors_run_short_at_four_fifths_and_are_enough_below_three() -> None:
+def test_descriptors_low_begins_at_four_fifths_and_ends_below_three_fifths() -> None:
     key = ("descriptors_low", "process")
     assert [len(list(descriptor_conditions(used, 1000, ()))) for used in (599, 799, 800, 1000)] == [0, 0, 1, 1]
     assert [len(list(descriptor_conditions(used, 1000, [key]))) for used in (599, 600, 799)] == [0, 1, 1]
     assert list(descriptor_conditions(10**6, None, [key])) == []
     (condition,) = descriptor_conditions(900, 1000, ())
-    # The sentence stays the same for as long as it lasts: a notice is sent for each new one.
+    # The text stays the same while the condition lasts: each new text would be a change.
     assert condition.key == key
     assert condition.summary == next(iter(descriptor_conditions(950, 1000, [key]))).summary
 
 
-def test_alerts_that_are_refused_are_a_condition_at_once_and_those_that_wait_after_a_quarter_of_an_hour() -> None:
+def test_alerts_undelivered_begins_at_once_if_refused_else_after_15_minutes() -> None:
     waits = Evaluation(AT, 0.0, alerts_to="ops", undelivered_seconds=60.0)
     assert list(alert_conditions(None, has_heartbeat=True)) == []
     assert list(alert_conditions(Evaluation(AT, 0.0, alerts_to="ops"), has_heartbeat=True)) == []
@@ -93,7 +93,7 @@ def test_alerts_that_are_refused_are_a_condition_at_once_and_those_that_wait_aft
 
 
 @pytest.mark.parametrize("waited", [60.0, 900.0])
-def test_without_a_heartbeat_nothing_is_said_about_it(waited: float) -> None:
+def test_alerts_undelivered_without_a_heartbeat_does_not_mention_it(waited: float) -> None:
     waits = Evaluation(AT, 0.0, alerts_to="ops", undelivered_seconds=waited, refusal_reason="refused")
     (condition,) = alert_conditions(waits, has_heartbeat=False)
     assert condition.summary.endswith("so nobody is told about active conditions")

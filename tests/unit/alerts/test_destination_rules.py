@@ -1,4 +1,4 @@
-"""What people must be told of a destination."""
+"""Conditions that are reported of a destination."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -47,7 +47,7 @@ healths = st.sampled_from([Health(), BEGUN, GONE, PARKED])
 ages = st.integers(-LONG_MS, 3 * LONG_MS)
 
 
-def told(
+def reported(
     health: Health,
     *undelivered: UndeliveredGroup,
     error: LastError | None = ERROR,
@@ -72,36 +72,36 @@ def fails(health: Health, *undelivered: UndeliveredGroup, uptime: float = 1e6, i
 
 
 @given(ages, st.floats(0, 2 * FAILING_FOR_SECONDS))
-def test_trouble_is_told_by_the_age_of_the_oldest_event_that_it_keeps_waiting(age_ms: int, uptime: float) -> None:
+def test_destination_failing_begins_by_the_age_of_the_oldest_retried_event(age_ms: int, uptime: float) -> None:
     old = replace(TRIED, tried_from_ms=TRYING - age_ms)
     assert fails(BEGUN, old, UNTRIED, uptime=uptime) is (age_ms >= LONG_MS and uptime >= FAILING_FOR_SECONDS)
 
 
 @pytest.mark.parametrize("reason", AttemptResult)
-def test_an_event_that_is_refused_for_itself_says_nothing_of_the_endpoint(reason: AttemptResult) -> None:
+def test_destination_failing_ignores_outcomes_that_concern_only_the_event(reason: AttemptResult) -> None:
     theirs = (FailureScope.PACE, FailureScope.ENDPOINT, FailureScope.UNKNOWN)
     assert fails(BEGUN, replace(TRIED, reason=reason)) is (failure_scope(reason) in theirs)
 
 
 @given(health=healths, moment=st.booleans())
-def test_a_moment_of_trouble_neither_begins_nor_ends_anything(health: Health, *, moment: bool) -> None:
+def test_short_failure_does_not_begin_or_end_destination_failing(health: Health, *, moment: bool) -> None:
     young = [replace(TRIED, tried_from_ms=TRYING - 1000)] if moment else []
     assert not fails(health, *young, UNTRIED, REFUSED)
     assert fails(BEGUN, *young, UNTRIED, is_firing=True)
 
 
 @given(ages)
-def test_it_is_over_when_a_request_gets_through_and_nothing_old_waits_for_another_try(age_ms: int) -> None:
+def test_destination_failing_ends_after_a_success_if_no_old_event_is_retried(age_ms: int) -> None:
     old = replace(TRIED, tried_from_ms=TRYING - age_ms)
     assert fails(Health(), old, REFUSED, is_firing=True) is (age_ms >= LONG_MS)
 
 
-def test_once_every_delivery_was_given_up_nothing_waits_and_nothing_fails() -> None:
+def test_destination_failing_ends_when_every_delivery_is_dead() -> None:
     assert not fails(RETRYING, DEAD, is_firing=True)
 
 
 @given(age_ms=ages, is_firing=st.booleans())
-def test_an_endpoint_that_takes_nothing_fails_by_the_age_of_its_trouble(age_ms: int, *, is_firing: bool) -> None:
+def test_destination_that_refuses_everything_fails_after_fifteen_minutes(age_ms: int, *, is_firing: bool) -> None:
     refusing = Health(HealthState.RETRYING, AttemptResult.EVERYTHING_REFUSED, NOW - age_ms)
     assert fails(refusing, REFUSED, is_firing=is_firing) is (is_firing or age_ms >= LONG_MS)
 
@@ -111,8 +111,8 @@ BEHIND = (ConditionName.DESTINATION_BEHIND.value, SUBJECT)
 
 
 @given(age_ms=ages, uptime=st.floats(0, 2 * FAILING_FOR_SECONDS), is_firing=st.booleans())
-def test_what_is_owed_for_long_is_told_whatever_the_reason(age_ms: int, uptime: float, *, is_firing: bool) -> None:
-    found = told(
+def test_destination_behind_begins_when_an_event_is_late(age_ms: int, uptime: float, *, is_firing: bool) -> None:
+    found = reported(
         Health(),
         UNTRIED,
         due=replace(LATE, since_ms=NOW - age_ms),
@@ -161,27 +161,27 @@ def test_what_is_owed_for_long_is_told_whatever_the_reason(age_ms: int, uptime: 
         ),
     ],
 )
-def test_what_is_in_the_way_is_said_in_words(health: Health, serving: dict[str, Any], due: DueEvents, way: str) -> None:
-    (condition,) = told(health, UNTRIED, due=due, serving=serving)
+def test_destination_behind_names_the_cause(health: Health, serving: dict[str, Any], due: DueEvents, way: str) -> None:
+    (condition,) = reported(health, UNTRIED, due=due, serving=serving)
     assert condition.name is ConditionName.DESTINATION_BEHIND
     assert condition.summary == (
         f"hr: the oldest event for it has been waiting since 2026-11-21T16:45:00.123Z: {way}; 3 events wait"
     )
 
 
-def test_what_fails_is_not_told_twice() -> None:
-    assert names(told(RETRYING, TRIED, due=LATE)) == ["destination_failing"]
+def test_failing_destination_is_not_also_reported_as_behind() -> None:
+    assert names(reported(RETRYING, TRIED, due=LATE)) == ["destination_failing"]
 
 
-def test_a_restart_ends_nothing_and_a_stop_however_long_begins_nothing() -> None:
+def test_restart_does_not_end_or_begin_destination_failing() -> None:
     old = replace(TRIED, tried_from_ms=TRYING - DAY_MS)
     assert fails(RETRYING, old, uptime=0.0, is_firing=True)
     assert not fails(RETRYING, old, uptime=0.0)
 
 
-def test_what_fails_says_since_when_why_and_how_many_wait() -> None:
+def test_destination_failing_names_start_cause_and_number_of_waiting_events() -> None:
     firing = {(ConditionName.DESTINATION_FAILING.value, SUBJECT)}
-    (condition,) = told(RETRYING, TRIED, UNTRIED)
+    (condition,) = reported(RETRYING, TRIED, UNTRIED)
     assert (condition.key, condition.summary) == (
         (ConditionName.DESTINATION_FAILING, SUBJECT),
         (
@@ -190,14 +190,14 @@ def test_what_fails_says_since_when_why_and_how_many_wait() -> None:
             " --destination hr` tries at once; 5 events wait"
         ),
     )
-    (condition,) = told(Health(), replace(TRIED, count=1), error=replace(ERROR, reason="refused"), firing=firing)
+    (condition,) = reported(Health(), replace(TRIED, count=1), error=replace(ERROR, reason="refused"), firing=firing)
     assert condition.summary.endswith("--destination hr` tries at once; 1 event waits")
 
 
-def test_of_one_that_refuses_everything_it_is_said_what_to_check() -> None:
+def test_destination_that_refuses_everything_names_the_settings_to_check() -> None:
     refused = replace(TRIED, reason=AttemptResult.EVERYTHING_REFUSED)
     error = LastError(AttemptResult.EVERYTHING_REFUSED, "HTTP 401: who are you?", NOW)
-    (condition,) = told(replace(RETRYING, reason=AttemptResult.EVERYTHING_REFUSED), refused, error=error)
+    (condition,) = reported(replace(RETRYING, reason=AttemptResult.EVERYTHING_REFUSED), refused, error=error)
     assert condition.name is ConditionName.DESTINATION_FAILING
     assert condition.summary == (
         "hr: deliveries have failed since 2026-11-21T16:45:00.123Z: it refuses every event (HTTP 401: who are"
@@ -213,8 +213,8 @@ def test_of_one_that_refuses_everything_it_is_said_what_to_check() -> None:
         (AttemptResult.WEBHOOK_REVOKED, "the webhook was revoked"),
     ],
 )
-def test_one_that_has_disabled_itself_is_told_at_once(reason: AttemptResult, words: str) -> None:
-    (condition,) = told(replace(GONE, reason=reason), UNTRIED, error=LastError(reason, "HTTP 410", NOW))
+def test_destination_disabled_by_its_receiver_is_reported_at_once(reason: AttemptResult, words: str) -> None:
+    (condition,) = reported(replace(GONE, reason=reason), UNTRIED, error=LastError(reason, "HTTP 410", NOW))
     assert (condition.name, condition.subject) == (ConditionName.DESTINATION_DISABLED, SUBJECT)
     assert condition.summary == (
         "hr: disabled since 2026-11-21T17:00:00.123Z, because the receiver answered that it accepts no more requests: "
@@ -232,30 +232,30 @@ def test_one_that_has_disabled_itself_is_told_at_once(reason: AttemptResult, wor
         (NOW - DAY_MS, [DEAD], False),
     ],
 )
-def test_whoever_has_disabled_it_by_hand_is_reminded_after_a_day_when_events_wait(
+def test_destination_disabled_by_hand_is_reported_after_a_day_if_events_wait(
     since_ms: int, waiting: list[UndeliveredGroup], *, is_told: bool
 ) -> None:
-    found = told(replace(PARKED, since_ms=since_ms), *waiting)
+    found = reported(replace(PARKED, since_ms=since_ms), *waiting)
     assert (ConditionName.DESTINATION_DISABLED in names(found)) is is_told
 
 
-def test_what_is_disabled_by_hand_says_how_it_goes_on() -> None:
-    (condition,) = told(PARKED, UNTRIED)
+def test_destination_disabled_by_hand_names_the_command_that_enables_it() -> None:
+    (condition,) = reported(PARKED, UNTRIED)
     assert condition.summary == (
         "hr: disabled by hand since 2026-11-20T17:00:00.123Z; `notifier enable hr` enables it; 3 events wait"
     )
 
 
 @given(healths, ages)
-def test_what_is_disabled_does_not_fail_as_well(health: Health, age_ms: int) -> None:
+def test_disabled_destination_is_not_also_reported_as_failing(health: Health, age_ms: int) -> None:
     firing = {(name.value, SUBJECT) for name in ConditionName}
-    found = names(told(health, replace(TRIED, tried_from_ms=TRYING - age_ms), firing=firing))
+    found = names(reported(health, replace(TRIED, tried_from_ms=TRYING - age_ms), firing=firing))
     assert len(found) <= 1
 
 
-def test_dead_deliveries_are_counted_with_the_latest_reason_and_what_to_do() -> None:
+def test_deliveries_dead_names_count_latest_reason_and_commands() -> None:
     latest = replace(DEAD, reason=AttemptResult.TIMEOUT, count=1, last_attempt_ms=NOW - 1000)
-    (condition,) = told(Health(), DEAD, latest)
+    (condition,) = reported(Health(), DEAD, latest)
     assert condition == Condition(
         ConditionName.DELIVERIES_DEAD,
         SUBJECT,
@@ -263,15 +263,15 @@ def test_dead_deliveries_are_counted_with_the_latest_reason_and_what_to_do() -> 
         " `notifier deliveries --state dead --destination hr` shows them, `notifier retry --destination hr` sends them"
         " again, and `notifier deliveries drop hr --state dead --yes` removes them for good",
     )
-    assert told(Health(), latest)[0].summary.startswith("hr: 1 delivery was given up, the latest at ")
+    assert reported(Health(), latest)[0].summary.startswith("hr: 1 delivery was given up, the latest at ")
 
 
-def test_nothing_is_wrong_with_one_that_works() -> None:
+def test_working_destination_has_no_condition() -> None:
     young = replace(REFUSED, tried_from_ms=TRYING - 1000)
-    assert told(Health(), UNTRIED, young) == []
+    assert reported(Health(), UNTRIED, young) == []
 
 
-def test_an_event_that_is_refused_for_long_while_others_get_through_is_told() -> None:
-    (condition,) = told(Health(), UNTRIED, REFUSED)
+def test_event_that_a_working_destination_refuses_for_long_is_reported() -> None:
+    (condition,) = reported(Health(), UNTRIED, REFUSED)
     assert (condition.name, condition.cause) == (ConditionName.DESTINATION_BEHIND, "refused")
     assert "`notifier deliveries drop EVENT_ID --destination hr --yes` removes one from the queue" in condition.summary

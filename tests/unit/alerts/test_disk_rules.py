@@ -1,4 +1,4 @@
-"""The space that is left for the state file."""
+"""The free space for the state file, and the condition `disk_nearly_full`."""
 
 from pathlib import Path
 
@@ -32,20 +32,20 @@ def free_space(free: int, total: int = 10**11) -> FreeSpace:
         (0, 10**11, False, True),
     ],
 )
-def test_it_is_nearly_full_below_a_measure_and_until_there_is_twice_as_much(
+def test_disk_is_nearly_full_below_a_limit_and_until_twice_the_limit_is_free(
     free: int, total: int, *, is_firing: bool, nearly_full: bool
 ) -> None:
     assert is_nearly_full(free_space(free, total), is_firing=is_firing) is nearly_full
 
 
 @given(sizes, sizes)
-def test_what_fires_goes_on_where_it_would_begin(free: int, total: int) -> None:
+def test_firing_disk_nearly_full_remains_wherever_it_would_begin(free: int, total: int) -> None:
     assert is_nearly_full(free_space(free, total), is_firing=True) or not is_nearly_full(
         free_space(free, total), is_firing=False
     )
 
 
-def test_it_says_where_and_the_same_as_long_as_it_lasts() -> None:
+def test_disk_nearly_full_names_the_folder_and_keeps_its_text_while_it_lasts() -> None:
     (begins,) = conditions(free_space(MIN_FREE_BYTES - 1), ())
     (goes_on,) = conditions(free_space(2 * MIN_FREE_BYTES - 1), FIRING)
     assert begins == goes_on
@@ -54,13 +54,13 @@ def test_it_says_where_and_the_same_as_long_as_it_lasts() -> None:
     assert list(conditions(free_space(2 * MIN_FREE_BYTES), FIRING)) == []
 
 
-async def test_it_is_looked_at_beside_the_state_file(tmp_path: Path) -> None:
+async def test_measure_free_space_measures_the_folder_of_the_state_file(tmp_path: Path) -> None:
     seen = await measure_free_space(tmp_path / "notifier.db")
     assert seen.path == tmp_path
     assert 0 <= seen.free_bytes <= seen.total_bytes
 
 
-async def test_a_folder_that_is_gone_is_trouble_with_the_state_file(tmp_path: Path) -> None:
+async def test_measure_free_space_of_a_missing_folder_raises_store_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="the free space in the folder of state file") as trouble:
         await measure_free_space(tmp_path / "gone" / "notifier.db")
     assert trouble.value.reason is StoreReason.IO_ERROR

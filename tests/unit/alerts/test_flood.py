@@ -39,7 +39,7 @@ DESTINATIONS = [
 ]
 
 
-async def test_it_is_a_handful_of_messages_that_name_everything(tmp_path: Path) -> None:
+async def test_400_conditions_at_once_cause_few_alerts_that_name_every_subject(tmp_path: Path) -> None:
     store, clock = FileStore(new_state_file(tmp_path / "notifier.db")), FakeClock()
     await store.open()
     wrong = [*SOURCES, *DESTINATIONS]

@@ -53,7 +53,7 @@ def key(what: Condition | StoredCondition) -> ConditionKey:
         (None, None, "safety", None, False),
     ],
 )
-def test_each_turn_has_its_reason(
+def test_find_changes_returns_the_reason_and_destination_of_each_change(
     current: Condition | None,
     before: StoredCondition | None,
     alerts_to: str,
@@ -66,7 +66,7 @@ def test_each_turn_has_its_reason(
     assert [change.destination for change in changes if change.destination] == (["safety"] if told else [])
 
 
-def test_what_is_remembered_is_since_when_and_when_it_was_told() -> None:
+def test_find_changes_returns_begin_and_time_of_the_last_alert() -> None:
     (began,) = find_changes([GAP], [], "safety", NOW)
     condition = StoredCondition("gap", ACME, GAP.summary, NOW, NOW, alerted_to="safety", alerts=1, alerts_from_ms=NOW)
     assert began == ConditionChange(FIRING, condition, ChangeReason.BEGAN, "safety")
@@ -78,12 +78,12 @@ def test_what_is_remembered_is_since_when_and_when_it_was_told() -> None:
     assert (reworded.condition.summary, reworded.condition.alerted_ms) == (GAP.summary, NOW - HOUR)
 
 
-def test_the_all_clear_says_what_it_was() -> None:
+def test_resolved_alert_contains_the_earlier_summary() -> None:
     (over,) = find_changes([], [stored_gap(NOW)], "safety", NOW)
     assert (over.state, over.condition.summary) == (RESOLVED, "This is over: something may have been missed")
 
 
-def test_a_destination_does_not_hear_of_itself_but_another_one_does() -> None:
+def test_alert_about_a_destination_is_sent_only_to_another_one() -> None:
     own = Condition(ConditionName.GAP, HR, "it does not get through")
     (began,) = find_changes([own], [], "hr", NOW)
     assert (began.reason, began.destination) == (ChangeReason.BEGAN, None)
@@ -93,7 +93,7 @@ def test_a_destination_does_not_hear_of_itself_but_another_one_does() -> None:
     assert over.destination is None
 
 
-def test_a_condition_that_this_version_does_not_know_is_over() -> None:
+def test_stored_condition_unknown_to_this_version_is_resolved() -> None:
     unknown = StoredCondition("of_a_newer_version", ACME, "who knows", NOW, NOW)
     (over,) = find_changes([], [unknown], "safety", NOW)
     assert (over.state, over.reason) == (RESOLVED, ChangeReason.ENDED)
@@ -146,7 +146,7 @@ class Evaluations:
         return any(it.phase is Phase.FIRING for it in self.stored.values())
 
 
-def test_it_begins_after_the_time_lived_through_and_ends_after_some_minutes() -> None:
+def test_condition_begins_and_ends_after_its_observed_times() -> None:
     evaluations = Evaluations()
     evaluations.minutes(14, FAILS)
     assert (evaluations.fires, evaluations.told) == (False, [])
@@ -158,16 +158,16 @@ def test_it_begins_after_the_time_lived_through_and_ends_after_some_minutes() ->
     assert (evaluations.fires, evaluations.states) == (False, ["firing", "resolved"])
 
 
-def test_a_daemon_that_is_killed_every_thirteen_minutes_raises_it_all_the_same() -> None:
+def test_condition_begins_although_the_daemon_is_killed_every_13_minutes() -> None:
     evaluations = Evaluations()
     for _ in range(2):
-        # Nothing of what a process knows outlives it; the time between is not lived through.
+        # A process keeps nothing in memory after its end, and the time between two processes does not count.
         evaluations.evaluate(FAILS, step_ms=0, jump_ms=HOUR)
         evaluations.minutes(13, FAILS)
     assert evaluations.states == ["firing"]
 
 
-def test_a_success_in_twenty_polls_makes_one_message_and_not_a_hundred() -> None:
+def test_condition_with_rare_successes_sends_one_alert_and_one_reminder() -> None:
     evaluations = Evaluations()
     for _ in range(75):
         evaluations.minutes(19, FAILS)
@@ -176,7 +176,7 @@ def test_a_success_in_twenty_polls_makes_one_message_and_not_a_hundred() -> None
     assert [reason for *_, reason in evaluations.told] == ["began", "reminder"]
 
 
-def test_what_comes_back_within_an_hour_is_the_same_and_takes_an_hour_to_end_again() -> None:
+def test_condition_that_returns_within_an_hour_keeps_its_start_and_lasts_an_hour() -> None:
     evaluations = Evaluations()
     evaluations.minutes(16, FAILS)
     evaluations.minutes(6)
@@ -190,7 +190,7 @@ def test_what_comes_back_within_an_hour_is_the_same_and_takes_an_hour_to_end_aga
     assert (evaluations.fires, evaluations.states[-1]) == (False, "resolved")
 
 
-def test_what_was_withdrawn_is_no_all_clear() -> None:
+def test_withdrawn_condition_is_alerted_as_withdrawn_and_not_as_resolved() -> None:
     evaluations = Evaluations()
     evaluations.minutes(16, FAILS)
     evaluations.evaluate(withdrawn="acme was removed from the configuration")
@@ -198,7 +198,7 @@ def test_what_was_withdrawn_is_no_all_clear() -> None:
     assert evaluations.stored[FAILS_KEY].summary == "acme was removed from the configuration. Before: acme: it fails"
 
 
-def test_what_is_unknown_neither_begins_nor_ends() -> None:
+def test_find_changes_leaves_an_unknown_condition_unchanged() -> None:
     evaluations = Evaluations()
     evaluations.minutes(16, FAILS)
     stored = list(evaluations.stored.values())
@@ -207,14 +207,14 @@ def test_what_is_unknown_neither_begins_nor_ends() -> None:
     assert len(find_changes((), stored, "safety", later_ms, step_ms=HOUR)) == 1
 
 
-def test_what_has_passed_before_it_was_told_leaves_nothing() -> None:
+def test_condition_that_passes_before_it_begins_leaves_nothing_stored() -> None:
     evaluations = Evaluations()
     evaluations.minutes(10, FAILS)
     evaluations.minutes(6)
     assert (evaluations.stored, evaluations.told) == ({}, [])
 
 
-def test_another_destination_hears_what_stands_and_gets_the_end() -> None:
+def test_new_alert_destination_gets_active_conditions_and_their_end() -> None:
     evaluations = Evaluations()
     evaluations.minutes(16, FAILS)
     evaluations.alerts_to = "hr"
@@ -238,7 +238,7 @@ jumps = st.one_of(st.just(0), st.integers(-3 * DAY, 3 * DAY))
 
 
 @given(st.lists(st.tuples(steps, looks), max_size=60))
-def test_nobody_gets_more_than_a_handful_of_messages_a_day_about_one_condition(
+def test_alerts_about_one_condition_do_not_exceed_the_daily_maximum(
     sequence: list[tuple[int, list[Condition]]],
 ) -> None:
     evaluations, told = Evaluations(), defaultdict(list)
@@ -252,7 +252,7 @@ def test_nobody_gets_more_than_a_handful_of_messages_a_day_about_one_condition(
 
 
 @given(st.lists(st.tuples(steps, jumps, looks, st.sampled_from(["", "hr", "safety"])), max_size=40))
-def test_the_last_word_is_never_wrong(sequence: list[tuple[int, int, list[Condition], str]]) -> None:
+def test_last_alert_matches_the_condition(sequence: list[tuple[int, int, list[Condition], str]]) -> None:
     evaluations = Evaluations()
     last: dict[tuple[str, str], ConditionState] = {}
     for step_ms, jump_ms, current, alerts_to in sequence:
@@ -268,7 +268,7 @@ def test_the_last_word_is_never_wrong(sequence: list[tuple[int, int, list[Condit
                 assert destination_subject(change.destination) != change.condition.subject
                 assert change.state is FIRING or last.get(key) is FIRING
                 last[key] = change.state
-        # Whoever was told last that it is over is not left with that word while it fires and can be told of.
+        # While a condition fires and has been alerted, the last alert about it is not a resolved one.
         for key, condition in evaluations.stored.items():
             if condition.phase is Phase.FIRING and condition.alerted_ms is not None:
                 assert last[key] is FIRING
@@ -276,7 +276,7 @@ def test_the_last_word_is_never_wrong(sequence: list[tuple[int, int, list[Condit
 
 
 @given(st.lists(st.tuples(steps, looks, st.sampled_from(["", "hr", "safety"])), max_size=40))
-def test_nobody_is_left_with_an_alert_who_gets_no_more(sequence: list[tuple[int, list[Condition], str]]) -> None:
+def test_former_destination_keeps_no_unresolved_alert(sequence: list[tuple[int, list[Condition], str]]) -> None:
     evaluations, both = Evaluations(), ("hr", "safety")
     open_: dict[str, set[ConditionKey]] = {name: set() for name in both}
     for step_ms, current, alerts_to in sequence:
@@ -297,18 +297,18 @@ def test_nobody_is_left_with_an_alert_who_gets_no_more(sequence: list[tuple[int,
         for handover in handovers:
             assert (handover.new, handover.old != alerts_to) == (alerts_to, True)
             told = {it.key for it in handover.conditions}
-            # It hears once, of what it was told of, and of nothing else.
+            # The former destination is informed once, and only of conditions that it was alerted to.
             assert told <= open_[handover.old]
             open_[handover.old] -= told
         assert not any(open_[name] for name in both if name != alerts_to)
 
 
-def test_what_ends_as_alerts_move_ends_where_it_was_told() -> None:
+def test_condition_that_ends_as_alerts_move_is_resolved_at_the_former_destination() -> None:
     before = stored_gap(NOW - HOUR, alerted_to="hr")
     (over,) = find_changes([], [before], "safety", NOW, configured_destinations=("hr", "safety"))
     assert (over.state, over.destination) == (RESOLVED, "hr")
     assert find_handovers([before], [over], "safety", ("hr", "safety")) == ()
-    # A destination that is gone is told of nothing.
+    # A destination that was removed gets no alert.
     (over,) = find_changes([], [before], "safety", NOW, configured_destinations=("safety",))
     assert over.destination is None
     assert find_handovers([before], [], "safety", ("safety",)) == ()

@@ -1,4 +1,4 @@
-"""What people must be told of a source."""
+"""Conditions that are reported of a source."""
 
 from collections.abc import Collection
 from typing import Any
@@ -38,7 +38,7 @@ moments = st.integers(1, 2**42)
 spans = st.floats(0, 1e6)
 
 
-def told(
+def reported(
     memory: SourceMemory,
     polls: PollHistory = WELL,
     firing: Collection[ConditionKey] = (),
@@ -54,7 +54,7 @@ def told(
 
 
 @given(without=spans, interval=spans, is_failing=st.booleans())
-def test_a_source_fails_with_its_last_poll_or_without_an_answer_for_three_intervals(
+def test_source_fails_with_its_last_poll_or_after_three_intervals_without_success(
     without: float, interval: float, *, is_failing: bool
 ) -> None:
     polls = PollHistory(without, any_succeeded=True, is_failing=is_failing)
@@ -62,22 +62,22 @@ def test_a_source_fails_with_its_last_poll_or_without_an_answer_for_three_interv
 
 
 @given(spans, spans)
-def test_a_restart_ends_nothing_before_a_poll_has_succeeded(without: float, interval: float) -> None:
+def test_source_failing_remains_after_a_restart_until_a_poll_succeeds(without: float, interval: float) -> None:
     assert is_source_failing(PollHistory(without, any_succeeded=False), interval, is_firing=True)
     polls = PollHistory(without, any_succeeded=True)
     assert is_source_failing(polls, interval, is_firing=True) is is_source_failing(polls, interval, is_firing=False)
 
 
-def test_a_stop_however_long_is_no_failure() -> None:
+def test_long_stop_of_the_notifier_is_not_reported_as_source_failing() -> None:
     error = SourceError("server_error", "the API had an internal error", NOW - 30 * DAY_MS)
     memory = replace(WHOLE, last_success_ms=NOW - 30 * DAY_MS, error=error)
-    assert told(memory, PollHistory(5.0, any_succeeded=False)) == []
+    assert reported(memory, PollHistory(5.0, any_succeeded=False)) == []
 
 
-def test_a_source_that_fails_says_since_when_why_and_what_to_do() -> None:
+def test_source_failing_names_start_cause_and_remedy() -> None:
     failure = ApiError(ApiErrorReason.TOKEN_INVALID)
     memory = replace(WHOLE, last_success_ms=NOW - 1_000_000, error=SourceError("token_invalid", failure.message, NOW))
-    (condition,) = told(memory, PollHistory(FAILING_FOR_SECONDS, any_succeeded=True))
+    (condition,) = reported(memory, PollHistory(FAILING_FOR_SECONDS, any_succeeded=True))
     assert (condition.key, condition.cause, condition.summary) == (
         (ConditionName.SOURCE_FAILING, "sources/acme"),
         "token_invalid",
@@ -88,39 +88,39 @@ def test_a_source_that_fails_says_since_when_why_and_what_to_do() -> None:
     )
 
 
-def test_a_source_that_is_rate_limited_says_whose_the_limit_is() -> None:
+def test_source_failing_by_rate_limit_names_the_limit_of_the_account() -> None:
     memory = replace(WHOLE, error=SourceError("rate_limit_exceeded", "the limit is exceeded", NOW))
-    (condition,) = told(memory, PollHistory(5.0, any_succeeded=False), {FAILING})
+    (condition,) = reported(memory, PollHistory(5.0, any_succeeded=False), {FAILING})
     assert condition.name is ConditionName.SOURCE_FAILING
     assert "no poll has succeeded yet: the API's limit of about 80 requests a minute, which all of" in condition.summary
     assert "lower `requests_per_minute` here" in condition.summary
 
 
 @pytest.mark.parametrize("error", [None, SourceError("timeout", "the API did not answer in time", NOW - 2_000_000)])
-def test_an_error_that_is_over_is_not_blamed(error: SourceError | None) -> None:
+def test_source_failing_does_not_name_an_error_older_than_the_last_success(error: SourceError | None) -> None:
     memory = replace(WHOLE, last_success_ms=NOW - 1_000_000, error=error)
-    (condition,) = told(memory, PollHistory(FAILING_FOR_SECONDS, any_succeeded=True))
+    (condition,) = reported(memory, PollHistory(FAILING_FOR_SECONDS, any_succeeded=True))
     assert condition.summary == "acme: no poll has succeeded since 2026-11-21T16:43:20.123Z; the API does not answer"
 
 
 @given(moments, st.none() | moments, st.booleans())
-def test_before_the_first_meeting_there_is_nothing_to_miss(now_ms: int, gap_since_ms: int | None, swept: bool) -> None:
+def test_gap_reason_before_the_first_contact_is_none(now_ms: int, gap_since_ms: int | None, swept: bool) -> None:
     memory = SourceMemory(swept_at_ms=1 if swept else None, gap_since_ms=gap_since_ms)
     assert gap_reason(memory, DAY, now_ms) is None
 
 
 @pytest.mark.parametrize(("age_ms", "proven"), [(0, True), (2 * DAY_MS, True), (2 * DAY_MS + 1, False)])
-def test_a_sweep_proves_everything_for_two_intervals(age_ms: int, proven: bool) -> None:
+def test_gap_reason_is_none_for_two_intervals_after_a_sweep(age_ms: int, proven: bool) -> None:
     assert (gap_reason(replace(WHOLE, swept_at_ms=NOW - age_ms), DAY, NOW) is None) is proven
 
 
 @pytest.mark.parametrize(("age_ms", "proven"), [(0, True), (2 * DAY_MS, True), (2 * DAY_MS + 1, False)])
-def test_the_first_sweep_has_two_intervals_from_the_first_meeting(age_ms: int, proven: bool) -> None:
+def test_gap_reason_is_none_for_two_intervals_after_the_first_contact(age_ms: int, proven: bool) -> None:
     assert (gap_reason(SourceMemory(first_contact_ms=NOW - age_ms), DAY, NOW) is None) is proven
 
 
 @given(moments, moments, st.floats(1, 1e7), moments)
-def test_the_longer_the_interval_the_later_the_alert(met: int, swept: int, interval: float, now_ms: int) -> None:
+def test_gap_reason_begins_later_with_a_longer_interval(met: int, swept: int, interval: float, now_ms: int) -> None:
     memory = SourceMemory(first_contact_ms=met, swept_at_ms=swept)
     if gap_reason(memory, interval, now_ms) is None:
         assert gap_reason(memory, interval * 2, now_ms) is None
@@ -128,7 +128,7 @@ def test_the_longer_the_interval_the_later_the_alert(met: int, swept: int, inter
         assert now_ms - swept > 2000 * interval
 
 
-def test_it_says_since_when_nothing_is_proven() -> None:
+def test_gap_reason_names_the_last_sweep_or_the_first_contact() -> None:
     reason = gap_reason(replace(WHOLE, swept_at_ms=NOW - 3 * DAY_MS), DAY, NOW)
     assert reason is not None
     assert "no sweep has read the whole list since 2026-11-18T17:00:00.123Z" in reason
@@ -137,37 +137,37 @@ def test_it_says_since_when_nothing_is_proven() -> None:
     assert "2026-11-17T17:00:00.123Z" in never_swept
 
 
-def test_after_an_outage_longer_than_the_retention_there_is_a_gap() -> None:
+def test_gap_reason_names_an_outage_longer_than_the_retention() -> None:
     reason = gap_reason(replace(WHOLE, gap_since_ms=NOW - 1000), DAY, NOW)
     assert reason is not None
     assert "before 2026-11-21T16:59:59.123Z, no poll succeeded for longer than" in reason
 
 
-def test_nothing_is_wrong_with_a_source_that_was_swept() -> None:
-    assert told(WHOLE) == []
+def test_swept_source_has_no_condition() -> None:
+    assert reported(WHOLE) == []
 
 
-def test_a_gap_is_a_condition_of_its_source() -> None:
+def test_gap_is_reported_at_once_for_its_source() -> None:
     memory = replace(WHOLE, gap_since_ms=NOW)
-    (condition,) = told(memory)
+    (condition,) = reported(memory)
     assert (condition.key, condition.summary) == (("gap", "sources/acme"), f"acme: {gap_reason(memory, DAY, NOW)}")
     assert condition.begins_after_seconds == 0.0
 
 
-def test_removals_that_are_held_back_are_a_condition_of_their_source() -> None:
-    (condition,) = told(replace(WHOLE, records=123_456, held=7000))
+def test_removals_held_names_the_counts_and_the_release_command() -> None:
+    (condition,) = reported(replace(WHOLE, records=123_456, held=7000))
     assert (condition.name, condition.subject) == (ConditionName.REMOVALS_HELD, "sources/acme")
     assert condition.summary.startswith("acme: 7,000 of 123,456 known records are missing")
     assert "`notifier release acme removals`" in condition.summary
 
 
-def test_both_can_be_wrong_at_once() -> None:
-    both = told(replace(WHOLE, held=21, gap_since_ms=NOW))
+def test_gap_and_removals_held_are_reported_together() -> None:
+    both = reported(replace(WHOLE, held=21, gap_since_ms=NOW))
     assert [condition.name for condition in both] == [ConditionName.GAP, ConditionName.REMOVALS_HELD]
 
 
 def names(memory: SourceMemory, seen: Observations | None = None) -> list[ConditionName]:
-    return [condition.name for condition in told(memory, seen=seen)]
+    return [condition.name for condition in reported(memory, seen=seen)]
 
 
 @pytest.mark.parametrize(
@@ -177,21 +177,21 @@ def names(memory: SourceMemory, seen: Observations | None = None) -> list[Condit
         ({"held_changes": 70, "held_field": "notes"}, ConditionName.CHANGES_HELD, "`notifier release acme changes`"),
     ],
 )
-def test_what_is_held_back_names_the_command_that_releases_it(
+def test_arrivals_held_and_changes_held_name_the_release_command(
     fields: dict[str, Any], name: ConditionName, command: str
 ) -> None:
-    (condition,) = told(replace(WHOLE, **fields))
+    (condition,) = reported(replace(WHOLE, **fields))
     assert condition.name is name
     assert command in condition.summary
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(599.999, False), (600.0, True)])
 @pytest.mark.parametrize(("unexplained", "words"), [(3, "3 more"), (-2, "2 fewer")])
-def test_a_count_that_is_unexplained_for_ten_minutes_is_a_condition(
+def test_count_unexplained_is_reported_after_ten_minutes(
     unexplained: int, words: str, seconds: float, shown: bool
 ) -> None:
     since_ms = NOW - round(seconds * 1000)
-    found = told(replace(WHOLE, unexplained=unexplained, unexplained_since_ms=since_ms, unreadable=4))
+    found = reported(replace(WHOLE, unexplained=unexplained, unexplained_since_ms=since_ms, unreadable=4))
     *unexplained_for_long, left_out = found
     assert left_out.name is ConditionName.RECORDS_UNREADABLE
     assert [condition.name for condition in unexplained_for_long] == [ConditionName.COUNT_UNEXPLAINED] * shown
@@ -199,12 +199,12 @@ def test_a_count_that_is_unexplained_for_ten_minutes_is_a_condition(
     assert all(words in summary and "1,200 records are known and 4 more" in summary for summary in summaries)
 
 
-def test_an_error_in_the_apis_count_stays_shown() -> None:
+def test_count_unexplained_is_reported_for_a_count_offset() -> None:
     assert names(replace(WHOLE, count_offset=-1)) == [ConditionName.COUNT_UNEXPLAINED]
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(599.0, False), (601.0, True)])
-def test_a_second_look_that_cannot_be_had_is_shown(seconds: float, shown: bool) -> None:
+def test_count_unexplained_is_reported_for_a_second_look_pending_ten_minutes(seconds: float, shown: bool) -> None:
     since_ms = NOW - round(seconds * 1000)
     waiting = SecondLook("1238", LookKind.REMOVAL, since_ms, since_ms, "count", 0, "u", "t")
     seen = Observations(waiting=[waiting])
@@ -212,25 +212,25 @@ def test_a_second_look_that_cannot_be_had_is_shown(seconds: float, shown: bool) 
 
 
 @pytest.mark.parametrize(("kind", "shown"), [(LookKind.REMOVAL, True), (LookKind.EARLIER_FORM, False)])
-def test_a_removal_whose_second_look_begins_again_and_again_is_shown(kind: LookKind, shown: bool) -> None:
+def test_count_unexplained_is_reported_for_a_removal_whose_second_look_restarts(kind: LookKind, shown: bool) -> None:
     waiting = SecondLook("1238", kind, NOW - 1000, NOW - 601_000, "count", 0, "u", "t")
     assert names(WHOLE, Observations(waiting=[waiting])) == [ConditionName.COUNT_UNEXPLAINED] * shown
 
 
-def test_answers_that_disagree_are_shown_with_an_example() -> None:
+def test_answers_disagree_names_an_example() -> None:
     look = SecondLook("1238", LookKind.EARLIER_FORM, None, NOW, "head", 7, "u", "t", flips=3, flipped_ms=NOW)
-    (condition,) = told(WHOLE, seen=Observations(contradicted=[look]))
+    (condition,) = reported(WHOLE, seen=Observations(contradicted=[look]))
     assert condition.name is ConditionName.ANSWERS_DISAGREE
     assert "1 record, such as 1238" in condition.summary
 
 
 @pytest.mark.parametrize(("age_ms", "shown"), [(0, True), (DAY_MS - 1, True), (DAY_MS, False)])
-def test_records_that_were_renumbered_are_shown_for_a_day(age_ms: int, shown: bool) -> None:
+def test_records_renumbered_is_reported_for_a_day(age_ms: int, shown: bool) -> None:
     memory = replace(WHOLE, renumbered=60, renumbered_ms=NOW - age_ms)
     assert names(memory) == [ConditionName.RECORDS_RENUMBERED] * shown
 
 
-def test_a_list_that_cannot_be_searched_or_is_not_whole_is_shown_once() -> None:
+def test_list_unsearchable_is_reported_once_for_unsorted_and_incomplete_lists() -> None:
     for seen in (
         Observations(unsorted_since=1.0),
         Observations(has_incomplete_pages=True),
@@ -246,7 +246,7 @@ def usage(waiting: int, longest_wait_seconds: float) -> Usage:
 def watch_the_budget(
     seen: Observations, longest_wait_seconds: float, *, searching: bool, minutes: int, since: float
 ) -> None:
-    """Look at the budget twice a minute, as the daemon does."""
+    """Note the use of the budget twice a minute, as the daemon does."""
     for look in range(2 * minutes + 1):
         now = since + look * 30
         seen.note_budget(
@@ -254,17 +254,17 @@ def watch_the_budget(
         )
 
 
-def test_budget_that_lets_requests_wait_for_ten_minutes_is_shown_with_what_uses_it() -> None:
+def test_budget_exhausted_is_reported_after_ten_minutes_and_names_the_uses() -> None:
     seen = Observations()
     watch_the_budget(seen, 2.0, searching=False, minutes=7, since=MOMENT)
     assert names(WHOLE, seen) == []
     watch_the_budget(seen, 2.0, searching=False, minutes=3, since=MOMENT + 420)
-    (condition,) = told(WHOLE, seen=seen)
+    (condition,) = reported(WHOLE, seen=seen)
     assert condition.name is ConditionName.BUDGET_EXHAUSTED
     assert "20 for the newest records; 40 for sweeps)" in condition.summary
 
 
-def test_budget_that_a_search_uses_up_is_shown_until_it_is_over() -> None:
+def test_budget_exhausted_by_a_search_is_reported_until_the_search_is_over() -> None:
     seen = Observations()
     watch_the_budget(seen, 0.0, searching=True, minutes=10, since=MOMENT)
     assert names(WHOLE, seen) == [ConditionName.BUDGET_EXHAUSTED]
@@ -281,7 +281,7 @@ def test_budget_that_a_search_uses_up_is_shown_until_it_is_over() -> None:
         (RequestCategory.NAMES, ConditionName.NAMES_UNKNOWN, 3600.0, "check --online"),
     ],
 )
-def test_what_fails_besides_the_head_is_a_condition_of_its_own(
+def test_failing_count_sweep_or_names_have_a_condition_of_their_own(
     question: RequestCategory, name: ConditionName, begins_after_seconds: float, command: str
 ) -> None:
     trouble = RequestFailure("server_error", "the API had an internal error", 1.0)
@@ -292,19 +292,19 @@ def test_what_fails_besides_the_head_is_a_condition_of_its_own(
     assert condition.remedy.startswith(f"`notifier {command}` ")
 
 
-def test_what_was_not_asked_since_the_start_goes_on_if_it_fired() -> None:
+def test_firing_condition_remains_while_its_request_is_untried_since_the_start() -> None:
     report = SourceReport(WHOLE, SETTINGS, DETECTION_LIMITS, WELL, Observations(), untried=frozenset(RequestCategory))
     assert list(conditions("acme", report, (), NOW)) == []
     (condition,) = conditions("acme", report, {("sweep_failing", "sources/acme")}, NOW)
     assert condition.name is ConditionName.SWEEP_FAILING
 
 
-def test_a_state_file_that_cannot_be_written_is_no_failure_of_the_api() -> None:
+def test_full_disk_is_not_reported_as_source_failing() -> None:
     memory = replace(WHOLE, error=SourceError("disk_full", "the disk is full", NOW))
-    assert told(memory, PollHistory(FAILING_FOR_SECONDS, any_succeeded=True, is_failing=True)) == []
+    assert reported(memory, PollHistory(FAILING_FOR_SECONDS, any_succeeded=True, is_failing=True)) == []
 
 
-def test_after_a_long_stop_the_scan_has_its_time_before_there_is_a_gap() -> None:
+def test_gap_after_a_long_stop_begins_after_three_hours() -> None:
     report = SourceReport(
         replace(WHOLE, swept_at_ms=NOW - 3 * DAY_MS), SETTINGS, DETECTION_LIMITS, WELL, Observations()
     )
@@ -316,7 +316,7 @@ def test_after_a_long_stop_the_scan_has_its_time_before_there_is_a_gap() -> None
     )
 
 
-def test_after_its_start_a_watcher_does_not_know_what_takes_observation() -> None:
+def test_unknown_conditions_after_a_start_are_those_that_need_observation() -> None:
     observations = Observations()
     unexplained = replace(WHOLE, unexplained=1, unexplained_since_ms=NOW)
 

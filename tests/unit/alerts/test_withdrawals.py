@@ -1,4 +1,4 @@
-"""What ends a condition without mending anything is no all-clear."""
+"""A condition that ends although nothing was repaired is withdrawn with a reason, not reported as resolved."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ DISABLED = Condition(ConditionName.DESTINATION_DISABLED, "destinations/hr", "dis
         (Health(), [], 0, ""),
     ],
 )
-def test_it_says_why_a_destination_fails_no_more(
+def test_withdrawal_reasons_explain_why_a_destination_condition_is_withdrawn(
     health: Health | None, current: list[Condition], waiting: int, why: str
 ) -> None:
     found = withdrawal_reasons([FAILING], current, ["acme"], {} if health is None else {"hr": health}, {"hr": waiting})
@@ -42,12 +42,12 @@ def test_it_says_why_a_destination_fails_no_more(
     assert bool(found) is bool(why)
 
 
-def test_a_source_that_left_the_configuration_was_not_mended() -> None:
+def test_withdrawal_reasons_name_a_source_removed_from_the_configuration() -> None:
     key = ("source_failing", "sources/gone")
     assert withdrawal_reasons([key], [], ["acme"], {}, {}) == {key: "gone was removed from the configuration"}
 
 
-async def test_a_rebuild_that_is_over_does_not_come_back_and_starts_are_counted(tmp_path: Path) -> None:
+async def test_ended_comparison_is_not_returned_and_unclean_runs_are_counted(tmp_path: Path) -> None:
     def write(db: Database) -> None:
         db.execute("INSERT INTO rebuilds (at, problem, lost) VALUES (5, 'damaged', 'nothing')")
 

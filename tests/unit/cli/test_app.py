@@ -20,23 +20,23 @@ def command(name: str) -> click.Command:
     return found
 
 
-def test_it_tells_its_version() -> None:
+def test_version_option_prints_the_version() -> None:
     assert call("--version").out == f"notifier {__version__}\n"
 
 
-def test_help_and_commands_agree() -> None:
+def test_commands_agree_with_the_table_in_name_and_help_line() -> None:
     for name, help_line in COMMANDS.items():
         assert command(name).name == name
         assert command(name).get_short_help_str(limit=200) == help_line
 
 
-def test_each_file_of_a_command_is_in_the_table() -> None:
+def test_command_table_lists_each_file_in_the_commands_folder() -> None:
     folder = Path(program.get_command.__code__.co_filename).parent / "commands"
     files = {file.stem.replace("_", "-") for file in folder.glob("[!_]*.py")}
     assert files == set(COMMANDS)
 
 
-def test_help_names_every_command_in_one_line() -> None:
+def test_help_lists_every_command_on_one_line() -> None:
     lines = call("--help").lines
     for name, help_line in COMMANDS.items():
         assert [line.split(maxsplit=1) for line in lines if line.startswith(f"  {name} ")] == [[name, help_line]]
@@ -60,7 +60,7 @@ def test_each_command_accepts_the_common_options(name: str) -> None:
     assert {"--config", "--secrets-dir", "--verbose"} <= options
 
 
-def test_options_stand_before_or_after_the_command(home: "Home", tmp_path: Path) -> None:
+def test_common_options_work_before_and_after_the_command(home: "Home", tmp_path: Path) -> None:
     before = call("--config", str(home.config), "--verbose", "check")
     after = call("check", "--verbose", "--config", str(home.config))
     assert (before.code, before.out) == (0, after.out)
@@ -70,7 +70,7 @@ def test_options_stand_before_or_after_the_command(home: "Home", tmp_path: Path)
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_secrets_come_from_the_folder_that_is_named(home: "Home", tmp_path: Path, *, after: bool) -> None:
+def test_secrets_dir_option_works_before_and_after_the_command(home: "Home", tmp_path: Path, *, after: bool) -> None:
     secrets = tmp_path / "secrets"
     secrets.mkdir()
     (secrets / "NOTIFIER_SOURCES__ACME__POLL_INTERVAL").write_text("17s\n")
@@ -79,13 +79,13 @@ def test_secrets_come_from_the_folder_that_is_named(home: "Home", tmp_path: Path
     assert "17s" in call("--config", str(home.config), *arguments).out
 
 
-def test_an_unknown_command_names_the_nearest_one() -> None:
+def test_unknown_command_exits_2_and_names_the_nearest_one() -> None:
     said = call("evnts")
     assert said.code == 2
     assert "Did you mean 'events'?" in said.err
 
 
-def test_without_a_command_it_shows_its_help() -> None:
+def test_program_without_a_command_exits_2_and_shows_its_help() -> None:
     said = call()
     assert said.code == 2
     assert "Commands:" in said.err

@@ -1,4 +1,4 @@
-"""Every way to get it wrong has its exit code and its sentence, and none has a traceback."""
+"""Every mistake has its exit code and an error message, and none prints a traceback."""
 
 import errno
 import os
@@ -29,7 +29,7 @@ ARGUMENTS = {
 }
 
 TOO_LONG = "n" * 300
-"""A name that no file can have. `Path.exists` raises an error for it, as for a file in a folder that is closed."""
+"""A name that no file can have. `Path.exists` raises an error for it, as for a file in a folder without permission."""
 
 GARBAGE = {
     "no TOML": (b"[sources", "not valid TOML"),
@@ -44,7 +44,7 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("content", GARBAGE)
-async def test_a_wrong_configuration_is_78_and_says_what_is_wrong(home: "Home", content: str) -> None:
+async def test_wrong_configuration_exits_78_and_names_the_problem(home: "Home", content: str) -> None:
     written, told = GARBAGE[content]
     home.config.write_bytes(written)
     said = await home.call("check")
@@ -56,14 +56,14 @@ async def test_a_wrong_configuration_is_78_and_says_what_is_wrong(home: "Home", 
 
 
 @pytest.mark.parametrize("name", READS_CONFIGURATION)
-async def test_every_command_that_needs_a_configuration_says_so(home: "Home", name: str) -> None:
+async def test_command_without_its_configuration_file_exits_78(home: "Home", name: str) -> None:
     home.config.unlink()
     said = await home.call(name, *ARGUMENTS.get(name, ()))
     assert said.code == 78
     assert "config.toml: cannot be read: No such file or directory" in said.err
 
 
-async def test_a_configuration_that_may_not_be_read_is_78(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_configuration_without_read_permission_exits_78(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
     # The tests may run as root, who can read every file.
     def refuse(_: Path) -> bytes:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -75,7 +75,7 @@ async def test_a_configuration_that_may_not_be_read_is_78(home: "Home", monkeypa
     assert (said.code, said.err) == (78, f"Error: {home.config}: cannot be read: Permission denied; {advice}\n")
 
 
-def test_no_configuration_at_all_is_78(monkeypatch: pytest.MonkeyPatch, home: "Home") -> None:
+def test_check_without_any_configuration_exits_78(monkeypatch: pytest.MonkeyPatch, home: "Home") -> None:
     home.config.unlink()
     monkeypatch.chdir(home.folder)
     said = call("check")
@@ -83,7 +83,7 @@ def test_no_configuration_at_all_is_78(monkeypatch: pytest.MonkeyPatch, home: "H
     assert "no configuration was found: looked for" in said.err
 
 
-async def test_all_problems_are_told_at_once(home: "Home") -> None:
+async def test_all_configuration_problems_are_reported_at_once(home: "Home") -> None:
     home.config.write_text('[sources.acme]\npage_size = 0\ntoken = "t"\ntimeout = "0s"\n')
     said = await home.call("check")
     assert said.err.startswith("Error: there are 2 problems with the configuration:\n  ")
@@ -133,7 +133,7 @@ async def test_all_problems_are_told_at_once(home: "Home") -> None:
         (("status", "--all"), "No such option"),
     ],
 )
-async def test_wrong_usage_is_2_and_says_what_is_wrong(home: "Home", arguments: tuple[str, ...], told: str) -> None:
+async def test_wrong_usage_exits_2_and_names_the_problem(home: "Home", arguments: tuple[str, ...], told: str) -> None:
     await home.remember("David Ball")
     said = await home.call(*arguments)
     assert said.code == 2
@@ -143,7 +143,7 @@ async def test_wrong_usage_is_2_and_says_what_is_wrong(home: "Home", arguments: 
 
 @pytest.mark.parametrize("name", ["former", "HR System", "\udcff?#%/..", "\u00e9"])
 @pytest.mark.parametrize(("command", "is_broken"), [("deliveries drop", False), ("enable", True), ("poll", True)])
-async def test_a_name_that_only_the_daemon_can_look_up_is_2_too(
+async def test_name_that_the_daemon_does_not_know_exits_2(
     home: "Home", command: str, name: str, *, is_broken: bool
 ) -> None:
     async def refuse(request: web.Request) -> web.Response:
@@ -170,14 +170,14 @@ async def test_a_name_that_only_the_daemon_can_look_up_is_2_too(
 
 
 @pytest.mark.parametrize("name", ["status", "events", "deliveries", "explain"])
-async def test_no_state_file_is_1_and_says_what_to_do(home: "Home", name: str) -> None:
+async def test_missing_state_file_exits_1_with_the_remedy(home: "Home", name: str) -> None:
     said = await home.call(name, *ARGUMENTS.get(name, ()))
     assert said.code == 1
     assert said.err == f"Error: there is no state file {home.state_file} yet: start `notifier run`\n"
 
 
 @pytest.mark.parametrize("name", ["status", "events", "deliveries", "explain", "poll", "sweep", "release"])
-async def test_a_file_that_is_no_state_file_is_1(home: "Home", name: str) -> None:
+async def test_file_that_is_not_a_state_file_exits_1(home: "Home", name: str) -> None:
     home.state_file.write_bytes(b"what is this?" * 1000)
     said = await home.call(name, *ARGUMENTS.get(name, ()))
     assert said.code == 1
@@ -185,7 +185,7 @@ async def test_a_file_that_is_no_state_file_is_1(home: "Home", name: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["events", "deliveries"])
-async def test_a_damaged_state_file_is_1_and_says_what_to_do(home: "Home", name: str) -> None:
+async def test_damaged_state_file_exits_1_with_the_remedy(home: "Home", name: str) -> None:
     await home.remember(*(f"Person {number}" for number in range(500)))
     content = home.state_file.read_bytes()
     half = len(content) // 2
@@ -196,14 +196,14 @@ async def test_a_damaged_state_file_is_1_and_says_what_to_do(home: "Home", name:
 
 
 @pytest.mark.parametrize("name", ["status", "events", "backup"])
-async def test_a_state_file_that_cannot_be_there_is_1(home: "Home", name: str) -> None:
+async def test_state_file_with_too_long_a_name_exits_1(home: "Home", name: str) -> None:
     home.config.write_text(home.config.read_text().replace("notifier.db", TOO_LONG))
     said = await home.call(name, *ARGUMENTS.get(name, ()))
     assert said.code == 1
     assert "File name too long" in said.err
 
 
-async def test_a_configuration_is_checked_without_the_state_file(home: "Home") -> None:
+async def test_check_does_not_open_the_state_file(home: "Home") -> None:
     home.config.write_text(home.config.read_text().replace("notifier.db", TOO_LONG))
     assert (await home.call("check")).code == 0
 
@@ -217,7 +217,7 @@ async def test_a_configuration_is_checked_without_the_state_file(home: "Home") -
         (("restore",), 1),
     ],
 )
-async def test_a_path_that_cannot_be_there_is_no_internal_error(
+async def test_path_with_too_long_a_name_is_not_an_internal_error(
     home: "Home", monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int
 ) -> None:
     monkeypatch.chdir(home.folder)
@@ -225,7 +225,7 @@ async def test_a_path_that_cannot_be_there_is_no_internal_error(
 
 
 @pytest.mark.parametrize("name", ["poll", "sweep", "release"])
-async def test_a_state_file_in_use_is_1_and_says_who_holds_it(home: "Home", name: str) -> None:
+async def test_state_file_in_use_exits_1_and_names_the_process(home: "Home", name: str) -> None:
     store = FileStore(home.state_file)
     await store.open()
     try:

@@ -1,4 +1,4 @@
-"""The feed's stream, in pieces of any size."""
+"""The parser of the event stream, with input in pieces of any size."""
 
 import orjson
 import pytest
@@ -14,7 +14,7 @@ __all__ = ["make_event"]
 
 
 @given(data=st.data())
-def test_what_the_daemon_writes_is_read_however_it_is_cut(data: st.DataObject, make_event: MakeEvent) -> None:
+def test_event_stream_parser_reads_frames_split_anywhere(data: st.DataObject, make_event: MakeEvent) -> None:
     events = [make_event(number, notes="\u2028 \u00fc \n") for number in (3, 7, 8)]
     written = OPENING_LINE + b"".join(format_frame(event) + KEEP_ALIVE for event in events)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(written)), max_size=12)))
@@ -28,12 +28,12 @@ def test_what_the_daemon_writes_is_read_however_it_is_cut(data: st.DataObject, m
 @pytest.mark.parametrize(
     "written", [b"id: x\ndata: {}\n\n", b"id: 1\ndata: {\n\n", b"id: 1\ndata: 7\n\n", b"data: {}\n\n"]
 )
-def test_what_is_no_event_is_refused(written: bytes) -> None:
+def test_event_stream_parser_rejects_an_invalid_event(written: bytes) -> None:
     with pytest.raises(BrokenFeedError):
         list(EventStreamParser().feed(written))
 
 
-def test_a_line_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_event_stream_parser_rejects_too_long_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed_client, "LONGEST_LINE_BYTES", 10)
     with pytest.raises(BrokenFeedError):
         list(EventStreamParser().feed(b"data: 12345678"))

@@ -1,4 +1,4 @@
-"""Words for people: safe to print, and short."""
+"""Text for people: safe to print on a terminal, and short."""
 
 import json
 import time
@@ -27,54 +27,54 @@ NOW = 1_795_280_400_123
 
 @settings(deadline=None)
 @given(st.text())
-def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
+def test_terminal_safe_returns_only_printable_characters(text: str) -> None:
     assert terminal_safe(text).isprintable()
 
 
 @settings(deadline=None)
 @given(st.text(alphabet=st.characters(categories=["L", "N", "P"])))
-def test_words_stay_as_they_are(text: str) -> None:
+def test_terminal_safe_keeps_letters_numbers_and_punctuation(text: str) -> None:
     assert terminal_safe(text) == text
 
 
-def test_an_escape_sequence_becomes_visible() -> None:
+def test_terminal_safe_makes_an_escape_sequence_visible() -> None:
     assert terminal_safe("\x1b[31mDavid\r\nBall\u202e\x9b") == "?[31mDavid Ball??"
 
 
 @settings(deadline=None)
 @given(st.text())
-def test_harmless_json_is_the_same_json(text: str) -> None:
+def test_terminal_safe_json_keeps_the_value_without_unsafe_characters(text: str) -> None:
     line = terminal_safe_json(json.dumps({"name": text}, ensure_ascii=False))
     assert json.loads(line) == {"name": text}
     assert not any(character in line for character in "\x7f\x9b\u202e\u2028")
 
 
-def test_a_long_cell_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_writer_cuts_a_long_cell(capsys: pytest.CaptureFixture[str]) -> None:
     TableWriter(Column("name"), Column("more")).show([("x" * 5000, "y")])
     assert capsys.readouterr().out.splitlines()[1] == f"{'x' * 999}…  y"
 
 
-def test_an_error_holds_no_configured_secret_and_nothing_that_a_terminal_obeys() -> None:
+def test_command_error_hides_secrets_and_unsafe_characters() -> None:
     remember_secrets(["the-secret-token"])
     assert CommandError("refused the-secret-token\x9b\u202e").message == "refused [secret]??"
     redact._remembered.clear()
 
 
-def test_distance_tells_the_largest_unit() -> None:
+def test_relative_time_shows_only_the_largest_unit() -> None:
     distances = [relative_time(NOW + 1000 * seconds, NOW) for seconds in (-90_000, -7_300, -61, -1, 0, 59, 3_600)]
     assert distances == ["1d ago", "2h ago", "1m ago", "1s ago", "now", "in 59s", "in 1h"]
     assert relative_time(NOW - 400, NOW) == "now"
     assert relative_time(None, NOW) == "-"
 
 
-def test_moments_are_read_and_written() -> None:
+def test_parse_time_ms_and_local_time_accept_a_time_or_none() -> None:
     assert parse_time_ms("2026-11-21T17:00:00.123Z") == NOW
     assert parse_time_ms(None) is None
     assert local_time(None) == "-"
     assert len(local_time(NOW)) == len("2026-11-21 17:00:00")
 
 
-def test_counts_agree_with_their_nouns() -> None:
+def test_format_count_uses_the_singular_or_the_plural() -> None:
     counts = (
         format_count(0, "event"),
         format_count(1, "event"),
@@ -94,7 +94,7 @@ def test_counts_agree_with_their_nouns() -> None:
         (10**18, "1000000000000000000 ms"),
     ],
 )
-def test_a_moment_at_the_end_of_the_calendar_can_be_written_everywhere(
+def test_local_time_at_the_ends_of_the_calendar_works_in_every_zone(
     monkeypatch: pytest.MonkeyPatch, zone: str, ms: int, in_utc: str
 ) -> None:
     with monkeypatch.context() as patch:

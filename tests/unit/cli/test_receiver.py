@@ -1,4 +1,4 @@
-"""The receiver for trying things out, with requests as destinations send them."""
+"""The webhook receiver for manual tests, with requests as destinations send them."""
 
 import base64
 from collections.abc import AsyncIterator, Callable
@@ -26,7 +26,7 @@ SETTINGS: TypeAdapter[Destination] = TypeAdapter(Destination)
 
 
 class Bench:
-    """A receiver, what it was sent, and a way to send to it."""
+    """A receiver, the requests that it has received, and a method that sends requests to it."""
 
     def __init__(self, stack: AsyncExitStack, session: aiohttp.ClientSession, deliveries_: list[Delivery]) -> None:
         self._stack = stack
@@ -63,7 +63,7 @@ async def bench(
         {"batch_size": 10, "format": "standard", "batch_form": "message"},
     ],
 )
-async def test_every_form_of_a_request_is_verified_and_read(bench: Bench, keys: dict[str, Any]) -> None:
+async def test_receiver_verifies_and_reads_every_form_of_request(bench: Bench, keys: dict[str, Any]) -> None:
     await bench.receive(SECRET, public_key(PRIVATE))
     for secret in (SECRET, PRIVATE):
         assert (await bench.send(secret=secret, **keys)).reason is AttemptResult.DELIVERED
@@ -77,7 +77,7 @@ async def test_every_form_of_a_request_is_verified_and_read(bench: Bench, keys: 
     ] * len(second.events)
 
 
-async def test_what_is_not_genuine_is_refused_and_not_remembered(bench: Bench) -> None:
+async def test_receiver_rejects_and_forgets_requests_without_a_valid_signature(bench: Bench) -> None:
     await bench.receive(SECRET)
     outcome = await bench.send()
     assert (outcome.status, outcome.detail) == (401, "the request is not signed")
@@ -88,14 +88,14 @@ async def test_what_is_not_genuine_is_refused_and_not_remembered(bench: Bench) -
     assert bench.requests[2].events[0].is_repeated is False
 
 
-async def test_it_answers_as_told_and_the_last_answer_stays(bench: Bench) -> None:
+async def test_receiver_answers_with_the_given_statuses_and_repeats_the_last(bench: Bench) -> None:
     await bench.receive(statuses=(503, 410, 204))
     assert [(await bench.send()).status for _ in range(4)] == [503, 410, 204, 204]
     assert [request.events[0].is_repeated for request in bench.requests] == [False, False, False, True]
     assert bench.requests[0].verdict is None
 
 
-async def test_messages_for_people_are_taken_as_slack_and_teams_take_them(bench: Bench) -> None:
+async def test_receiver_accepts_messages_of_slack_and_teams_destinations(bench: Bench) -> None:
     await bench.receive()
     assert (await bench.send(type="slack")).reason is AttemptResult.DELIVERED
     assert (await bench.send(type="teams")).reason is AttemptResult.DELIVERED
@@ -104,7 +104,7 @@ async def test_messages_for_people_are_taken_as_slack_and_teams_take_them(bench:
     assert teams.events[0].text == "an Adaptive Card"
 
 
-async def test_a_sender_that_asks_is_allowed(bench: Bench) -> None:
+async def test_receiver_allows_the_origin_of_an_options_request(bench: Bench) -> None:
     await bench.receive()
     assert (await bench.send(origin="notifier.example.com")).reason is AttemptResult.DELIVERED
     assert [(request.verb, request.note) for request in bench.requests] == [
@@ -125,7 +125,7 @@ async def test_a_sender_that_asks_is_allowed(bench: Bench) -> None:
         (b"[]", 200),
     ],
 )
-async def test_what_is_no_event_is_400(bench: Bench, body: bytes, status: int) -> None:
+async def test_receiver_answers_400_to_an_invalid_body_and_405_to_get(bench: Bench, body: bytes, status: int) -> None:
     await bench.receive()
     async with bench.session.post(bench.url, data=body) as answer:
         assert answer.status == status

@@ -7,7 +7,7 @@ from notifier.cli.rich_output import draw
 
 
 @pytest.mark.parametrize("person", ["Jorge Miller", "山田太郎山田太郎山田太郎", "🚧🚧🚧 Ladder Safety"])
-def test_no_cell_is_cut_or_left_out_however_wide_its_letters_are(
+def test_draw_on_a_narrow_terminal_shows_every_cell_uncut(
     person: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "20")

@@ -25,7 +25,7 @@ Problems = Callable[..., list[str]]
         "",
     ],
 )
-def test_a_url_that_apprise_does_not_understand_is_told_and_not_shown(
+def test_invalid_apprise_url_is_reported_and_not_shown(
     url: str, problems_of: Problems, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -35,12 +35,12 @@ def test_a_url_that_apprise_does_not_understand_is_told_and_not_shown(
 
 
 @pytest.mark.parametrize("url", ["5", '["ntfy://example.com/topic"]'])
-def test_it_is_one_url_in_quotes(url: str, problems_of: Problems) -> None:
+def test_apprise_url_that_is_not_text_is_rejected(url: str, problems_of: Problems) -> None:
     (problem,) = problems_of(f"{SOURCE}{APPRISE}{url}")
     assert problem == "destinations.phones.url: must be text in quotes"
 
 
-def test_without_the_extra_all_else_works_and_what_needs_it_says_how_to_get_it() -> None:
+def test_missing_apprise_extra_is_reported_only_for_apprise_destinations() -> None:
     program = f"""
         import os, pkgutil, sys
         sys.modules["apprise"] = None

@@ -31,7 +31,7 @@ LIBRARIES = {
 
 
 @pytest.mark.parametrize("type_", FULL)
-def test_nothing_says_the_password(type_: str, load_text: Load) -> None:
+def test_broker_settings_do_not_show_the_password(type_: str, load_text: Load) -> None:
     settings = load_text(SOURCE + FULL[type_])
     (destination,) = settings.destinations.values()
     said = f"{settings!r} {settings.model_dump_json()} {destination.address()} {settings.warnings()}"
@@ -41,12 +41,12 @@ def test_nothing_says_the_password(type_: str, load_text: Load) -> None:
 
 @pytest.mark.parametrize("more", ["", 'password = ""\n'])
 @pytest.mark.parametrize("table", [MQTT, AMQP, KAFKA])
-def test_a_broker_without_a_password_is_not_warned_about(table: str, more: str, load_text: Load) -> None:
+def test_broker_without_a_password_gives_no_warning(table: str, more: str, load_text: Load) -> None:
     assert load_text(SOURCE + table + more).warnings() == ()
 
 
 @pytest.mark.parametrize("type_", FULL)
-def test_a_missing_library_is_named_with_the_command_that_installs_it(
+def test_missing_broker_library_is_reported_with_its_install_command(
     type_: str, problems_of: Problems, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module, library = LIBRARIES[type_]
@@ -65,7 +65,7 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(
         ("mqtt://broker.example.com", True),
     ],
 )
-def test_a_broker_without_tls_on_another_machine_is_warned_about(url: str, load_text: Load, *, warned: bool) -> None:
+def test_mqtt_without_tls_on_another_machine_gives_a_warning(url: str, load_text: Load, *, warned: bool) -> None:
     text = MQTT.replace("mqtts://broker.example.com", url)
     warnings = [str(warning) for warning in load_text(SOURCE + text).warnings()]
     assert any("cross the network unencrypted; use mqtts://" in warning for warning in warnings) is warned
@@ -111,26 +111,26 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("table", "key", "value", "sentence"), WRONG)
-def test_a_wrong_value_is_told(table: str, key: str, value: str, sentence: str, problems_of: Problems) -> None:
+def test_wrong_broker_value_is_reported(table: str, key: str, value: str, sentence: str, problems_of: Problems) -> None:
     kept = [line for line in table.splitlines() if not line.startswith(f"{key} =")]
     (problem,) = problems_of("\n".join([SOURCE, *kept, f"{key} = {value}\n"]))
     assert problem.startswith(f"destinations.x.{key}: ")
     assert sentence in problem
 
 
-def test_a_user_name_in_two_places_is_told(problems_of: Problems) -> None:
+def test_broker_user_name_in_url_and_username_is_rejected(problems_of: Problems) -> None:
     (problem,) = problems_of(
         f'{SOURCE}[destinations.x]\ntype = "mqtt"\nurl = "mqtts://a:b@broker.example.com"\nusername = "c"\n'
     )
     assert problem == "destinations.x.username: is also in url; remove one"
 
 
-def test_a_certificate_without_tls_is_told(problems_of: Problems) -> None:
+def test_broker_ca_file_without_tls_is_rejected(problems_of: Problems) -> None:
     (problem,) = problems_of(f'{SOURCE}{MQTT.replace("mqtts:", "mqtt:")}ca_file = "config.toml"\n')
     assert problem == "destinations.x.ca_file: is used only with TLS: write mqtts:// in url"
 
 
-def test_the_same_topic_twice_is_warned_about_and_another_one_is_not(load_text: Load) -> None:
+def test_two_destinations_give_a_warning_only_with_the_same_topic(load_text: Load) -> None:
     def warnings(topic: str) -> list[Any]:
         second = MQTT.replace("destinations.x", "destinations.y") + f'topic = "{topic}"\n'
         settings = load_text(SOURCE + MQTT + second)
@@ -140,7 +140,7 @@ def test_the_same_topic_twice_is_warned_about_and_another_one_is_not(load_text: 
     assert warnings("other") == []
 
 
-def test_the_default_routing_key_without_an_exchange_is_warned_about(load_text: Load) -> None:
+def test_amqp_without_exchange_and_routing_key_gives_a_warning(load_text: Load) -> None:
     def warned(text: str) -> bool:
         return any("routing_key is the name of a queue" in str(it) for it in load_text(SOURCE + text).warnings())
 
@@ -159,7 +159,7 @@ def test_the_default_routing_key_without_an_exchange_is_warned_about(load_text: 
         ("127.0.0.1:9092,kafka.example.com:9092", "false", True),
     ],
 )
-def test_kafka_without_tls_on_another_machine_is_warned_about(
+def test_kafka_without_tls_on_another_machine_gives_a_warning(
     servers: str, tls: str, load_text: Load, *, warned: bool
 ) -> None:
     text = KAFKA.replace("kafka.example.com:9093", servers) + f"tls = {tls}\n"
@@ -168,7 +168,7 @@ def test_kafka_without_tls_on_another_machine_is_warned_about(
 
 
 @pytest.mark.parametrize("key", ["access_key_id", "secret_access_key"])
-def test_half_of_an_access_key_is_told(key: str, problems_of: Problems) -> None:
+def test_half_of_an_aws_access_key_is_rejected(key: str, problems_of: Problems) -> None:
     (other,) = {"access_key_id", "secret_access_key"} - {key}
     (problem,) = problems_of(f'{SOURCE}{AWS}{key} = "alone"\n')
     assert problem.startswith(f"destinations.x.{other}: is missing")
@@ -182,5 +182,5 @@ def test_half_of_an_access_key_is_told(key: str, problems_of: Problems) -> None:
         ("arn:aws-us-gov:events:us-gov-west-1:123456789012:event-bus/a", "https://events.us-gov-west-1.amazonaws.com/"),
     ],
 )
-def test_an_arn_leads_to_its_service(arn: str, url: str) -> None:
+def test_aws_endpoint_returns_the_url_of_the_arns_service(arn: str, url: str) -> None:
     assert AwsSettings.model_validate({"type": "aws", "arn": arn}).endpoint() == url

@@ -1,4 +1,4 @@
-"""The address of a database, and the name of the schema in it."""
+"""The URL of the database, and the name of the schema in it."""
 
 from pathlib import Path
 
@@ -27,14 +27,14 @@ def read(tmp_path: Path, store: str) -> Settings:
         "postgresql://?service=notifier",
     ],
 )
-def test_an_address_is_taken_as_it_is(tmp_path: Path, url: str) -> None:
+def test_database_url_is_kept_as_written(tmp_path: Path, url: str) -> None:
     settings = read(tmp_path, f'url = "{url}"\nname = "shard-07"')
     assert (settings.store.url.get_secret_value(), settings.store.name) == (url, "shard-07")
     assert not [warning for warning in settings.warnings() if warning.key.startswith("store")]
 
 
 @pytest.mark.parametrize(
-    ("store", "key", "says"),
+    ("store", "key", "expected"),
     [
         ('url = "mysql://u@h/d"', "store.url", "must begin with"),
         ('url = "postgres:/h/d"', "store.url", 'such as "postgresql://'),
@@ -51,16 +51,16 @@ def test_an_address_is_taken_as_it_is(tmp_path: Path, url: str) -> None:
         ("url = 5", "store.url", "string"),
     ],
 )
-def test_what_does_not_do_is_named_without_its_value(tmp_path: Path, store: str, key: str, says: str) -> None:
+def test_wrong_store_value_is_reported_but_not_shown(tmp_path: Path, store: str, key: str, expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, store)
     (problem,) = caught.value.problems
     assert problem.key == key
-    assert says in problem.message or says == "string"
+    assert expected in problem.message or expected == "string"
     assert "u@h" not in str(problem)
 
 
-def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_postgres_library_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"pip install 'completion-notifier\[postgres\]'"):
         read(tmp_path, 'url = "postgresql://u@h/d"')
@@ -75,12 +75,12 @@ def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("postgresql://u@10.0.0.1/d?sslmode=verify-full", False),
     ],
 )
-def test_a_server_that_is_not_verified_is_warned_of(tmp_path: Path, url: str, *, is_warned: bool) -> None:
+def test_unverified_database_server_gives_a_warning(tmp_path: Path, url: str, *, is_warned: bool) -> None:
     keys = [warning.key for warning in read(tmp_path, f'url = "{url}"').warnings()]
     assert ("store.url" in keys) is is_warned
 
 
-def test_the_password_is_a_secret(tmp_path: Path) -> None:
+def test_database_password_is_a_secret(tmp_path: Path) -> None:
     settings = read(tmp_path, 'url = "postgresql://u:correct-horse@localhost/d"')
     assert "correct-horse" in settings.secrets()
     assert "correct-horse" not in repr(settings)

@@ -34,10 +34,10 @@ TEXT = EXAMPLE.read_text(encoding="utf-8")
 COMMENTED_KEY = re.compile(r"^# (?=[a-z_]+ = |\[)", re.MULTILINE)
 
 LISTED = tomllib.loads(COMMENTED_KEY.sub("", TEXT))
-"""All keys that the example lists, those in comments too."""
+"""All keys that the example lists, including those in comments."""
 
 WRITTEN = tomllib.loads(TEXT)
-"""The keys that are in force when somebody copies the example."""
+"""The keys of the example that are not in comments."""
 
 SOURCE = "acme"
 SLACK = "safety-channel"
@@ -58,7 +58,7 @@ PLACEHOLDERS = [
     "destinations.site-office.url",
     "destinations.hr-system.secret",
 ]
-"""The values that everybody has to write."""
+"""The keys whose values every user has to replace."""
 
 
 whole_schema = cache(schema)
@@ -68,7 +68,7 @@ def required(table: type[BaseTable], values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if table.model_fields[key].is_required()}
 
 
-def test_the_example_is_valid_and_its_placeholders_are_all_that_is_warned_about() -> None:
+def test_example_gives_warnings_only_for_its_placeholders() -> None:
     assert [warning.key for warning in load(EXAMPLE, environ={}).warnings()] == PLACEHOLDERS
 
 
@@ -83,11 +83,11 @@ def test_the_example_is_valid_and_its_placeholders_are_all_that_is_warned_about(
         (SourceSettings, LISTED["sources"][SOURCE]),
     ],
 )
-def test_every_key_is_listed_in_the_order_of_the_settings(table: type[BaseTable], values: dict[str, Any]) -> None:
+def test_example_lists_every_key_in_the_order_of_the_settings(table: type[BaseTable], values: dict[str, Any]) -> None:
     assert list(values) == list(table.model_fields)
 
 
-def test_every_key_of_an_http_endpoint_is_listed_its_own_first() -> None:
+def test_example_lists_every_http_key_with_its_own_keys_first() -> None:
     common = list(DestinationSettings.model_fields)
     own = [key for key in HttpSettings.model_fields if key not in common]
     listed = list(LISTED["destinations"][HTTP])
@@ -98,7 +98,7 @@ def test_every_key_of_an_http_endpoint_is_listed_its_own_first() -> None:
 @pytest.mark.parametrize(
     ("table", "name"), [(SlackSettings, SLACK), (TeamsSettings, TEAMS), (AppriseSettings, APPRISE)]
 )
-def test_of_a_channel_its_own_keys_are_listed_and_those_whose_defaults_differ(
+def test_example_lists_own_keys_and_differing_defaults_of_a_channel(
     table: type[DestinationSettings], name: str
 ) -> None:
     common = DestinationSettings.model_fields
@@ -109,7 +109,7 @@ def test_of_a_channel_its_own_keys_are_listed_and_those_whose_defaults_differ(
     assert listed[len(own) :] == different
 
 
-def test_of_an_http_endpoint_no_common_key_differs() -> None:
+def test_http_settings_have_the_common_defaults() -> None:
     common = DestinationSettings.model_fields
     assert all(
         HttpSettings.model_fields[key].default == common[key].default for key in DestinationSettings.model_fields
@@ -117,12 +117,12 @@ def test_of_an_http_endpoint_no_common_key_differs() -> None:
 
 
 @pytest.mark.parametrize("name", BROKERS)
-def test_of_a_broker_its_own_keys_are_listed(name: str) -> None:
+def test_example_lists_only_the_own_keys_of_a_broker(name: str) -> None:
     own = set(BROKERS[name].model_fields) - set(DestinationSettings.model_fields)
     assert set(LISTED["destinations"][name]) == own
 
 
-def test_every_value_that_is_not_required_is_the_true_default() -> None:
+def test_example_values_of_optional_keys_are_the_defaults() -> None:
     least = {
         "NOTIFIER_SOURCES": {SOURCE: required(SourceSettings, WRITTEN["sources"][SOURCE])},
         "NOTIFIER_DESTINATIONS": {
@@ -150,13 +150,13 @@ def test_every_value_that_is_not_required_is_the_true_default() -> None:
         *((table, LISTED["destinations"][name]) for name, table in BROKERS.items()),
     ],
 )
-def test_defaults_are_written_as_the_schema_tells_them(table: type[BaseTable], values: dict[str, Any]) -> None:
+def test_example_writes_defaults_as_the_schema_does(table: type[BaseTable], values: dict[str, Any]) -> None:
     keys = whole_schema()["$defs"][table.__name__]["properties"]
     optional = values.keys() - required(table, values).keys()
     assert {key: values[key] for key in optional} == {key: keys[key]["default"] for key in optional}
 
 
-def test_only_keys_without_a_default_and_what_needs_an_extra_are_in_comments() -> None:
+def test_example_comments_out_only_keys_without_a_default_and_extras() -> None:
     assert set(LISTED["sources"][SOURCE]) - set(WRITTEN["sources"][SOURCE]) == {
         key for key, field in SourceSettings.model_fields.items() if field.default is None
     }
@@ -164,7 +164,7 @@ def test_only_keys_without_a_default_and_what_needs_an_extra_are_in_comments() -
     assert LISTED["destinations"] == WRITTEN["destinations"] | with_extras
 
 
-def test_what_stands_in_comments_can_be_used_as_it_is(tmp_path: Path) -> None:
+def test_example_with_its_commented_keys_enabled_can_be_loaded(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(COMMENTED_KEY.sub("", TEXT), encoding="utf-8")
     settings = load(file, environ={})

@@ -50,19 +50,19 @@ def described(table: type[BaseTable]) -> dict[str, Any]:
     return found
 
 
-def test_it_is_json_and_says_what_it_is() -> None:
+def test_schema_is_json_and_names_its_dialect() -> None:
     assert json.loads(json.dumps(whole()))["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_every_key_is_there_with_a_description_and_no_other_is_allowed(table: type[BaseTable]) -> None:
+def test_schema_describes_every_key_and_allows_no_other(table: type[BaseTable]) -> None:
     assert set(described(table)["properties"]) == set(table.model_fields)
     assert all(key["description"].endswith(".") for key in described(table)["properties"].values())
     assert described(table)["additionalProperties"] is False
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_what_is_required_has_no_default_and_the_rest_has_one_where_it_can_be_written(table: type[BaseTable]) -> None:
+def test_schema_marks_required_keys_and_contains_each_default_but_none(table: type[BaseTable]) -> None:
     keys = described(table)["properties"]
     required = set(described(table).get("required", ()))
     without_default = {name for name, key in keys.items() if "default" not in key}
@@ -70,7 +70,7 @@ def test_what_is_required_has_no_default_and_the_rest_has_one_where_it_can_be_wr
     assert without_default - required == {name for name, field in table.model_fields.items() if field.default is None}
 
 
-def test_durations_are_text_with_a_pattern_and_secrets_are_marked() -> None:
+def test_schema_gives_durations_a_pattern_and_marks_secrets() -> None:
     keys = described(SourceSettings)["properties"]
     assert keys["poll_interval"]["type"] == "string"
     assert keys["poll_interval"]["default"] == "60s"
@@ -79,7 +79,7 @@ def test_durations_are_text_with_a_pattern_and_secrets_are_marked() -> None:
     assert keys["token"]["writeOnly"] is True
 
 
-def test_names_follow_their_rule_and_types_of_destinations_are_told_apart() -> None:
+def test_schema_restricts_names_and_types_of_destinations() -> None:
     destinations = described(Settings)["properties"]["destinations"]
     ((pattern, either),) = destinations["patternProperties"].items()
     assert pattern == "^[a-z0-9]+(-[a-z0-9]+)*$"
@@ -88,7 +88,7 @@ def test_names_follow_their_rule_and_types_of_destinations_are_told_apart() -> N
 
 
 @pytest.mark.parametrize("type_", ["slack", "teams", "apprise", "http"])
-def test_an_unknown_key_of_a_destination_is_one_error_that_names_it(type_: str) -> None:
+def test_schema_reports_an_unknown_destination_key_as_one_error(type_: str) -> None:
     destination = {"type": type_, "url": "https://hooks.example/x", "colour": "red"}
     wrong = {"sources": {"acme": {"token": "t"}}, "destinations": {"hr": destination}}
     (error,) = jsonschema.Draft202012Validator(whole()).iter_errors(wrong)
@@ -96,9 +96,9 @@ def test_an_unknown_key_of_a_destination_is_one_error_that_names_it(type_: str) 
     assert [*error.absolute_path] == ["destinations", "hr"]
 
 
-def test_the_schema_can_be_referred_to() -> None:
+def test_schema_has_an_id() -> None:
     assert whole()["$id"] == "urn:completion-notifier:configuration"
 
 
-def test_nothing_in_it_is_null() -> None:
+def test_schema_contains_no_null() -> None:
     assert "null" not in json.dumps(whole())

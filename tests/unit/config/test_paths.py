@@ -17,7 +17,7 @@ def loaded_token(path: Path | None, environ: dict[str, str], cwd: Path) -> str:
 
 
 @pytest.mark.usefixtures("not_root")
-def test_the_named_file_comes_before_the_variable_before_the_working_directory(tmp_path: Path) -> None:
+def test_named_file_precedes_the_variable_and_the_working_directory(tmp_path: Path) -> None:
     for name in ("named", "variable", "config"):
         (tmp_path / f"{name}.toml").write_text(configuration(name))
     environ = {"NOTIFIER_CONFIG": "variable.toml"}
@@ -28,13 +28,13 @@ def test_the_named_file_comes_before_the_variable_before_the_working_directory(t
 
 
 @pytest.mark.usefixtures("not_root")
-def test_the_system_file_comes_last(tmp_path: Path) -> None:
+def test_usual_files_end_with_the_system_file(tmp_path: Path) -> None:
     assert usual_files(tmp_path) == (tmp_path / "config.toml", Path("/etc/notifier/config.toml"))
 
 
 @pytest.mark.usefixtures("not_root")
 @pytest.mark.skipif(SYSTEM_FILE.exists(), reason="this machine has a configuration of its own")
-def test_without_a_file_and_without_a_source_it_is_told_what_to_do(tmp_path: Path) -> None:
+def test_load_without_a_file_and_a_source_names_the_ways_to_configure(tmp_path: Path) -> None:
     assert find_file(None, environ={}, cwd=tmp_path) is None
     with pytest.raises(ConfigError) as caught:
         load(environ={"NOTIFIER_NONSENSE": "1", "NOTIFIER_LOG__LEVEL": "debug"}, cwd=tmp_path)
@@ -47,7 +47,7 @@ def test_without_a_file_and_without_a_source_it_is_told_what_to_do(tmp_path: Pat
         assert way in nothing
 
 
-def test_a_named_file_that_does_not_exist_is_an_error_although_others_exist(tmp_path: Path) -> None:
+def test_missing_named_file_is_an_error_although_others_exist(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(configuration("x"))
     for path, environ in ((Path("missing.toml"), {}), (None, {"NOTIFIER_CONFIG": "missing.toml"})):
         with pytest.raises(ConfigError) as caught:
@@ -56,21 +56,21 @@ def test_a_named_file_that_does_not_exist_is_an_error_although_others_exist(tmp_
 
 
 @pytest.mark.usefixtures("not_root")
-def test_a_folder_in_place_of_the_file_is_told(tmp_path: Path) -> None:
+def test_folder_in_place_of_the_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "config.toml").mkdir()
     with pytest.raises(ConfigError, match=r"config\.toml: cannot be read: Is a directory"):
         load(environ={}, cwd=tmp_path)
 
 
 @pytest.mark.usefixtures("not_root")
-def test_a_file_that_is_there_but_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
+def test_unreadable_file_in_the_working_directory_is_not_skipped(tmp_path: Path) -> None:
     (tmp_path / "config.toml").symlink_to("config.toml")
     with pytest.raises(ConfigError, match="cannot be read: Too many levels of symbolic links"):
         load(environ={}, cwd=tmp_path)
 
 
 @pytest.mark.usefixtures("not_root")
-def test_a_working_directory_of_another_user_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inaccessible_working_directory_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As with `sudo -u notifier notifier status` in /root."""
     system_file = tmp_path / "etc" / "config.toml"
     system_file.parent.mkdir()
@@ -83,7 +83,7 @@ def test_a_working_directory_of_another_user_is_passed_over(tmp_path: Path, monk
 
 
 @pytest.mark.usefixtures("not_root")
-def test_a_forbidden_file_says_who_may_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_file_is_reported_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Path) -> bytes:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
@@ -107,7 +107,7 @@ def test_a_forbidden_file_says_who_may_read_it(tmp_path: Path, monkeypatch: pyte
         (b"\x00", "line 1, column 1: is not valid TOML: "),
     ],
 )
-def test_a_file_that_is_no_toml_is_told_with_the_place(content: bytes, message: str, tmp_path: Path) -> None:
+def test_invalid_toml_is_reported_with_its_place_but_no_values(content: bytes, message: str, tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
@@ -117,13 +117,13 @@ def test_a_file_that_is_no_toml_is_told_with_the_place(content: bytes, message: 
 
 
 @pytest.mark.usefixtures("not_root")
-def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> None:
+def test_load_accepts_a_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_bytes(b"\xef\xbb\xbf" + configuration("x").replace("\n", "\r\n").encode())
     assert loaded_token(None, {}, tmp_path) == "x"
 
 
 @pytest.mark.usefixtures("not_root")
-def test_a_problem_leaves_no_trace_of_its_cause_in_a_traceback(tmp_path: Path) -> None:
+def test_config_error_has_no_cause_in_its_traceback(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('[sources.acme]\ntoken = "two words"')
     with pytest.raises(ConfigError) as caught:
         load(environ={}, cwd=tmp_path)

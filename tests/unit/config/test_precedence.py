@@ -28,7 +28,7 @@ def endpoint(settings: Settings, name: str = "hr-system") -> HttpSettings:
     return destination
 
 
-def test_environment_beats_credential_files_beat_the_file_beats_defaults(load_text: Load, secrets_dir: Path) -> None:
+def test_variables_precede_credential_files_then_the_file_then_defaults(load_text: Load, secrets_dir: Path) -> None:
     key = "NOTIFIER_SOURCES__ACME__TOKEN"
 
     assert load_text(FILE).sources["acme"].page_size == 10
@@ -45,7 +45,7 @@ def test_environment_beats_credential_files_beat_the_file_beats_defaults(load_te
     assert with_variable.sources["acme"].page_size == 10
 
 
-def test_a_variable_reaches_a_name_with_a_hyphen_whatever_its_case(load_text: Load) -> None:
+def test_variable_in_either_case_sets_a_key_of_a_name_with_a_hyphen(load_text: Load) -> None:
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     for name in ("NOTIFIER_DESTINATIONS__HR_SYSTEM__SECRET", "notifier_destinations__hr_system__secret"):
         settings = load_text(FILE, environ={name: secret})
@@ -53,7 +53,7 @@ def test_a_variable_reaches_a_name_with_a_hyphen_whatever_its_case(load_text: Lo
         assert list(settings.destinations) == ["hr-system"]
 
 
-def test_a_variable_replaces_one_header_and_leaves_the_others(load_text: Load) -> None:
+def test_variable_for_one_header_keeps_the_others(load_text: Load) -> None:
     environ = {
         "NOTIFIER_DESTINATIONS__HR_SYSTEM__HEADERS__AUTHORIZATION": "Bearer new",
         "NOTIFIER_DESTINATIONS__HR_SYSTEM__HEADERS__X_API_KEY": "added",
@@ -66,12 +66,12 @@ def test_a_variable_replaces_one_header_and_leaves_the_others(load_text: Load) -
     }
 
 
-def test_a_header_may_be_set_that_the_notifier_does_not_set(load_text: Load) -> None:
+def test_variable_can_set_the_webhook_request_origin_header(load_text: Load) -> None:
     environ = {"NOTIFIER_DESTINATIONS__HR_SYSTEM__HEADERS__WEBHOOK_REQUEST_ORIGIN": "notifier.example"}
     assert "Webhook-Request-Origin" in endpoint(load_text(FILE, environ=environ)).headers
 
 
-def test_lists_and_tables_are_json(load_text: Load) -> None:
+def test_lists_and_tables_in_variables_are_parsed_as_json(load_text: Load) -> None:
     settings = load_text(
         FILE,
         environ={
@@ -89,7 +89,7 @@ def test_lists_and_tables_are_json(load_text: Load) -> None:
     assert settings.log.level == "debug"
 
 
-def test_a_variable_for_one_key_beats_one_for_its_table(load_text: Load) -> None:
+def test_variable_for_a_key_precedes_one_for_its_table(load_text: Load) -> None:
     environ = {
         "NOTIFIER_SOURCES__ACME__PAGE_SIZE": "1",
         "NOTIFIER_SOURCES__ACME": '{"page_size": 2, "timeout": "2s"}',
@@ -100,18 +100,18 @@ def test_a_variable_for_one_key_beats_one_for_its_table(load_text: Load) -> None
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("FALSE", False), ("1", True), ("no", False)])
-def test_truth_can_be_written_in_the_ways_of_the_shell(text: str, value: bool, load_text: Load) -> None:
+def test_variable_accepts_several_notations_of_true_and_false(text: str, value: bool, load_text: Load) -> None:
     assert load_text(FILE, environ={"NOTIFIER_SOURCES__ACME__NAMES": text}).sources["acme"].names is value
 
 
-def test_an_empty_variable_is_a_value(load_text: Load) -> None:
+def test_empty_variable_overrides_the_file(load_text: Load) -> None:
     assert (
         load_text('[http]\ntoken = "x"\n' + FILE, environ={"NOTIFIER_HTTP__TOKEN": ""}).http.token.get_secret_value()
         == ""
     )
 
 
-def test_without_any_file_the_environment_can_be_everything(tmp_path: Path) -> None:
+def test_load_without_a_file_uses_only_variables(tmp_path: Path) -> None:
     environ = {
         "NOTIFIER_SOURCES__ACME__TOKEN": "x",
         "NOTIFIER_DESTINATIONS__SAFETY__TYPE": "slack",
@@ -123,7 +123,7 @@ def test_without_any_file_the_environment_can_be_everything(tmp_path: Path) -> N
     assert settings.alerts.destination in settings.destinations
 
 
-def test_systemd_credentials_are_found_and_secrets_dir_comes_before_them(tmp_path: Path, secrets_dir: Path) -> None:
+def test_secrets_dir_precedes_the_credentials_of_systemd(tmp_path: Path, secrets_dir: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (secrets_dir / "NOTIFIER_SOURCES__ACME__TOKEN").write_text("systemd")
@@ -139,21 +139,21 @@ def test_systemd_credentials_are_found_and_secrets_dir_comes_before_them(tmp_pat
     ("content", "value"),
     [(b"t0ken", "t0ken"), (b"t0ken\n", "t0ken"), (b"t0ken\r\n", "t0ken")],
 )
-def test_a_trailing_newline_is_not_part_of_a_credential(
+def test_trailing_newline_of_a_credential_is_stripped(
     content: bytes, value: str, load_text: Load, secrets_dir: Path
 ) -> None:
     (secrets_dir / "notifier_sources__acme__token").write_bytes(content)
     assert load_text(secrets_dir=secrets_dir).sources["acme"].token.get_secret_value() == value
 
 
-def test_only_one_newline_is_stripped(problems_of: Problems, secrets_dir: Path) -> None:
+def test_second_newline_of_a_credential_is_not_stripped(problems_of: Problems, secrets_dir: Path) -> None:
     (secrets_dir / "NOTIFIER_SOURCES__ACME__TOKEN").write_text("t0ken\n\n")
     (problem,) = problems_of(secrets_dir=secrets_dir)
     assert problem.startswith("sources.acme.token: must be one word")
     assert problem.endswith(f"(from {secrets_dir}/NOTIFIER_SOURCES__ACME__TOKEN)")
 
 
-def test_other_files_among_the_credentials_are_nobodys_business(load_text: Load, secrets_dir: Path) -> None:
+def test_other_files_in_the_credentials_folder_are_ignored(load_text: Load, secrets_dir: Path) -> None:
     (secrets_dir / "database-password").write_bytes(b"\xff")
     (secrets_dir / "folder").mkdir()
     load_text(secrets_dir=secrets_dir)
@@ -173,7 +173,7 @@ def test_other_files_among_the_credentials_are_nobodys_business(load_text: Load,
         ("NOTIFIER_QQQ", "variables are written like NOTIFIER_SOURCES__NAME__TOKEN"),
     ],
 )
-def test_a_variable_that_means_nothing_is_an_unknown_key(
+def test_unknown_variable_or_credential_file_is_reported_with_a_hint(
     name: str, message: str, problems_of: Problems, secrets_dir: Path
 ) -> None:
     (problem,) = problems_of(environ={name: "s3cr3t"})
@@ -198,7 +198,7 @@ KUBERNETES = {
 }
 
 
-def test_what_kubernetes_sets_for_a_service_of_this_name_is_no_key(load_text: Load) -> None:
+def test_variables_of_a_kubernetes_service_are_ignored(load_text: Load) -> None:
     assert load_text(environ=KUBERNETES) == load_text()
 
 
@@ -213,19 +213,19 @@ def test_what_kubernetes_sets_for_a_service_of_this_name_is_no_key(load_text: Lo
         ("notifier_service_port", "8787"),
     ],
 )
-def test_what_only_resembles_them_is_a_mistake(name: str, text: str, problems_of: Problems) -> None:
+def test_variable_like_a_kubernetes_one_is_an_unknown_key(name: str, text: str, problems_of: Problems) -> None:
     (problem,) = problems_of(environ={name: text})
     assert problem.startswith(f"{name}: unknown key; ")
 
 
-def test_a_key_set_twice_in_different_case_is_told(problems_of: Problems) -> None:
+def test_variables_that_differ_only_in_case_are_rejected(problems_of: Problems) -> None:
     assert problems_of(environ={"NOTIFIER_LOG__LEVEL": "info", "notifier_log__level": "debug"}) == [
         "notifier_log__level: means the same key as NOTIFIER_LOG__LEVEL; remove one of them"
     ]
 
 
 @pytest.mark.parametrize("text", ["[", '{"a": }', "[" * 100_000, f"[{'9' * 5000}]"])
-def test_json_that_cannot_be_read_is_told(text: str, problems_of: Problems) -> None:
+def test_variable_with_invalid_json_is_rejected(text: str, problems_of: Problems) -> None:
     (problem,) = problems_of(environ={"NOTIFIER_DESTINATIONS": text})
     assert re.match("NOTIFIER_DESTINATIONS: (is not valid|cannot be read as) JSON", problem)
 
@@ -250,7 +250,7 @@ def test_json_that_cannot_be_read_is_told(text: str, problems_of: Problems) -> N
         ("NOTIFIER_SOURCES", "acme", "sources: must be a table"),
     ],
 )
-def test_a_wrong_value_from_a_variable_names_key_and_variable(
+def test_wrong_value_of_a_variable_is_reported_with_key_and_variable(
     name: str, text: str, problem: str, problems_of: Problems
 ) -> None:
     (line,) = problems_of(FILE, environ={name: text})
@@ -258,14 +258,14 @@ def test_a_wrong_value_from_a_variable_names_key_and_variable(
     assert line.endswith(f"(from {name})")
 
 
-def test_a_wrong_value_of_the_file_is_not_blamed_on_a_variable_for_its_table(problems_of: Problems) -> None:
+def test_wrong_value_of_the_file_is_reported_without_the_variable_for_its_table(problems_of: Problems) -> None:
     (line,) = problems_of(FILE + '[log]\nlevel = "loud"', environ={"NOTIFIER_LOG": '{"format": "json"}'})
     assert line.startswith("log.level: ")
     assert "NOTIFIER_LOG" not in line
 
 
 @pytest.mark.parametrize("make_unreadable", [Path.mkdir, lambda file: file.symlink_to("missing")])
-def test_an_unreadable_credential_file_is_told(
+def test_unreadable_credential_file_is_reported(
     make_unreadable: Callable[[Path], Any], problems_of: Problems, secrets_dir: Path
 ) -> None:
     file = secrets_dir / "NOTIFIER_HTTP__TOKEN"
@@ -274,9 +274,7 @@ def test_an_unreadable_credential_file_is_told(
     assert problem.startswith(f"{file}: the credential file cannot be read: ")
 
 
-def test_a_folder_of_credentials_that_cannot_be_read_is_the_only_problem(
-    problems_of: Problems, secrets_dir: Path
-) -> None:
+def test_refused_credentials_folder_is_the_only_problem_reported(problems_of: Problems, secrets_dir: Path) -> None:
     """Without the secrets in it, every key that they set would be reported as missing."""
     (secrets_dir / "NOTIFIER_SOURCES__ACME__TOKEN").write_text("t0ken")
     secrets_dir.chmod(0o777)
@@ -284,7 +282,7 @@ def test_a_folder_of_credentials_that_cannot_be_read_is_the_only_problem(
     assert problem.startswith(f"{secrets_dir}: can be written by other users")
 
 
-def test_what_a_removed_destination_leaves_behind_is_named(problems_of: Problems, secrets_dir: Path) -> None:
+def test_variable_or_credential_of_a_removed_table_is_named(problems_of: Problems, secrets_dir: Path) -> None:
     leftover = secrets_dir / "NOTIFIER_DESTINATIONS__GATE__SECRET"
     leftover.write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     (problem,) = problems_of(secrets_dir=secrets_dir)
@@ -300,21 +298,21 @@ def test_what_a_removed_destination_leaves_behind_is_named(problems_of: Problems
     assert "left over" not in problem
 
 
-def test_a_credential_file_that_is_no_text_is_told(problems_of: Problems, secrets_dir: Path) -> None:
+def test_credential_file_that_is_not_utf_8_is_reported(problems_of: Problems, secrets_dir: Path) -> None:
     (secrets_dir / "NOTIFIER_HTTP__TOKEN").write_bytes(b"\xff\xfe")
     assert problems_of(secrets_dir=secrets_dir) == [
         f"{secrets_dir}/NOTIFIER_HTTP__TOKEN: the credential file is not UTF-8 text"
     ]
 
 
-def test_a_missing_folder_of_credentials_is_told(problems_of: Problems, tmp_path: Path) -> None:
+def test_missing_credentials_folder_is_reported(problems_of: Problems, tmp_path: Path) -> None:
     missing = tmp_path / "missing"
     expected = [f"{missing}: the folder of credential files cannot be read: No such file or directory"]
     assert problems_of(secrets_dir=missing) == expected
     assert problems_of(environ={"CREDENTIALS_DIRECTORY": str(missing)}) == expected
 
 
-def test_bytes_of_the_environment_that_are_no_text_are_told(problems_of: Problems) -> None:
+def test_variables_that_are_not_utf_8_are_reported(problems_of: Problems) -> None:
     values: Mapping[str, str] = {
         "NOTIFIER_SOURCES__ACME__TOKEN": "\udcff",
         "NOTIFIER_SOURCES__ACME__ID_NAMESPACE": "\udcff",
@@ -326,7 +324,7 @@ def test_bytes_of_the_environment_that_are_no_text_are_told(problems_of: Problem
     assert all(problem.isascii() for problem in problems_of(environ={"NOTIFIER_\udcff\n": "x"}))
 
 
-def test_each_path_counts_from_where_it_is_written(tmp_path: Path) -> None:
+def test_relative_paths_start_at_the_file_or_the_working_directory(tmp_path: Path) -> None:
     folder, cwd = tmp_path / "etc", tmp_path / "work"
     folder.mkdir()
     cwd.mkdir()
@@ -348,7 +346,7 @@ def test_each_path_counts_from_where_it_is_written(tmp_path: Path) -> None:
     assert endpoint(from_variables).ca_file == cwd / "ca.pem"
 
 
-def test_a_tilde_is_the_home(load_text: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tilde_in_a_path_is_the_home_folder(load_text: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     assert load_text('[store]\npath = "~/state.db"\n' + FILE).store.path == Path("/home/somebody/state.db")
 
@@ -363,11 +361,11 @@ def test_a_tilde_is_the_home(load_text: Load, monkeypatch: pytest.MonkeyPatch) -
         ({"HOME": "/h"}, "/h/.local/state/notifier/notifier.db"),
     ],
 )
-def test_the_state_file_has_a_place_by_default(environ: dict[str, str], path: str, load_text: Load) -> None:
+def test_state_file_path_has_a_default(environ: dict[str, str], path: str, load_text: Load) -> None:
     assert load_text(environ=environ).store.path == Path(path)
 
 
-def test_a_removed_working_directory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removed_working_directory_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
@@ -377,9 +375,7 @@ def test_a_removed_working_directory_is_told(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
 
 
-def test_a_credential_that_systemd_loaded_with_its_folder_keeps_its_own_name(
-    load_text: Load, secrets_dir: Path
-) -> None:
+def test_credential_with_the_prefix_of_systemd_is_read_without_it(load_text: Load, secrets_dir: Path) -> None:
     (secrets_dir / "notifier_NOTIFIER_SOURCES__ACME__TOKEN").write_text("its-own\n")
     # What SetCredential= gives where there is no folder.
     (secrets_dir / "notifier").write_text("none")
@@ -387,7 +383,7 @@ def test_a_credential_that_systemd_loaded_with_its_folder_keeps_its_own_name(
     assert settings.sources["acme"].token.get_secret_value() == "its-own"
 
 
-def test_a_credential_under_both_names_is_one_too_many(problems_of: Problems, secrets_dir: Path) -> None:
+def test_credential_with_and_without_the_prefix_is_rejected(problems_of: Problems, secrets_dir: Path) -> None:
     for name in ("NOTIFIER_SOURCES__ACME__TOKEN", "notifier_NOTIFIER_SOURCES__ACME__TOKEN"):
         (secrets_dir / name).write_text("t0ken")
     (problem,) = problems_of(secrets_dir=secrets_dir)
@@ -396,7 +392,7 @@ def test_a_credential_under_both_names_is_one_too_many(problems_of: Problems, se
 
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a service's configuration, with its credentials beside it; returns the configuration file."""
+    """Create the configuration of a service with its credentials beside it, and return the configuration file."""
     monkeypatch.setattr("notifier.config.paths.SYSTEM_FILE", tmp_path / "etc" / "config.toml")
     folder = tmp_path / "etc" / "globex"
     (folder / "credentials").mkdir(parents=True)
@@ -405,14 +401,14 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder / "config.toml"
 
 
-def test_a_commands_credentials_are_those_beside_a_services_configuration(service: Path, secrets_dir: Path) -> None:
+def test_credentials_beside_a_service_configuration_are_read_by_default(service: Path, secrets_dir: Path) -> None:
     assert load(service, environ={}).sources["acme"].token.get_secret_value() == "the-services"
     (secrets_dir / "NOTIFIER_SOURCES__ACME__TOKEN").write_text("systemd")
     settings = load(service, environ={"CREDENTIALS_DIRECTORY": str(secrets_dir)})
     assert settings.sources["acme"].token.get_secret_value() == "systemd"
 
 
-def test_a_commands_state_file_is_that_of_the_service_whose_configuration_is_read(
+def test_default_state_file_of_a_service_configuration_is_that_of_the_service(
     service: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.config.paths.STATE_ROOT", tmp_path / "lib")
@@ -427,7 +423,7 @@ def test_a_commands_state_file_is_that_of_the_service_whose_configuration_is_rea
     assert load(service, environ={}).store.path == Path("/named/state.db")
 
 
-def test_a_folder_called_credentials_elsewhere_is_nobodys_business(tmp_path: Path, secrets_dir: Path) -> None:
+def test_credentials_folder_beside_another_configuration_is_ignored(tmp_path: Path, secrets_dir: Path) -> None:
     (secrets_dir / "NOTIFIER_SOURCES__ACME__TOKEN").write_text("not meant")
     file = tmp_path / "config.toml"
     file.write_text("[sources.acme]\n")
@@ -435,7 +431,7 @@ def test_a_folder_called_credentials_elsewhere_is_nobodys_business(tmp_path: Pat
         load(file, environ={})
 
 
-def test_the_state_file_is_located_without_what_only_the_service_was_given(tmp_path: Path) -> None:
+def test_locate_state_file_does_not_need_the_credentials_of_the_service(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text('[store]\npath = "here.db"\n[sources.acme]\ntokem = 1\n')
     gone = {"CREDENTIALS_DIRECTORY": str(tmp_path / "gone")}
@@ -445,14 +441,14 @@ def test_the_state_file_is_located_without_what_only_the_service_was_given(tmp_p
 
 
 @pytest.mark.parametrize("text", ["[store", "[store]\npath = 3\n"])
-def test_a_state_file_that_cannot_be_told_is_a_problem_of_the_configuration(text: str, tmp_path: Path) -> None:
+def test_locate_state_file_with_a_wrong_configuration_raises_config_error(text: str, tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(text)
     with pytest.raises(ConfigError):
         locate_state_file(file, environ={})
 
 
-def test_keys_that_systemd_has_handed_over_are_known_by_name(secrets_dir: Path, tmp_path: Path) -> None:
+def test_keys_from_systemd_returns_the_keys_of_its_credentials(secrets_dir: Path, tmp_path: Path) -> None:
     for name in (
         "notifier_NOTIFIER_SOURCES__ACME__TOKEN",
         "NOTIFIER_DESTINATIONS__HR_SYSTEM__SECRET",

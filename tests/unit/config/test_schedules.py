@@ -37,16 +37,16 @@ def times(schedule: str, count: int = 3) -> list[str]:
         ("*/30 * * * *", ["Sat 21 12:30", "Sat 21 13:00", "Sat 21 13:30"]),
     ],
 )
-def test_a_schedule_has_the_times_that_cron_would_give_it(schedule: str, first: list[str]) -> None:
+def test_parse_schedule_returns_the_times_of_cron(schedule: str, first: list[str]) -> None:
     assert times(schedule) == first
 
 
-def test_immediately_has_no_times() -> None:
+def test_parse_schedule_immediately_returns_none() -> None:
     assert parse_schedule("immediately") is None
 
 
 @pytest.mark.parametrize(
-    ("schedule", "says"),
+    ("schedule", "reason"),
     [
         ("", 'must be "immediately"'),
         ("hourly", 'must be "immediately"'),
@@ -71,12 +71,12 @@ def test_immediately_has_no_times() -> None:
         ("0 8 * * " + "9" * 500, "names the weekday 99999999999999999999;"),
     ],
 )
-def test_an_impossible_schedule_is_refused_with_what_to_write(schedule: str, says: str) -> None:
-    with pytest.raises(InvalidValue, match="^" + says.replace("*", r"\*")):
+def test_parse_schedule_rejects_an_invalid_schedule_with_the_reason(schedule: str, reason: str) -> None:
+    with pytest.raises(InvalidValue, match="^" + reason.replace("*", r"\*")):
         parse_schedule(schedule)
 
 
-def test_quiet_hours_may_go_past_midnight() -> None:
+def test_quiet_hours_include_the_start_but_not_the_end_also_past_midnight() -> None:
     night = parse_quiet_hours("20:00-06:00")
     assert night == QuietHours(time(20), time(6))
     assert [night.covers(time(hour)) for hour in (5, 6, 19, 20, 23)] == [True, False, False, True, True]
@@ -91,18 +91,18 @@ def test_quiet_hours_may_go_past_midnight() -> None:
 
 
 @pytest.mark.parametrize("written", ["20:00", "20-06", "20:00-24:00", "8:00-9:00", "20:00 - 06:00", "08:00-08:00"])
-def test_impossible_quiet_hours_are_refused(written: str) -> None:
+def test_parse_quiet_hours_rejects_invalid_times(written: str) -> None:
     with pytest.raises(InvalidValue):
         parse_quiet_hours(written)
 
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "../../etc/passwd", "America", "/etc/localtime", "x" * 5000, "a\0b"])
-def test_a_zone_that_does_not_exist_is_refused(name: str) -> None:
+def test_parse_time_zone_rejects_an_unknown_name(name: str) -> None:
     with pytest.raises(InvalidValue, match="not a time zone that this machine knows"):
         parse_time_zone(name)
 
 
-def test_a_machine_without_a_usable_time_zone_is_told_apart_from_a_wrong_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parse_time_zone_reports_an_unusable_time_zone_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "CST6CDT,M3.2.0,M11.1.0")
     monkeypatch.setattr("tzlocal.unix._cache_tz", None)
     schedules._machine_time_zone.cache_clear()
@@ -110,7 +110,7 @@ def test_a_machine_without_a_usable_time_zone_is_told_apart_from_a_wrong_name(mo
         parse_time_zone("")
 
 
-def test_an_empty_zone_is_the_one_of_the_machine() -> None:
+def test_parse_time_zone_accepts_a_name_or_empty_text() -> None:
     assert parse_time_zone("America/Chicago").utcoffset(SATURDAY.replace(tzinfo=None)) is not None
     assert parse_time_zone("").utcoffset(SATURDAY.replace(tzinfo=None)) is not None
 
@@ -130,11 +130,11 @@ def problems(kind: str, **keys: object) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_every_type_that_may_wait_has_the_same_keys(kind: str) -> None:
+def test_every_scheduled_type_accepts_the_same_schedule_keys(kind: str) -> None:
     assert problems(kind, schedule="daily 08:00", timezone="America/Denver", urgent=["completion.removed"]) == []
 
 
-def test_contradictions_are_refused() -> None:
+def test_contradicting_schedule_settings_are_rejected() -> None:
     with pytest.raises(ValueError, match=r"quiet_days|names every day"):
         problems("http", quiet_days=["mon", "tue", "wed", "thu", "fri", "sat", "sun"])
     with pytest.raises(ValueError, match=r"concurrency|must be 1"):
@@ -142,7 +142,7 @@ def test_contradictions_are_refused() -> None:
     assert problems("http", schedule="daily 08:00", concurrency=2) == []
 
 
-def test_a_zone_without_a_schedule_is_warned_about() -> None:
+def test_timezone_and_urgent_without_a_schedule_give_warnings() -> None:
     settings = HttpSettings.model_validate(
         {"type": "http", "url": "http://127.0.0.1:9/", "timezone": "UTC", "urgent": ["completion.removed"]}
     )
@@ -153,7 +153,7 @@ def test_a_zone_without_a_schedule_is_warned_about() -> None:
     ("kind", "keys", "warned"),
     [
         ("slack", {"digest_by": "person"}, ["digest_by"]),
-        # It changes the times in messages.
+        # No warning: a time zone also changes the times in messages.
         ("slack", {"timezone": "UTC"}, []),
         ("teams", {"timezone": "UTC", "urgent": ["completion.created"]}, ["urgent"]),
         ("slack", {"digest_by": "person", "quiet_days": ["sat"]}, []),
@@ -169,7 +169,7 @@ def test_a_zone_without_a_schedule_is_warned_about() -> None:
         ("http", {"proxy": "none"}, []),
     ],
 )
-def test_settings_without_effect_are_warned_about(kind: str, keys: dict[str, object], warned: list[str]) -> None:
+def test_settings_without_effect_give_warnings(kind: str, keys: dict[str, object], warned: list[str]) -> None:
     url = "http://127.0.0.1:9/"
     settings = TYPES[kind].model_validate({"type": kind, "url": url, **keys})
     assert [it.key for it in settings.warnings()] == warned

@@ -55,7 +55,7 @@ values = st.recursive(
 
 
 def records(model: type[SourceSettings | DestinationSettings]) -> st.SearchStrategy[dict[str, Any]]:
-    """Tables with known keys, and values that are anything."""
+    """Return a strategy for tables with known keys and arbitrary values."""
     return st.fixed_dictionaries({}, optional=dict.fromkeys(model.model_fields, values))
 
 
@@ -69,7 +69,7 @@ configurations = st.fixed_dictionaries(
 
 
 def problems_of(environ: dict[str, str]) -> str:
-    """Return everything that is said about a configuration that is wrong, nothing when it is right."""
+    """Return all text of the error of a wrong configuration, or an empty string if it is valid."""
     try:
         load(Path("/dev/null"), environ=environ)
     except ConfigError as error:
@@ -82,7 +82,7 @@ def problems_of(environ: dict[str, str]) -> str:
 
 @settings(max_examples=80, deadline=None)
 @given(configurations)
-def test_whatever_is_configured_is_taken_or_told_line_by_line_without_a_value(configuration: dict[str, Any]) -> None:
+def test_config_error_of_any_configuration_shows_no_secret(configuration: dict[str, Any]) -> None:
     environ = {f"NOTIFIER_{table.upper()}": json.dumps(content) for table, content in configuration.items()}
     assert SECRET not in problems_of(environ)
 
@@ -97,7 +97,7 @@ def test_whatever_is_configured_is_taken_or_told_line_by_line_without_a_value(co
         max_size=6,
     )
 )
-def test_no_variable_s_value_is_told(environ: dict[str, str]) -> None:
+def test_config_error_of_any_variable_shows_no_secret(environ: dict[str, str]) -> None:
     assert SECRET not in problems_of({"NOTIFIER_SOURCES__ACME__TOKEN": "t0ken"} | environ)
 
 
@@ -125,14 +125,14 @@ headers = {{ X-Key = "{SECRET}" }}
 """
 
 
-@pytest.mark.parametrize("say", [repr, str, Settings.model_dump, Settings.model_dump_json, Settings.warnings])
-def test_settings_say_no_secret(say: Callable[[Settings], object], load_text: Load) -> None:
-    said = str(say(load_text(FULL)))
+@pytest.mark.parametrize("render", [repr, str, Settings.model_dump, Settings.model_dump_json, Settings.warnings])
+def test_settings_output_shows_no_secret(render: Callable[[Settings], object], load_text: Load) -> None:
+    said = str(render(load_text(FULL)))
     assert "hr" in said
     assert SECRET not in said
 
 
-def test_a_proxy_is_a_secret_only_with_a_password() -> None:
+def test_proxy_is_a_secret_only_with_a_password() -> None:
     source = {"token": "t0ken", "proxy": "http://proxy.example:3128"}
     plain = Settings.model_validate({"sources": {"acme": source}})
     assert plain.secrets() == ("t0ken",)
@@ -146,5 +146,5 @@ def test_a_proxy_is_a_secret_only_with_a_password() -> None:
     assert SECRET not in f"{settings_!r} {settings_.model_dump_json()}"
 
 
-def test_a_token_that_looks_like_a_broken_url_is_a_secret_like_others(load_text: Load) -> None:
+def test_token_that_looks_like_a_broken_url_is_a_secret(load_text: Load) -> None:
     assert load_text('[sources.acme]\ntoken = "x9://[Kq7"\n').secrets() == ("x9://[Kq7",)

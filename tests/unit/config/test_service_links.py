@@ -1,4 +1,4 @@
-"""Variables that Kubernetes sets for Services, made as the kubelet makes them (`pkg/kubelet/envvars/envvars.go`)."""
+"""Variables that Kubernetes sets for Services, built as the kubelet builds them (`pkg/kubelet/envvars/envvars.go`)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -41,12 +41,12 @@ def kubelet(service: str, address: str, ports: Sequence[Port]) -> Iterator[tuple
 
 
 @given(st.just("notifier") | NAMES, ADDRESSES, st.lists(PORTS, min_size=1, max_size=3))
-def test_every_variable_of_every_service_is_recognised(service: str, address: str, ports: list[Port]) -> None:
+def test_is_kubernetes_variable_accepts_all_service_variables(service: str, address: str, ports: list[Port]) -> None:
     made = list(kubelet(service, address, ports))
     assert [one for one in made if not is_kubernetes_variable(*one)] == []
 
 
 @given(st.sampled_from(["SOURCES__A__TOKEN", "HTTP__LISTEN", "SOURCES__PORT__TOKEN", "STORE__URL"]), ADDRESSES)
-def test_a_key_is_none_of_them_whatever_its_value(key: str, address: str) -> None:
+def test_is_kubernetes_variable_is_false_for_configuration_keys(key: str, address: str) -> None:
     for text in (address, "8787", f"tcp://{address}:8787", "tcp"):
         assert not is_kubernetes_variable(f"NOTIFIER_{key}", text)

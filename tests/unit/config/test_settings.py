@@ -31,7 +31,7 @@ TEAMS = '[destinations.teams]\ntype = "teams"\nurl = "https://acme.webhook.offic
 SECRETS = ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_" + "QUFB" * 8, "whsec_" + "QUFB" * 21 + "QQ")
 
 
-def test_defaults_are_those_of_the_contract(load_text: Load) -> None:
+def test_settings_have_the_documented_defaults(load_text: Load) -> None:
     settings = load_text(SOURCE + SLACK + HTTP)
 
     assert settings.store.retention == 90 * 86_400
@@ -75,34 +75,34 @@ def test_defaults_are_those_of_the_contract(load_text: Load) -> None:
         ("2026-01-01", date(2026, 1, 1)),
     ],
 )
-def test_first_run_is_a_word_or_a_date(written: str, meaning: FirstRun | date, load_text: Load) -> None:
+def test_first_run_accepts_a_word_or_a_date(written: str, meaning: FirstRun | date, load_text: Load) -> None:
     assert load_text(f"{SOURCE}first_run = {written}").sources["acme"].first_run == meaning
 
 
-def test_event_ids_come_from_the_namespace_or_else_the_name(load_text: Load) -> None:
+def test_namespace_is_id_namespace_or_else_the_name_of_the_source(load_text: Load) -> None:
     settings = load_text(f'{SOURCE}[sources.new]\ntoken = "x"\nid_namespace = "old"')
     assert {name: source.namespace(name) for name, source in settings.sources.items()} == {"acme": "acme", "new": "old"}
 
 
-def test_ids_are_text_even_when_they_are_written_as_numbers(load_text: Load) -> None:
+def test_ids_written_as_numbers_become_text(load_text: Load) -> None:
     settings = load_text(f"{SOURCE}training_id = 1046\n{SLACK}user_ids = [1, '5e58']")
     assert settings.sources["acme"].training_id == "1046"
     assert settings.destinations["safety"].user_ids == ("1", "5e58")
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8000/v1/", "http://localhost/v1", "http://[::1]:1/v1"])
-def test_the_api_may_be_unencrypted_on_this_machine(url: str, load_text: Load) -> None:
+def test_base_url_on_this_machine_may_use_http(url: str, load_text: Load) -> None:
     assert load_text(f'{SOURCE}base_url = "{url}"').sources["acme"].base_url == url.rstrip("/")
 
 
 @pytest.mark.parametrize("secrets", [SECRETS[:1], SECRETS])
-def test_webhook_secrets_are_one_or_several_with_padding_or_without(secrets: tuple[str, ...], load_text: Load) -> None:
+def test_webhook_secret_accepts_a_list_of_one_or_several(secrets: tuple[str, ...], load_text: Load) -> None:
     destination = load_text(f"{SOURCE}{HTTP}secret = {list(secrets)}").destinations["hr"]
     assert isinstance(destination, HttpSettings)
     assert tuple(secret.get_secret_value() for secret in destination.secret) == secrets
 
 
-def test_one_webhook_secret_needs_no_list(load_text: Load) -> None:
+def test_webhook_secret_accepts_a_text(load_text: Load) -> None:
     destination = load_text(f'{SOURCE}{HTTP}secret = "{SECRETS[0]}"').destinations["hr"]
     assert isinstance(destination, HttpSettings)
     assert [secret.get_secret_value() for secret in destination.secret] == [SECRETS[0]]
@@ -116,13 +116,13 @@ def test_one_webhook_secret_needs_no_list(load_text: Load) -> None:
         ("0.0.0.0:80", "t0ken-of-16-chars", TcpAddress("0.0.0.0", 80)),  # noqa: S104 - an example, nothing listens
     ],
 )
-def test_the_local_interface_can_be_elsewhere(
+def test_http_listen_accepts_an_address_a_socket_or_nothing(
     listen: str, token: str, meaning: TcpAddress | UnixAddress | None, load_text: Load
 ) -> None:
     assert load_text(f'[http]\nlisten = "{listen}"\ntoken = "{token}"\n{SOURCE}').http.listen == meaning
 
 
-def test_files_that_can_be_read_are_taken(load_text: Load, tmp_path: Path) -> None:
+def test_certificate_files_that_can_be_read_are_accepted(load_text: Load, tmp_path: Path) -> None:
     for name in ("ca.pem", "cert.pem", "key.pem"):
         (tmp_path / name).touch()
     destination = load_text(
@@ -133,19 +133,19 @@ def test_files_that_can_be_read_are_taken(load_text: Load, tmp_path: Path) -> No
     assert destination.client_key_file == tmp_path / "key.pem"
 
 
-def test_settings_cannot_be_changed(load_text: Load) -> None:
+def test_log_settings_are_frozen(load_text: Load) -> None:
     log = load_text().log
     for key in LogSettings.model_fields:
         with pytest.raises(ValidationError, match="frozen"):
             setattr(log, key, getattr(log, key))
 
 
-def test_the_same_configuration_gives_equal_settings_another_one_does_not(load_text: Load) -> None:
+def test_settings_are_equal_only_for_the_same_configuration(load_text: Load) -> None:
     assert load_text(SOURCE) == load_text(SOURCE)
     assert load_text(SOURCE) != load_text(f"{SOURCE}page_size = 1")
 
 
-def test_an_ordinary_configuration_gives_no_warnings(load_text: Load) -> None:
+def test_ordinary_configuration_gives_no_warnings(load_text: Load) -> None:
     assert load_text(SOURCE + SLACK + SIGNED).warnings() == ()
 
 
@@ -207,7 +207,7 @@ def test_an_ordinary_configuration_gives_no_warnings(load_text: Load) -> None:
         ),
     ],
 )
-def test_what_is_probably_not_meant_gives_a_warning(text: str, warning: str, load_text: Load) -> None:
+def test_probable_mistake_gives_a_warning(text: str, warning: str, load_text: Load) -> None:
     (line,) = map(str, load_text(text).warnings())
     assert line.startswith(warning)
 
@@ -223,11 +223,11 @@ def test_what_is_probably_not_meant_gives_a_warning(text: str, warning: str, loa
         f"{SOURCE}first_run = 2020-01-01\n{SIGNED}",
     ],
 )
-def test_what_only_resembles_a_mistake_gives_no_warning(text: str, load_text: Load) -> None:
+def test_value_that_only_resembles_a_mistake_gives_no_warning(text: str, load_text: Load) -> None:
     assert load_text(text).warnings() == ()
 
 
-def test_a_file_of_authorities_without_a_certificate_gives_a_warning(load_text: Load, tmp_path: Path) -> None:
+def test_ca_file_without_a_certificate_gives_a_warning(load_text: Load, tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     text = f'{SOURCE}{SIGNED}ca_file = "{file}"'
     file.write_text("-----BEGIN PRIVATE KEY-----\n")
@@ -237,31 +237,31 @@ def test_a_file_of_authorities_without_a_certificate_gives_a_warning(load_text: 
     assert load_text(text).warnings() == ()
 
 
-def test_polls_that_leave_a_fifth_of_the_requests_give_no_warning(load_text: Load) -> None:
+def test_poll_interval_that_leaves_a_fifth_of_the_requests_gives_no_warning(load_text: Load) -> None:
     assert load_text(f'{SOURCE}poll_interval = "5s"\n{SIGNED}').warnings() == ()
 
 
 @pytest.mark.parametrize("share", ["1", "1.0", "0.000001"])
-def test_removals_may_be_held_back_above_any_share(share: str, load_text: Load) -> None:
+def test_hold_removals_above_accepts_any_share(share: str, load_text: Load) -> None:
     assert load_text(f"{SOURCE}hold_removals_above = {share}").sources["acme"].hold_removals_above == float(share)
 
 
-def test_a_destination_for_nothing_but_notices_gives_no_warning(load_text: Load) -> None:
+def test_destination_only_for_alerts_gives_no_warning(load_text: Load) -> None:
     assert load_text(f'[alerts]\ndestination = "hr"\n{SOURCE}{SIGNED}events = []').warnings() == ()
 
 
-def test_plain_http_within_this_machine_gives_no_warning(load_text: Load) -> None:
+def test_plain_http_on_this_machine_gives_no_warning(load_text: Load) -> None:
     assert load_text(SOURCE + SIGNED.replace("https://hr.example.com", "http://127.0.0.1:1")).warnings() == ()
 
 
-def test_importing_it_brings_no_library_that_reading_a_configuration_does_not_need() -> None:
+def test_importing_config_loads_no_library_that_it_does_not_need() -> None:
     program = "import sys, notifier.config; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
     assert {"pydantic", "pydantic_settings"} <= set(loaded)
     assert not {"aiohttp", "apscheduler", "click", "orjson", "rich", "sqlite_utils", "sqlite3"} & set(loaded)
 
 
-def test_importing_it_builds_no_validator_of_a_table() -> None:
+def test_importing_config_builds_no_validator_of_a_table() -> None:
     program = "from notifier.config import HttpSettings, Settings as s; print(s.__pydantic_complete__, end=' ');"
     program += "s.model_validate({'sources': {'acme': {'token': 'x'}}});"
     program += "print(s.__pydantic_complete__, HttpSettings.__pydantic_complete__)"
@@ -269,7 +269,7 @@ def test_importing_it_builds_no_validator_of_a_table() -> None:
     assert done.stdout.split() == ["False", "True", "False"]
 
 
-def test_only_the_types_of_destinations_that_are_configured_are_built() -> None:
+def test_validation_builds_only_the_configured_destination_types() -> None:
     program = (
         "from notifier.config import Destination, Settings\n"
         "from notifier.config.introspection import table_classes\n"

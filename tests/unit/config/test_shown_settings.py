@@ -1,4 +1,4 @@
-"""The settings as people may see them, and the filters in words."""
+"""The settings as they are shown to people, without secrets, and the filters in words."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def shown(name: str) -> dict[str, str]:
     return {setting.key: setting.value for setting in settings}
 
 
-def test_values_are_shown_in_the_notation_of_the_file() -> None:
+def test_shown_settings_use_the_notation_of_the_file() -> None:
     acme = shown("acme")
     assert acme["poll_interval"] == "90s"
     assert acme["sweep_interval"] == "1d"
@@ -42,14 +42,14 @@ def test_values_are_shown_in_the_notation_of_the_file() -> None:
     assert shown("hr")["sources"] == "acme"
 
 
-def test_keys_of_the_configuration_come_first() -> None:
+def test_shown_settings_list_configured_keys_first() -> None:
     settings = shown_settings(SETTINGS.sources["acme"])
     assert [setting.key for setting in settings if not setting.is_default] == ["token", "poll_interval", "user_id"]
     assert [setting.is_default for setting in settings] == sorted(setting.is_default for setting in settings)
 
 
 @pytest.mark.parametrize("name", ["acme", "hr", "chat"])
-def test_no_secret_is_shown(name: str) -> None:
+def test_shown_settings_contain_no_secret(name: str) -> None:
     text = str(shown(name))
     for secret in secret_values(SETTINGS):
         assert secret not in text
@@ -57,7 +57,7 @@ def test_no_secret_is_shown(name: str) -> None:
         assert part not in text, part
 
 
-def test_what_is_hidden_is_named() -> None:
+def test_shown_settings_mark_hidden_values() -> None:
     hr = shown("hr")
     assert hr["headers"] == f"X-Key: {HIDDEN}"
     assert hr["secret"] == f"2 values {HIDDEN}"
@@ -85,7 +85,7 @@ def test_what_is_hidden_is_named() -> None:
         ({"events": []}, "only alerts, if `[alerts] destination` names it"),
     ],
 )
-def test_filters_are_told_in_words(keys: dict[str, object], words: str) -> None:
+def test_describe_filters_puts_filters_into_words(keys: dict[str, object], words: str) -> None:
     hr = {"type": "http", "url": "https://hr.example.com/"} | keys
     settings = Settings.model_validate(
         {"sources": {"a": {"token": "t"}, "b": {"token": "u"}}, "destinations": {"hr": hr}}
@@ -93,7 +93,7 @@ def test_filters_are_told_in_words(keys: dict[str, object], words: str) -> None:
     assert describe_filters(settings.destinations["hr"]) == words
 
 
-def test_many_values_are_not_all_named() -> None:
+def test_describe_filters_counts_the_values_that_it_does_not_name() -> None:
     hr = {"type": "http", "url": "https://hr.example.com/", "user_ids": [f"u{number}" for number in range(500)]}
     settings = Settings.model_validate({"sources": {"a": {"token": "t"}}, "destinations": {"hr": hr}})
     words = describe_filters(settings.destinations["hr"])

@@ -1,4 +1,4 @@
-"""The configuration of a new installation: made from the example of every key, with the values given to `init`."""
+"""The configuration of a new installation: made from the example of all keys and the values given to `init`."""
 
 import re
 import tomllib
@@ -16,18 +16,18 @@ names = st.from_regex(r"[a-z0-9]+(-[a-z0-9]+){0,2}", fullmatch=True).filter(lamb
 lines = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=60)
 
 
-def test_the_example_in_the_package_is_the_one_that_people_read() -> None:
+def test_packaged_example_equals_config_example_toml() -> None:
     assert read_example() == EXAMPLE.read_text(encoding="utf-8")
 
 
-def test_without_an_answer_everything_is_in_comments_and_every_key_is_there() -> None:
+def test_fill_in_example_without_values_comments_out_every_key() -> None:
     text = fill_in_example(read_example(), {}, {})
     assert tomllib.loads(text) == {"store": {}, "log": {}, "http": {}, "alerts": {}}
     keys = re.compile(r"^(?:# )?([a-z_]+) = ", re.MULTILINE)
     assert keys.findall(text) == keys.findall(EXAMPLE.read_text(encoding="utf-8"))
 
 
-def test_all_comments_stay() -> None:
+def test_fill_in_example_keeps_all_comments_but_the_first_line() -> None:
     text = fill_in_example(read_example(), {}, {})
     first, *rest = EXAMPLE.read_text(encoding="utf-8").splitlines()
     assert first not in text
@@ -35,9 +35,7 @@ def test_all_comments_stay() -> None:
 
 
 @given(names, names, names, lines, lines)
-def test_it_says_what_it_was_told_whatever_the_names_and_values(
-    source: str, slack: str, http: str, token: str, url: str
-) -> None:
+def test_fill_in_example_writes_any_names_and_values(source: str, slack: str, http: str, token: str, url: str) -> None:
     if slack == http:
         return
     renamed = {"acme": source, "safety-channel": slack, "hr-system": http}
@@ -56,19 +54,19 @@ def test_it_says_what_it_was_told_whatever_the_names_and_values(
     assert f"# secret: in the credential file or variable {variable}\n" in text
 
 
-def test_its_own_words_about_names_follow_the_names() -> None:
+def test_fill_in_example_renames_the_source_in_comments() -> None:
     text = fill_in_example(read_example(), {"acme": "plant-2"}, {"sources.acme": {"token": "x"}})
     assert "NOTIFIER_SOURCES__PLANT_2__TOKEN is the token of [sources.plant-2]" in text
     assert "acme" not in text.lower()
 
 
-def test_it_can_be_used_as_it_is(tmp_path: Path) -> None:
+def test_fill_in_example_returns_a_configuration_that_can_be_loaded(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(fill_in_example(read_example(), {}, {"sources.acme": {"token": "x"}}))
     assert list(load(file, environ={}).sources) == ["acme"]
 
 
-def test_what_would_be_wrong_is_named_by_its_place() -> None:
+def test_validate_values_names_the_key_of_a_wrong_value() -> None:
     assert validate_values({"sources": {"acme": {"token": "x"}}}) == ()
     (problem,) = validate_values({"sources": {"acme": {"token": "x y"}}})
     assert problem.key == "sources.acme.token"

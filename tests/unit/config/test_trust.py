@@ -30,8 +30,8 @@ def problem(file: Path) -> str:
 
 
 @pytest.mark.parametrize(("mode", "is_trusted"), [(0o600, True), (0o644, True), (0o662, False), (0o620, False)])
-def test_a_configuration_that_others_may_write_is_refused(file: Path, mode: int, is_trusted: bool) -> None:
-    # A group with somebody else in it.
+def test_configuration_writable_by_others_is_refused(file: Path, mode: int, is_trusted: bool) -> None:
+    # A group that may have other members.
     if os.geteuid() == 0:
         os.chown(file, 0, 1)
     file.chmod(mode)
@@ -41,7 +41,7 @@ def test_a_configuration_that_others_may_write_is_refused(file: Path, mode: int,
         assert f"can be written by other users (mode {mode:04o})" in problem(file)
 
 
-def test_the_group_that_only_the_owner_is_in_counts_as_the_owner(file: Path) -> None:
+def test_configuration_writable_by_the_owners_own_group_is_trusted(file: Path) -> None:
     file.chmod(0o660)
     owner = pwd.getpwuid(os.geteuid())
     if owner.pw_gid != file.stat().st_gid:
@@ -49,7 +49,7 @@ def test_the_group_that_only_the_owner_is_in_counts_as_the_owner(file: Path) -> 
     assert why_untrusted(file) is None
 
 
-def test_a_folder_that_others_may_write_is_refused_unless_it_is_sticky(file: Path) -> None:
+def test_configuration_in_a_world_writable_folder_is_refused_unless_sticky(file: Path) -> None:
     file.parent.chmod(0o777)
     assert "is in a folder that other users can write to (mode 0777)" in problem(file)
     file.parent.chmod(0o1777)
@@ -57,7 +57,7 @@ def test_a_folder_that_others_may_write_is_refused_unless_it_is_sticky(file: Pat
 
 
 @only_root
-def test_a_file_or_folder_of_a_third_user_is_refused(file: Path) -> None:
+def test_configuration_or_folder_of_another_user_is_refused(file: Path) -> None:
     os.chown(file, 12345, 12345)
     assert "belongs to user 12345, not to you or root" in problem(file)
     os.chown(file, 0, 0)
@@ -66,7 +66,7 @@ def test_a_file_or_folder_of_a_third_user_is_refused(file: Path) -> None:
 
 
 @only_root
-def test_a_link_counts_as_what_it_leads_to(file: Path, tmp_path: Path) -> None:
+def test_link_into_a_folder_of_another_user_is_refused(file: Path, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "config.toml").write_text(HTTP)
@@ -77,7 +77,7 @@ def test_a_link_counts_as_what_it_leads_to(file: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["NOTIFIER_LOG__LEVEL", "."])
-def test_credentials_that_others_may_write_are_refused(file: Path, place: str) -> None:
+def test_credentials_writable_by_others_are_refused(file: Path, place: str) -> None:
     folder = file.parent / "credentials"
     folder.mkdir()
     (folder / "NOTIFIER_LOG__LEVEL").write_text("debug")
@@ -115,13 +115,13 @@ def secret(tmp_path: Path) -> MountedSecret:
     return MountedSecret(tmp_path / "run" / "secrets" / "notifier")
 
 
-def test_a_secret_of_kubernetes_is_read_and_so_is_its_next_version(file: Path, secret: MountedSecret) -> None:
+def test_secret_mounted_by_kubernetes_and_its_next_version_are_read(file: Path, secret: MountedSecret) -> None:
     assert secret.level(file) == "debug"
     secret.write("NOTIFIER_LOG__LEVEL", "warning")
     assert secret.level(file) == "warning"
 
 
-def test_a_configuration_and_secrets_in_one_projected_volume_are_read(tmp_path: Path) -> None:
+def test_configuration_and_secrets_in_one_projected_volume_are_read(tmp_path: Path) -> None:
     """As `notifier help containers` advises: one volume with the configuration, and the secrets in a folder of it."""
     mount = tmp_path / "notifier"
     version = mount / "..2026_11_30"
@@ -140,7 +140,7 @@ def test_a_configuration_and_secrets_in_one_projected_volume_are_read(tmp_path: 
 
 @only_root
 @pytest.mark.parametrize("is_read_only", [True, False])
-def test_root_reads_what_systemd_passes_to_a_service_of_another_user(
+def test_root_reads_credentials_of_a_service_only_from_a_read_only_mount(
     file: Path, monkeypatch: pytest.MonkeyPatch, *, is_read_only: bool
 ) -> None:
     """As on systemd 252, where the credentials belong to the service's user, in a file system mounted read-only."""
@@ -168,7 +168,7 @@ def test_root_reads_what_systemd_passes_to_a_service_of_another_user(
         load(file, environ={}, secrets_dir=folder, cwd=file.parent)
 
 
-def test_a_folder_that_others_may_write_is_refused_unless_they_cannot_replace_its_files(
+def test_secrets_folder_or_parent_writable_by_others_is_refused_unless_sticky(
     file: Path, secret: MountedSecret
 ) -> None:
     secret.folder.chmod(0o777)
@@ -181,7 +181,7 @@ def test_a_folder_that_others_may_write_is_refused_unless_they_cannot_replace_it
 
 
 @only_root
-def test_in_a_folder_that_others_may_write_names_that_they_gave_are_refused(
+def test_entry_of_another_user_in_a_sticky_secrets_folder_is_refused(
     file: Path, secret: MountedSecret, tmp_path: Path
 ) -> None:
     """Another user cannot write a file of root's, but could choose which of root's files is read as a key."""
@@ -205,13 +205,13 @@ def test_in_a_folder_that_others_may_write_names_that_they_gave_are_refused(
 
 
 @only_root
-def test_a_sticky_folder_of_a_third_user_is_refused(file: Path, secret: MountedSecret) -> None:
+def test_sticky_secrets_folder_of_another_user_is_refused(file: Path, secret: MountedSecret) -> None:
     os.chown(secret.folder, 12345, 12345)
     with pytest.raises(ConfigError, match="belongs to user 12345, not to you or root"):
         secret.level(file)
 
 
-def test_no_credentials_are_read_for_a_configuration_that_is_refused(file: Path) -> None:
+def test_load_of_a_refused_configuration_reads_no_credentials(file: Path) -> None:
     folder = file.parent / "credentials"
     folder.mkdir()
     (folder / "NOTIFIER_NONSENSE").write_text("x")
@@ -224,7 +224,7 @@ def test_no_credentials_are_read_for_a_configuration_that_is_refused(file: Path)
 @pytest.mark.parametrize(
     ("name", "key"), [("ca.pem", "ca_file"), ("cert.pem", "client_cert_file"), ("line.txt", "templates")]
 )
-def test_certificates_and_templates_that_others_may_write_are_refused(
+def test_certificates_and_templates_writable_by_others_are_refused(
     load_text: Load, tmp_path: Path, name: str, key: str
 ) -> None:
     folder = tmp_path / "files"
@@ -237,13 +237,13 @@ def test_certificates_and_templates_that_others_may_write_are_refused(
 
 
 @pytest.mark.parametrize("key", ["ca_file", "client_cert_file", "client_key_file"])
-def test_a_certificate_file_that_is_a_pipe_is_refused(load_text: Load, tmp_path: Path, key: str) -> None:
+def test_certificate_file_that_is_a_pipe_is_refused(load_text: Load, tmp_path: Path, key: str) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
     with pytest.raises(ConfigError, match=f"{key}: names a file that is refused: it is a named pipe"):
         load_text(HTTP + f'{key} = "{tmp_path / "pipe"}"')
 
 
-def test_a_credential_that_is_a_pipe_is_refused(file: Path) -> None:
+def test_credential_that_is_a_pipe_is_refused(file: Path) -> None:
     folder = file.parent / "credentials"
     folder.mkdir()
     os.mkfifo(folder / "NOTIFIER_LOG__LEVEL", 0o600)
@@ -251,7 +251,7 @@ def test_a_credential_that_is_a_pipe_is_refused(file: Path) -> None:
         load(file, environ={}, secrets_dir=folder, cwd=file.parent)
 
 
-def test_shell_completion_reads_no_file_that_is_refused(file: Path) -> None:
+def test_configured_names_of_a_refused_file_raises_config_error(file: Path) -> None:
     assert configured_names(file, environ={}, cwd=file.parent).destinations == ("hr",)
     file.chmod(0o666)
     with pytest.raises(ConfigError):
@@ -259,7 +259,7 @@ def test_shell_completion_reads_no_file_that_is_refused(file: Path) -> None:
 
 
 @only_root
-def test_root_takes_no_configuration_from_the_working_directory(file: Path) -> None:
+def test_root_refuses_a_configuration_from_the_working_directory(file: Path) -> None:
     with pytest.raises(ConfigError, match=f"root does not use {file} unless it is named"):
         load(environ={}, cwd=file.parent)
 
@@ -267,7 +267,7 @@ def test_root_takes_no_configuration_from_the_working_directory(file: Path) -> N
 @pytest.mark.parametrize(
     ("text", "warned"), [(HTTP, True), (HTTP.replace("t0ken-of-acme", "..."), False), (SLACK + HTTP, True)]
 )
-def test_secrets_that_everybody_can_read_give_a_warning(file: Path, text: str, warned: bool) -> None:
+def test_configuration_with_world_readable_secrets_gives_a_warning(file: Path, text: str, warned: bool) -> None:
     file.write_text(text)
 
     def warnings() -> list[str]:
@@ -278,7 +278,7 @@ def test_secrets_that_everybody_can_read_give_a_warning(file: Path, text: str, w
     assert warnings() == ([f"contains secrets, and every user can read it: chmod o-r {file}"] if warned else [])
 
 
-def test_a_file_without_secrets_may_be_read_by_everybody(file: Path) -> None:
+def test_world_readable_configuration_without_secrets_gives_no_warning(file: Path) -> None:
     file.write_text(HTTP.replace('token = "t0ken-of-acme"\n', ""))
     file.chmod(0o644)
     environ = {"NOTIFIER_SOURCES__ACME__TOKEN": "t0ken-of-acme"}
@@ -288,7 +288,7 @@ def test_a_file_without_secrets_may_be_read_by_everybody(file: Path) -> None:
 @pytest.mark.parametrize(
     ("folder_mode", "file_mode", "warned"), [(0o755, 0o644, True), (0o700, 0o644, False), (0o755, 0o600, False)]
 )
-def test_credentials_beside_the_configuration_that_everybody_can_read_give_a_warning(
+def test_world_readable_credentials_beside_the_configuration_give_a_warning(
     file: Path, monkeypatch: pytest.MonkeyPatch, folder_mode: int, file_mode: int, warned: bool
 ) -> None:
     monkeypatch.setattr("notifier.config.paths.SYSTEM_FILE", file)

@@ -26,11 +26,11 @@ HTTP = '[destinations.hr]\ntype = "http"\nurl = "https://hr.example.com/hook"\n'
         (f"{SOURCE}{HTTP}header = {{}}", "destinations.hr.header", "headers"),
     ],
 )
-def test_an_unknown_key_names_the_nearest_known_one(text: str, key: str, nearest: str, problems_of: Problems) -> None:
+def test_unknown_key_is_reported_with_the_nearest_one(text: str, key: str, nearest: str, problems_of: Problems) -> None:
     assert problems_of(text) == [f"{key}: unknown key; did you mean `{nearest}`?"]
 
 
-def test_an_unknown_key_like_no_other_is_answered_with_all_that_are_known(problems_of: Problems) -> None:
+def test_unknown_key_without_a_near_match_lists_all_known_keys(problems_of: Problems) -> None:
     assert problems_of(f"zzz = 1\n{SOURCE}") == [
         "zzz: unknown key; known: include, store, log, http, alerts, sources, destinations"
     ]
@@ -43,31 +43,31 @@ def test_an_unknown_key_like_no_other_is_answered_with_all_that_are_known(proble
         (f"{SOURCE}{HTTP}digest_above = 5", "destinations.hr.digest_above", '"slack", "teams" or "apprise"'),
     ],
 )
-def test_a_key_of_another_type_of_destination_is_told_as_that(
+def test_key_of_another_destination_type_is_reported_with_that_type(
     text: str, key: str, types: str, problems_of: Problems
 ) -> None:
     assert problems_of(text) == [f"{key}: unknown key here: it belongs to the type {types}"]
 
 
-def test_a_key_with_odd_characters_stays_on_its_line(problems_of: Problems) -> None:
+def test_unknown_key_with_control_characters_is_reported_on_one_line(problems_of: Problems) -> None:
     assert problems_of(f'"a\\nb \\u001b[31m" = 1\n{SOURCE}') == [
         '"a\\nb \\u001b[31m": unknown key; known: include, store, log, http, alerts, sources, destinations'
     ]
 
 
 @pytest.mark.parametrize("key", ["self", "model_config", "model_extra", "__class__", "_env_file", "settings_cls"])
-def test_names_of_the_machinery_are_unknown_keys_like_any_other(key: str, problems_of: Problems) -> None:
+def test_internal_names_of_pydantic_are_unknown_keys(key: str, problems_of: Problems) -> None:
     (problem,) = problems_of(f"{key} = 1\n{SOURCE}")
     assert problem.startswith(f"{key}: unknown key")
 
 
-def test_a_very_long_key_is_answered_at_once(problems_of: Problems) -> None:
+def test_very_long_key_is_reported_as_unknown(problems_of: Problems) -> None:
     (problem,) = problems_of(f"{'k' * 100_000} = 1\n{SOURCE}")
     assert "unknown key" in problem
 
 
 @pytest.mark.parametrize("above", ["", "sources.", "sources.acme.", "destinations.x."])
-def test_keys_nested_without_end_are_told(above: str, problems_of: Problems) -> None:
+def test_deeply_nested_keys_are_reported(above: str, problems_of: Problems) -> None:
     assert problems_of(f"{above}{'.'.join('a' * 1500)} = 1")
 
 
@@ -81,11 +81,11 @@ def test_keys_nested_without_end_are_told(above: str, problems_of: Problems) -> 
         (f"[log]\nbatch_size = 9\n{SOURCE}", "log.batch_size", "[destinations.NAME]"),
     ],
 )
-def test_a_key_in_the_wrong_table_is_told_its_own(text: str, key: str, home: str, problems_of: Problems) -> None:
+def test_key_in_the_wrong_table_is_reported_with_its_own(text: str, key: str, home: str, problems_of: Problems) -> None:
     assert problems_of(text) == [f"{key}: unknown key here: it belongs in `{home}`"]
 
 
-def test_keys_of_a_source_right_below_sources_are_told_where_they_belong(problems_of: Problems) -> None:
+def test_source_key_directly_in_sources_is_reported_with_its_table(problems_of: Problems) -> None:
     (problem,) = problems_of('[sources]\ntoken = "t0ken"\n')
     assert problem.startswith("sources.token: is a key of a source: put it into a table [sources.NAME]")
 
@@ -94,7 +94,7 @@ def test_keys_of_a_source_right_below_sources_are_told_where_they_belong(problem
     ("written", "meant"),
     [("webhook", 'write type = "http"'), ("email", "mailto://"), ("Discord", "apprise"), ("msteams", '"teams"')],
 )
-def test_a_type_by_another_name_is_told_what_to_write(written: str, meant: str, problems_of: Problems) -> None:
+def test_misnamed_destination_type_is_reported_with_advice(written: str, meant: str, problems_of: Problems) -> None:
     (problem,) = problems_of(f'{SOURCE}[destinations.x]\ntype = "{written}"\nurl = "https://a/b"\n')
     assert problem.startswith('destinations.x.type: must be "slack", "teams", "apprise", "http"')
     assert meant in problem
@@ -108,7 +108,7 @@ def test_a_type_by_another_name_is_told_what_to_write(written: str, meant: str, 
         ('path = "C:\\Users\\x"', "write a Windows path in single quotes"),
     ],
 )
-def test_a_common_slip_of_toml_is_told_in_words(line: str, slip: str, problems_of: Problems) -> None:
+def test_common_toml_mistake_is_reported_with_its_correction(line: str, slip: str, problems_of: Problems) -> None:
     (problem,) = problems_of(f"[sources.acme]\n{line}\n")
     assert "line 2, column " in problem
     assert slip in problem

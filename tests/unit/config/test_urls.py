@@ -18,26 +18,26 @@ from notifier.config import TcpAddress, UnixAddress, parse_listen
         ("unix:/run/notifier/notifier.sock", UnixAddress(Path("/run/notifier/notifier.sock"))),
     ],
 )
-def test_an_address_is_understood_and_written_as_it_was(written: str, address: TcpAddress | UnixAddress) -> None:
+def test_parse_listen_result_is_written_as_it_was_read(written: str, address: TcpAddress | UnixAddress) -> None:
     assert parse_listen(written) == address
     assert str(address) == written
 
 
-def test_nothing_means_nowhere() -> None:
+def test_parse_listen_of_empty_text_returns_none() -> None:
     assert parse_listen("") is None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "localhost", "LOCALHOST", "::1"])
-def test_only_this_machine_reaches_loopback_addresses(host: str) -> None:
+def test_tcp_address_of_this_machine_is_loopback(host: str) -> None:
     assert TcpAddress(host, 1).is_loopback
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.com", "localhost.example.com"])  # noqa: S104
-def test_others_may_reach_every_other_address(host: str) -> None:
+def test_tcp_address_of_another_host_is_not_loopback(host: str) -> None:
     assert not TcpAddress(host, 1).is_loopback
 
 
-def test_only_this_machine_reaches_a_unix_socket() -> None:
+def test_unix_address_is_loopback() -> None:
     assert UnixAddress(Path("/run/x.sock")).is_loopback
 
 
@@ -64,13 +64,13 @@ def test_only_this_machine_reaches_a_unix_socket() -> None:
         ("unix:/" + "x" * 107, "at most 107 bytes"),
     ],
 )
-def test_what_is_no_address_is_refused_with_a_sentence(written: object, sentence: str) -> None:
+def test_parse_listen_rejects_an_invalid_address_with_the_reason(written: object, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         parse_listen(written)
 
 
 @given(st.text())
-def test_text_is_an_address_or_is_refused_with_a_sentence(text: str) -> None:
+def test_parse_listen_of_any_text_returns_an_address_or_raises_value_error(text: str) -> None:
     try:
         address = parse_listen(text)
     except ValueError as error:

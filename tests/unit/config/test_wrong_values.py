@@ -30,7 +30,7 @@ WRONG_SIGNATURE = [
 
 
 @pytest.mark.parametrize(("keys", "message"), WRONG_SIGNATURE)
-def test_what_is_wrong_with_a_signature_is_said(problems_of: Problems, keys: str, message: str) -> None:
+def test_wrong_signature_setting_is_reported(problems_of: Problems, keys: str, message: str) -> None:
     assert f"destinations.hr.{message}" in "\n".join(problems_of(f"{SOURCE}{HTTP}{keys}\n"))
 
 
@@ -176,7 +176,7 @@ WRONG_HTTP = [
     ("client_cert_file", '"missing.pem"', "cannot be read: No such file or directory"),
     ("client_key_file", '"config.toml"', "needs client_cert_file"),
 ]
-WRONG_IN_A_CHANNEL = [
+WRONG_TEMPLATES = [
     ('"missing"', "names a folder that cannot be read: No such file or directory"),
     ('"config.toml"', "names a folder that cannot be read: Not a directory"),
     ("1", "must be the path of a folder"),
@@ -237,54 +237,54 @@ WRONG_ELSEWHERE = [
 
 
 def replaced(table: str, key: str, value: str) -> str:
-    """Set a key of a table, in place of the one it has."""
+    """Return the table with the value of the key replaced, or with the key added."""
     name = key.partition("[")[0].partition(".")[0]
     kept = [line for line in table.splitlines() if not line.startswith(f"{name} =")]
     return "\n".join([*kept, f"{name} = {value}\n"])
 
 
 @pytest.mark.parametrize(("key", "value", "sentence"), WRONG_SOURCE)
-def test_a_wrong_value_of_a_source_is_told(key: str, value: str, sentence: str, problems_of: Problems) -> None:
+def test_wrong_source_value_is_reported(key: str, value: str, sentence: str, problems_of: Problems) -> None:
     (problem,) = problems_of(replaced(SOURCE, key, value))
     assert problem.startswith(f"sources.acme.{key}: ")
     assert sentence in problem
 
 
 @pytest.mark.parametrize(("key", "value", "sentence"), WRONG_SLACK)
-def test_a_wrong_value_of_a_slack_channel_is_told(key: str, value: str, sentence: str, problems_of: Problems) -> None:
+def test_wrong_slack_value_is_reported(key: str, value: str, sentence: str, problems_of: Problems) -> None:
     (problem,) = problems_of(SOURCE + replaced(SLACK, key, value))
     assert problem.startswith(f"destinations.safety.{key}: ")
     assert sentence in problem
 
 
 @pytest.mark.parametrize(("key", "value", "sentence"), WRONG_HTTP)
-def test_a_wrong_value_of_an_http_endpoint_is_told(key: str, value: str, sentence: str, problems_of: Problems) -> None:
+def test_wrong_http_value_is_reported(key: str, value: str, sentence: str, problems_of: Problems) -> None:
     (problem,) = problems_of(SOURCE + replaced(HTTP, key, value))
     assert problem.startswith(f"destinations.hr.{key}: ")
     assert sentence in problem
 
 
 @pytest.mark.parametrize(("key", "text", "sentence"), WRONG_ELSEWHERE)
-def test_a_wrong_value_elsewhere_is_told(key: str, text: str, sentence: str, problems_of: Problems) -> None:
+def test_wrong_value_of_another_table_is_reported(key: str, text: str, sentence: str, problems_of: Problems) -> None:
     (problem,) = problems_of(f"{text}\n{SOURCE}{SLACK}")
     assert problem.startswith(f"{key}: ")
     assert sentence in problem
 
 
-@pytest.mark.parametrize(("value", "sentence"), WRONG_IN_A_CHANNEL)
-def test_templates_that_are_no_folder_are_told(value: str, sentence: str, problems_of: Problems) -> None:
+@pytest.mark.parametrize(("value", "sentence"), WRONG_TEMPLATES)
+def test_templates_value_that_is_not_a_folder_is_reported(value: str, sentence: str, problems_of: Problems) -> None:
     (problem,) = problems_of(f"{SOURCE}{SLACK}templates = {value}")
     assert problem.startswith("destinations.safety.templates: ")
     assert sentence in problem
 
 
 @pytest.mark.parametrize("text", ["", "sources = {}", '[alerts]\ndestination = ""', "[sources]"])
-def test_a_configuration_without_a_source_is_wrong(text: str, problems_of: Problems) -> None:
+def test_configuration_without_a_source_is_rejected(text: str, problems_of: Problems) -> None:
     (problem,) = problems_of(text)
     assert problem.startswith("sources: at least one source is required")
 
 
-def test_all_problems_are_told_at_once_each_on_its_line(problems_of: Problems) -> None:
+def test_all_problems_are_reported_at_once_one_per_line(problems_of: Problems) -> None:
     problems = problems_of(
         'colour = 1\n[log]\nlevel = "loud"\n[alerts]\ndestination = "nobody"\n'
         f'{SOURCE}page_size = 0\npol_interval = "1s"\n{SLACK}sources = ["acme", "beta"]\n',
@@ -302,7 +302,7 @@ def test_all_problems_are_told_at_once_each_on_its_line(problems_of: Problems) -
     ]
 
 
-def test_all_conflicts_of_a_table_are_told_at_once(problems_of: Problems) -> None:
+def test_all_conflicts_of_a_table_are_reported_at_once(problems_of: Problems) -> None:
     problems = problems_of(f'{SOURCE}{HTTP}retry_first = "7h"\nclient_key_file = "config.toml"')
     assert [problem.partition(": ")[0] for problem in problems] == [
         "destinations.hr.retry_max",
@@ -310,20 +310,20 @@ def test_all_conflicts_of_a_table_are_told_at_once(problems_of: Problems) -> Non
     ]
 
 
-def test_an_unreadable_certificate_is_told(problems_of: Problems, tmp_path: Path) -> None:
+def test_unreadable_ca_file_is_reported(problems_of: Problems, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").symlink_to("ca.pem")
     (problem,) = problems_of(f'{SOURCE}{HTTP}ca_file = "ca.pem"')
     assert "cannot be read: Too many levels of symbolic links" in problem
 
 
 @pytest.mark.skipif(find_spec("slixmpp") is not None, reason="the package that is to be missing is installed")
-def test_a_package_that_apprise_needs_for_a_service_is_named(problems_of: Problems) -> None:
+def test_missing_package_for_an_apprise_service_is_named(problems_of: Problems) -> None:
     text = '[sources.acme]\ntoken = "t"\n[destinations.x]\ntype = "apprise"\nurl = "xmpps://u:p@chat.example/topic"\n'
     (problem,) = problems_of(text)
     assert "pip install 'slixmpp>=1.16.0'" in problem
 
 
-def test_a_private_key_needs_a_library_that_is_optional(problems_of: Problems, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ed25519_key_without_its_library_is_rejected(problems_of: Problems, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("notifier.config.webhook_secrets.find_spec", lambda _: None)
     key = "whsk_" + "A" * 43 + "="
     assert problems_of(f'{SOURCE}{HTTP}secret = "{key}"\n') == [

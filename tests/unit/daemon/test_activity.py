@@ -1,4 +1,4 @@
-"""The log of requests and states: what is counted, when it is written, and what a failing disk does to it."""
+"""The log of requests and states: what is counted, when it is written, and what happens when the disk fails."""
 
 from typing import TYPE_CHECKING
 
@@ -24,15 +24,15 @@ HR = ActivitySubject(ActivityKind.DESTINATION, "hr")
 
 
 class ActivityRig:
-    """An activity log, and what is around it."""
+    """An activity log with its store, its clock and the states that it reads."""
 
     def __init__(self, store: FileStore) -> None:
         self.store = store
         self.clock = FakeClock()
         self.states: States = {ACME: ("starting", None), HR: ("ok", None)}
-        self.log = self.started_again()
+        self.log = self.restarted_log()
 
-    def started_again(self) -> ActivityLog:
+    def restarted_log(self) -> ActivityLog:
         return ActivityLog(self.store, self.clock, lambda: self.states)
 
     async def history(self, subject: ActivitySubject) -> list[tuple[str, str | None]]:
@@ -48,12 +48,12 @@ async def rig(tmp_path: "Path") -> "AsyncIterator[ActivityRig]":
     await store.close()
 
 
-async def test_only_changes_of_state_are_recorded_over_restarts_too(rig: ActivityRig) -> None:
+async def test_activity_log_records_only_changes_of_state_also_after_a_restart(rig: ActivityRig) -> None:
     await rig.log.save_changes()
     await rig.log.save_changes()
     rig.states = {ACME: ("ok", None), HR: ("retrying", "timeout")}
     await rig.log.save_changes()
-    log = rig.started_again()
+    log = rig.restarted_log()
     await log.save_changes()
     rig.states = {ACME: ("ok", None), HR: ("retrying", "refused")}
     await log.save_changes()
@@ -61,21 +61,21 @@ async def test_only_changes_of_state_are_recorded_over_restarts_too(rig: Activit
     assert await rig.history(HR) == [("retrying", "refused"), ("retrying", "timeout"), ("untried", None)]
 
 
-async def test_a_destination_is_only_ok_after_something_was_sent_there(rig: ActivityRig) -> None:
+async def test_destination_state_is_untried_until_an_event_is_delivered(rig: ActivityRig) -> None:
     await rig.log.save_changes()
-    await rig.started_again().save_changes()
+    await rig.restarted_log().save_changes()
     assert await rig.history(HR) == [("untried", None)]
     settlement = Settlement((1,), "hr", DeliveryState.DELIVERED, "delivered", "delivered", 200, "", 0, 15, 0)
     rig.log.count_attempt((), [settlement])
     await rig.log.save_changes()
     assert await rig.history(HR) == [("ok", None), ("untried", None)]
-    # Over a restart, the store says so.
+    # After a restart, the log learns this from the store.
     await rig.store.run(lambda db: db.execute("INSERT INTO destinations (name, delivered) VALUES ('hr', 1)"))
-    await rig.started_again().save_changes()
+    await rig.restarted_log().save_changes()
     assert len(await rig.history(HR)) == 2
 
 
-async def test_requests_are_written_once_a_minute_and_at_the_end(rig: ActivityRig) -> None:
+async def test_request_counts_are_written_once_a_minute_and_on_stop(rig: ActivityRig) -> None:
     quarter = rig.clock.now_ms() // QUARTER_MS
     rig.log.count_request("acme", 0.25, failed=False)
     rig.log.count_request("acme", 1.0, failed=True)
@@ -94,7 +94,7 @@ async def test_requests_are_written_once_a_minute_and_at_the_end(rig: ActivityRi
     assert stored == RequestCount(1, 1, 15_000, 15_000)
 
 
-async def test_nothing_is_lost_while_the_store_cannot_be_written(
+async def test_activity_log_keeps_counts_and_states_while_the_store_is_unwritable(
     rig: ActivityRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object, **__: object) -> None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from notifier.daemon.descriptors import DescriptorUse, descriptors_in_use
 
 
-def test_when_all_are_in_use_it_is_still_known() -> None:
+def test_descriptors_in_use_returns_the_number_when_none_is_free() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     before = descriptors_in_use()
     assert before is not None

@@ -1,4 +1,4 @@
-"""Ids in filters that nobody has heard of."""
+"""Warnings about ids and patterns in filters that match nothing in any of their sources."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -59,7 +59,7 @@ def warned_ids(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     return [(vars(it)["key"], vars(it)["id"]) for it in caplog.records if it.levelno == logging.WARNING]
 
 
-async def test_each_unknown_id_is_warned_of_once(store: FileStore, caplog: pytest.LogCaptureFixture) -> None:
+async def test_filter_check_warns_once_of_each_unknown_id(store: FileStore, caplog: pytest.LogCaptureFixture) -> None:
     configured = settings({"training_ids": ["7", "8"], "user_ids": ["u", "v", "w"]}, user_id="x", training_id="8")
     await store_names(store, "acme", people=("u",), trainings=("7",))
     await store_names(store, "beta", people=("v",))
@@ -74,7 +74,7 @@ async def test_each_unknown_id_is_warned_of_once(store: FileStore, caplog: pytes
     ]
 
 
-async def test_nothing_is_unknown_before_the_names_of_every_source_were_fetched(
+async def test_filter_check_waits_until_the_names_of_every_source_are_fetched(
     store: FileStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     check = FilterChecker(store, RunningConfiguration(settings({"user_ids": ["u"]})))
@@ -88,7 +88,7 @@ async def test_nothing_is_unknown_before_the_names_of_every_source_were_fetched(
     assert warned_ids(caplog) == [("destinations.hr.user_ids", "u")]
 
 
-async def test_only_the_sources_of_a_destination_have_to_know_its_ids(
+async def test_filter_check_looks_only_at_the_sources_of_the_destination(
     store: FileStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     await store_names(store, "acme")
@@ -97,7 +97,7 @@ async def test_only_the_sources_of_a_destination_have_to_know_its_ids(
     assert warned_ids(caplog) == [("destinations.hr.user_ids", "u")]
 
 
-async def test_who_stands_in_a_record_is_known_however_far_down(
+async def test_filter_check_accepts_the_person_of_any_stored_record(
     store: FileStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(known_ids, "EXAMINED_AT_ONCE", 2)
@@ -109,9 +109,7 @@ async def test_who_stands_in_a_record_is_known_however_far_down(
     assert warned_ids(caplog) == [("destinations.hr.user_ids", "u5")]
 
 
-async def test_a_filter_that_is_configured_anew_is_judged_anew(
-    store: FileStore, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_filter_check_checks_a_changed_filter_again(store: FileStore, caplog: pytest.LogCaptureFixture) -> None:
     await store_names(store, "acme")
     await store_names(store, "beta")
     configuration = RunningConfiguration(settings({"user_ids": ["u"]}))
@@ -122,7 +120,7 @@ async def test_a_filter_that_is_configured_anew_is_judged_anew(
     assert warned_ids(caplog) == [("destinations.hr.user_ids", "u"), ("destinations.hr.user_ids", "v")]
 
 
-def test_without_names_nothing_can_be_judged() -> None:
+def test_id_filters_omits_filters_whose_sources_include_one_without_names() -> None:
     filters = {"training_ids": ["7"], "user_ids": ["u"]}
     assert len([*id_filters(settings(filters, user_id="u"))]) == 3
     assert [*id_filters(settings(filters, user_id="u", names=False))] == []
@@ -130,7 +128,7 @@ def test_without_names_nothing_can_be_judged() -> None:
     assert (one.key, one.sources) == ("destinations.hr.training_ids", ("beta",))
 
 
-async def test_each_pattern_that_matches_nothing_is_warned_of_once(
+async def test_filter_check_warns_once_of_each_pattern_that_matches_nothing(
     store: FileStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     configured = settings(
@@ -162,7 +160,7 @@ async def test_each_pattern_that_matches_nothing_is_warned_of_once(
     ]
 
 
-async def test_patterns_wait_for_the_list_that_they_are_about(
+async def test_filter_check_checks_patterns_only_after_their_list_is_fetched(
     store: FileStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     configured = settings(

@@ -1,4 +1,4 @@
-"""The heartbeat goes the way that the variables name, and stops for a URL that is no longer configured."""
+"""The heartbeat uses the proxy of the environment variables, and drops a URL that is no longer configured."""
 
 import asyncio
 
@@ -24,7 +24,7 @@ async def fetch_once(heartbeat: Heartbeat) -> str | None:
 
 
 @pytest.mark.usefixtures("no_proxy_variables")
-async def test_it_goes_through_the_proxy_and_says_that_it_is_refused_there(
+async def test_heartbeat_uses_the_proxy_and_reports_its_refusal_without_the_password(
     session: aiohttp.ClientSession,
     receiver: Receiver,
     forward_proxy: ForwardProxy,
@@ -43,7 +43,7 @@ async def test_it_goes_through_the_proxy_and_says_that_it_is_refused_there(
     assert PASSWORD not in problem
 
 
-async def test_a_fetch_that_hangs_says_nothing_about_the_next_url(
+async def test_hanging_heartbeat_request_is_no_problem_of_the_next_url(
     session: aiohttp.ClientSession, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def hang(_: web.Request) -> web.StreamResponse:
@@ -55,7 +55,7 @@ async def test_a_fetch_that_hangs_says_nothing_about_the_next_url(
     heartbeat = Heartbeat(SecretStr(f"{receiver.url}/old"), session, SystemClock())
     heartbeat.beat()
     await until(lambda: len(receiver.received) == 1)
-    # It fails, so its owner takes it out of the configuration.
+    # The request fails, so the operator removes the URL from the configuration.
     heartbeat.set_url(SecretStr(""))
     await until(lambda: heartbeat._fetching is not None and heartbeat._fetching.done())
     await asyncio.sleep(0.3)

@@ -1,4 +1,4 @@
-"""What the daemon does for its state file now and then."""
+"""Maintenance of the state file: essentials, search index, write-ahead log, memory and old data."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -52,7 +52,7 @@ def snapshot_written_ms(store: FileStore) -> int:
     return read.written_ms
 
 
-async def test_the_essentials_are_written_when_they_change_and_now_and_then(
+async def test_essentials_are_written_when_they_change_and_at_regular_intervals(
     housekeeping: Housekeeping, store: FileStore, clock: FakeClock
 ) -> None:
     await housekeeping.maintain_store()
@@ -86,7 +86,7 @@ def insert_event(db: Database, number: int, type_: EventType, state: str) -> Non
         (EventType.CREATED, "pending", False),
     ],
 )
-async def test_what_nobody_can_find_again_is_written_down_at_once_unless_it_is_delivered(
+async def test_essentials_are_written_at_once_for_pending_updates_and_removals(
     housekeeping: Housekeeping,
     store: FileStore,
     clock: FakeClock,
@@ -107,7 +107,7 @@ async def test_what_nobody_can_find_again_is_written_down_at_once_unless_it_is_d
     assert (snapshot_written_ms(store) > first) is is_written
 
 
-async def test_searches_are_prepared_once_the_first_sweep_is_over(housekeeping: Housekeeping, store: FileStore) -> None:
+async def test_search_index_is_created_after_the_first_sweep(housekeeping: Housekeeping, store: FileStore) -> None:
     count = "SELECT count(*) FROM sqlite_master WHERE name = 'records_by_person'"
     await housekeeping.maintain_store()
     assert await store.run(lambda db: db.execute(count).fetchone()) == (0,)
@@ -116,7 +116,7 @@ async def test_searches_are_prepared_once_the_first_sweep_is_over(housekeeping: 
     assert await store.run(lambda db: db.execute(count).fetchone()) == (1,)
 
 
-async def test_essentials_that_cannot_be_written_are_said_once_and_tried_again(
+async def test_unwritable_essentials_are_logged_once_and_tried_again(
     housekeeping: Housekeeping, store: FileStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     in_the_way = sibling_path(store.path, ".essentials.new")
@@ -132,7 +132,7 @@ async def test_essentials_that_cannot_be_written_are_said_once_and_tried_again(
     assert housekeeping.has_snapshot
 
 
-async def test_a_log_that_has_grown_large_is_cut_off_before_its_hour(
+async def test_large_write_ahead_log_is_truncated_at_the_next_maintenance(
     housekeeping: Housekeeping, store: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await housekeeping.maintain_store()
@@ -142,9 +142,7 @@ async def test_a_log_that_has_grown_large_is_cut_off_before_its_hour(
     assert log_size(store.path) == 0
 
 
-async def test_memory_that_a_scan_has_used_is_returned_to_the_system(
-    housekeeping: Housekeeping, store: FileStore
-) -> None:
+async def test_maintenance_returns_free_memory_to_the_system(housekeeping: Housekeeping, store: FileStore) -> None:
     await store.run(fill, 16)
     pieces = [bytes(2_000) for _ in range(20_000)]
     full = resident_bytes()
@@ -155,12 +153,12 @@ async def test_memory_that_a_scan_has_used_is_returned_to_the_system(
     assert len(kept) == 200
 
 
-async def test_what_cannot_be_written_is_said_and_left_for_later(
+async def test_read_only_state_file_is_logged_and_gets_no_essentials(
     housekeeping: Housekeeping, store: FileStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     await store.run_without_transaction(lambda db: db.execute("PRAGMA query_only = ON"))
     await housekeeping.delete_old_data()
     assert [vars(record)["reason"] for record in caplog.records] == ["read_only"]
-    # The file must remember which essentials it is as new as; what cannot be written to it is not in it either.
+    # The state file records which essentials belong to it, so none are written while it is read-only.
     await housekeeping.maintain_store()
     assert not housekeeping.has_snapshot

@@ -1,4 +1,4 @@
-"""A second daemon for the same sources would tell everything twice: it is warned of before it begins."""
+"""A second daemon for the same sources would send every event twice: a warning is logged before it starts."""
 
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +15,7 @@ from notifier.store.tables import sources
 @pytest.mark.parametrize(
     ("source", "exists", "warned"), [("acme", False, True), ("globex", False, False), ("acme", True, False)]
 )
-def test_a_new_state_file_beside_one_of_the_same_sources_is_warned_of(
+def test_new_state_file_is_warned_of_if_another_one_has_the_same_sources(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -39,6 +39,6 @@ def test_a_new_state_file_beside_one_of_the_same_sources_is_warned_of(
     assert [str(other) in str(record.__dict__.get("path")) for record in caplog.records] == [True] * warned
 
 
-def test_a_state_file_that_cannot_be_examined_is_left_to_its_opening(tmp_path: Path) -> None:
+def test_warn_of_other_daemons_ignores_a_path_that_cannot_be_examined(tmp_path: Path) -> None:
     path = tmp_path / ("n" * 300)
     warn_of_other_daemons(Settings.model_validate({"store": {"path": str(path)}, "sources": {"acme": {"token": "t"}}}))

@@ -1,4 +1,4 @@
-"""Signals: what they ask for while the daemon runs, and who hears them before and afterwards."""
+"""Signals: what they request while the daemon runs, and which handlers are set before and afterwards."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ async def wait_for(event: asyncio.Event) -> None:
 
 
 @pytest.mark.parametrize("before", [other_handler, signal.SIG_IGN, signal.SIG_DFL])
-async def test_the_handlers_that_were_there_come_back(before: signal.Handlers) -> None:
+async def test_daemon_signals_and_stop_on_signal_restore_the_earlier_handlers(before: signal.Handlers) -> None:
     for number in NUMBERS:
         signal.signal(number, before)
     with daemon_signals():
@@ -43,14 +43,14 @@ async def test_the_handlers_that_were_there_come_back(before: signal.Handlers) -
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_what_ends_a_program_asks_the_daemon_to_stop(number: signal.Signals) -> None:
+async def test_sigterm_and_sigint_request_a_stop(number: signal.Signals) -> None:
     with daemon_signals() as signals:
         os.kill(os.getpid(), number)
         await wait_for(signals.stop)
         assert not signals.reload.is_set()
 
 
-async def test_without_a_terminal_sighup_asks_for_a_reload(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_sighup_without_a_terminal_requests_a_reload(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("notifier.process.has_terminal", lambda: False)
     with daemon_signals() as signals:
         os.kill(os.getpid(), signal.SIGHUP)
@@ -59,7 +59,7 @@ async def test_without_a_terminal_sighup_asks_for_a_reload(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("is_gone", [True, False])
-async def test_on_a_terminal_sighup_stops_when_that_is_gone(monkeypatch: pytest.MonkeyPatch, *, is_gone: bool) -> None:
+async def test_sighup_stops_only_if_the_terminal_is_gone(monkeypatch: pytest.MonkeyPatch, *, is_gone: bool) -> None:
     monkeypatch.setattr("notifier.process.has_terminal", lambda: True)
     with daemon_signals() as signals:
         monkeypatch.setattr("notifier.daemon.signals.has_terminal", lambda: not is_gone)
@@ -68,7 +68,7 @@ async def test_on_a_terminal_sighup_stops_when_that_is_gone(monkeypatch: pytest.
         assert signals.stop.is_set() is is_gone
 
 
-async def test_one_that_came_during_the_start_counts_as_well() -> None:
+async def test_sighup_during_the_start_requests_a_reload() -> None:
     pending = PendingHangup(signal.SIG_IGN)
     signal.signal(signal.SIGHUP, pending)
     os.kill(os.getpid(), signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""A configuration that is read again while the process stands by."""
+"""Reload of the configuration while the process is in standby."""
 
 from typing import Any
 
@@ -31,31 +31,31 @@ async def reload(configuration: RunningConfiguration) -> dict[str, Any]:
     return dict(answer.body)
 
 
-async def test_it_is_what_the_process_takes_over_with(configuration: RunningConfiguration, written: Written) -> None:
+async def test_standby_reload_applies_the_new_settings(configuration: RunningConfiguration, written: Written) -> None:
     written.change(store=STORE, log={"level": "debug"})
     assert (await reload(configuration))["left_to_restart"] == ()
     assert configuration.settings.log.level == "debug"
     assert written.followed == [configuration.settings]
 
 
-async def test_the_store_stays_the_one_of_the_start(configuration: RunningConfiguration, written: Written) -> None:
+async def test_standby_reload_keeps_the_store_address(configuration: RunningConfiguration, written: Written) -> None:
     opened = configuration.settings.store
     written.change(store={"path": "/elsewhere.db", "retention": "30d"})
-    said = await reload(configuration)
-    assert said["left_to_restart"] == ("store.path", "store.url", "store.name")
+    result = await reload(configuration)
+    assert result["left_to_restart"] == ("store.path", "store.url", "store.name")
     kept = configuration.settings.store
     assert (kept.path, kept.url, kept.name) == (opened.path, opened.url, opened.name)
     assert kept.retention == 30 * 86_400
 
 
-async def test_a_wrong_one_changes_nothing_and_is_remembered(
+async def test_standby_reload_of_a_wrong_file_changes_nothing_and_keeps_the_problem(
     configuration: RunningConfiguration, written: Written, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = configuration.settings
     written.wrong = True
-    said = await reload(configuration)
-    assert "nothing was changed" in said["message"]
-    assert configuration.reload_problem == said["message"]
+    result = await reload(configuration)
+    assert "nothing was changed" in result["message"]
+    assert configuration.reload_problem == result["message"]
     assert "the configuration could not be read again" in caplog.text
     assert (configuration.settings, written.followed) == (before, [])
     written.wrong = False

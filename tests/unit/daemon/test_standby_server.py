@@ -1,4 +1,4 @@
-"""What a process that stands by answers."""
+"""The HTTP interface of a process in standby."""
 
 import socket
 import time
@@ -28,7 +28,7 @@ def standby_server(folder: Path, state: StandbyState, *, listen: str = "") -> St
     return StandbyServer(state, configuration, StandbyReloader(configuration, SystemdNotifier()))
 
 
-async def test_a_port_that_is_in_use_at_the_start_is_tried_again(
+async def test_standby_server_retries_a_port_that_was_in_use_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.daemon.standby_server.RETRY_INTERVAL_SECONDS", 0.0)
@@ -58,7 +58,7 @@ async def test_a_reload_to_another_port_that_is_in_use_is_logged_too(
     assert [getattr(record, "detail", "").count(second) for record in caplog.records] == [0, 1]
 
 
-async def test_a_request_to_the_database_that_never_ends_is_a_reason_for_a_restart(tmp_path: Path) -> None:
+async def test_standby_healthz_answers_503_when_a_database_request_hangs(tmp_path: Path) -> None:
     state = StandbyState()
     server = standby_server(tmp_path, state)
     await server.start()
@@ -69,7 +69,7 @@ async def test_a_request_to_the_database_that_never_ends_is_a_reason_for_a_resta
             state.asked_at = time.monotonic() - LONG_TRANSACTION_SECONDS / 2
             async with session.get("/healthz") as answer:
                 assert (answer.status, await answer.json()) == (200, {"ok": True})
-                # As those of the daemon, which a cache or a load balancer may not tell apart.
+                # The same headers as the daemon's, so that a cache or a load balancer sees no difference.
                 assert answer.headers.items() >= DEFAULT_HEADERS.items()
                 assert answer.headers["Server"] == "completion-notifier"
             state.asked_at = time.monotonic() - LONG_TRANSACTION_SECONDS - 1

@@ -1,4 +1,4 @@
-"""A clock that goes on as before when the wall clock is set, until it is told to follow."""
+"""A clock that ignores jumps of the wall clock until `follow` is called, and a clock that can be paused."""
 
 from itertools import pairwise
 
@@ -13,14 +13,14 @@ jumps = st.floats(-1e8, -3.0) | st.floats(3.0, 1e8)
 
 
 @given(st.lists(st.tuples(st.floats(0.0, 1000.0), jumps), max_size=10))
-def test_it_is_not_shaken_by_a_wall_clock_that_is_set(turns: list[tuple[float, float]]) -> None:
+def test_jump_free_clock_ignores_jumps_of_the_wall_clock(turns: list[tuple[float, float]]) -> None:
     clock = FakeClock()
     steady = JumpFreeClock(clock)
     began_ms, seconds, set_by = steady.now_ms(), 0.0, 0.0
     for passing, jump in turns:
         clock.advance(passing)
         seconds += passing
-        # Only what is astray by now counts: set back to where it was, the clock is followed again.
+        # Only the total difference counts: a wall clock that is set back to the right time is followed again.
         if abs(set_by + jump) >= 3.0:
             clock.set_wall_clock(jump)
             set_by += jump
@@ -30,7 +30,7 @@ def test_it_is_not_shaken_by_a_wall_clock_that_is_set(turns: list[tuple[float, f
 
 
 @given(jumps)
-def test_told_to_follow_it_shows_the_wall_clock_again(jump: float) -> None:
+def test_jump_free_clock_shows_the_wall_clock_after_follow(jump: float) -> None:
     clock = FakeClock()
     steady = JumpFreeClock(clock)
     clock.set_wall_clock(jump)
@@ -40,7 +40,7 @@ def test_told_to_follow_it_shows_the_wall_clock_again(jump: float) -> None:
 
 
 @given(st.lists(st.floats(-1.9, 1.9), max_size=30))
-def test_small_corrections_are_followed_at_once(corrections: list[float]) -> None:
+def test_jump_free_clock_follows_small_corrections_at_once(corrections: list[float]) -> None:
     clock = FakeClock()
     steady = JumpFreeClock(clock)
     for correction in corrections:
@@ -49,7 +49,7 @@ def test_small_corrections_are_followed_at_once(corrections: list[float]) -> Non
 
 
 @given(st.lists(st.floats(0.0, 100.0), min_size=2, max_size=30))
-def test_left_alone_it_only_grows(waits: list[float]) -> None:
+def test_jump_free_clock_never_goes_back_while_the_wall_clock_is_not_set(waits: list[float]) -> None:
     clock = FakeClock()
     steady = JumpFreeClock(clock)
     shown = []
@@ -59,7 +59,7 @@ def test_left_alone_it_only_grows(waits: list[float]) -> None:
     assert all(later >= earlier for earlier, later in pairwise(shown))
 
 
-def test_a_time_in_which_nothing_may_be_tried_is_no_time_of_trying() -> None:
+def test_trying_clock_does_not_count_paused_time() -> None:
     clock = FakeClock()
     trying = TryingClock(clock)
     trying.restore(0, is_running=True)

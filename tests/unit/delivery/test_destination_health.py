@@ -1,4 +1,4 @@
-"""The health of one destination while it is served, and what of it is passed on to be stored."""
+"""The health of one destination while its worker runs, and which changes of it are stored."""
 
 import logging
 
@@ -26,7 +26,7 @@ FAILED = Outcome(AttemptResult.SERVER_ERROR, 500, detail="busy")
 
 
 class Served:
-    """A destination that began healthy, and everything that was passed on to be stored."""
+    """A destination that starts healthy, and the changes that it has passed on to the store."""
 
     def __init__(self, **settings: float) -> None:
         self.clock = FakeClock()
@@ -50,7 +50,7 @@ class Served:
         )
 
     def fail(self) -> None:
-        """Let so many attempts fail that the destination waits."""
+        """Let enough attempts fail to make the destination wait."""
         for sequence in range(20):
             self.attempt(FAILED, sequence)
 
@@ -60,13 +60,13 @@ def served() -> Served:
     return Served()
 
 
-def test_of_a_destination_that_is_well_nothing_is_stored(served: Served) -> None:
+def test_destination_health_stores_nothing_while_deliveries_succeed(served: Served) -> None:
     served.attempt(DELIVERED)
     assert served.stored == []
     assert served.health.waits_until_ms() is None
 
 
-def test_failures_make_it_wait_and_are_stored_with_their_error(served: Served) -> None:
+def test_destination_health_waits_after_failures_and_stores_the_error(served: Served) -> None:
     served.fail()
     health, error, _ = served.stored[-1]
     assert health is served.health.current
@@ -77,7 +77,7 @@ def test_failures_make_it_wait_and_are_stored_with_their_error(served: Served) -
     assert served.health.is_enabled
 
 
-def test_disabled_by_its_answer_it_is_no_longer_tried_and_the_time_stands(served: Served) -> None:
+def test_destination_health_is_disabled_by_gone_and_pauses_the_trying_clock(served: Served) -> None:
     served.clock.advance(7)
     served.attempt(GONE)
     served.clock.advance(100)
@@ -86,7 +86,7 @@ def test_disabled_by_its_answer_it_is_no_longer_tried_and_the_time_stands(served
     assert served.trying.total_ms() == 7000
 
 
-def test_enabled_by_an_operator_it_begins_healthy_and_the_time_runs(served: Served) -> None:
+def test_apply_switch_to_enabled_stores_ok_and_resumes_the_trying_clock(served: Served) -> None:
     served.attempt(GONE)
     served.health.apply_switch(Health())
     served.clock.advance(3)
@@ -94,7 +94,7 @@ def test_enabled_by_an_operator_it_begins_healthy_and_the_time_runs(served: Serv
     assert served.trying.total_ms() == 3000
 
 
-def test_a_sample_that_was_taken_ends_a_failure_and_nothing_else(served: Served) -> None:
+def test_apply_sample_ends_a_failure_only_if_the_sample_is_delivered(served: Served) -> None:
     assert not served.health.apply_sample(DELIVERED)
     served.fail()
     assert not served.health.apply_sample(FAILED)
@@ -103,7 +103,7 @@ def test_a_sample_that_was_taken_ends_a_failure_and_nothing_else(served: Served)
     assert served.health.waits_until_ms() is None
 
 
-def test_an_ended_wait_is_stored_once(served: Served) -> None:
+def test_end_wait_twice_stores_the_end_once(served: Served) -> None:
     served.fail()
     before = len(served.stored)
     served.health.end_wait()
@@ -112,7 +112,7 @@ def test_an_ended_wait_is_stored_once(served: Served) -> None:
     assert served.health.waits_until_ms() is None
 
 
-def test_a_changed_address_begins_with_what_is_recalled(served: Served) -> None:
+def test_reset_starts_with_the_given_health_and_limits(served: Served) -> None:
     served.fail()
     served.clock.advance(5)
     served.health.reset(StartingState(Health(), LearnedLimits(rate=0.5), 0, was_reset=True))
@@ -122,7 +122,7 @@ def test_a_changed_address_begins_with_what_is_recalled(served: Served) -> None:
     assert served.trying.seconds_running() == 0.0
 
 
-def test_it_begins_with_the_wait_the_limits_and_the_time_of_the_last_run(served: Served) -> None:
+def test_restore_continues_the_wait_the_limits_and_the_time_of_trying(served: Served) -> None:
     retry_at_ms = served.clock.now_ms() + 30_000
     failing = Health(HealthState.RETRYING, AttemptResult.SERVER_ERROR, 1, failures=2, retry_at_ms=retry_at_ms)
     served.health.restore(StartingState(failing, LearnedLimits(rate=0.5, batch_limit=7), 5000))
@@ -134,33 +134,33 @@ def test_it_begins_with_the_wait_the_limits_and_the_time_of_the_last_run(served:
     assert served.stored == []
 
 
-def test_the_time_stands_while_it_begins_disabled(served: Served) -> None:
+def test_restore_of_a_disabled_destination_pauses_the_trying_clock(served: Served) -> None:
     served.health.restore(StartingState(Health(HealthState.DISABLED), LearnedLimits(), 5000))
     served.clock.advance(2)
     assert served.trying.total_ms() == 5000
 
 
 @pytest.mark.parametrize(("recalled", "begins_with"), [(None, 2.0), (0.5, 0.5), (8.0, 2.0)])
-def test_the_learned_rate_is_never_above_the_configured_one(recalled: float | None, begins_with: float) -> None:
+def test_restore_limits_the_learned_rate_to_the_configured_rate(recalled: float | None, begins_with: float) -> None:
     served = Served(rate=2.0)
     served.health.restore(StartingState(Health(), LearnedLimits(rate=recalled), 0))
     assert served.health.state.rate.per_second == begins_with
 
 
-def test_a_request_that_starts_keeps_the_learned_distance_to_the_next(served: Served) -> None:
+def test_note_request_start_delays_the_next_request_by_the_learned_rate(served: Served) -> None:
     served.health.restore(StartingState(Health(), LearnedLimits(rate=0.5), 0))
     served.health.note_request_start(served.clock.monotonic())
     assert served.health.state.rate.next_at == served.clock.monotonic() + 2.0
 
 
-def test_new_limits_are_passed_on_once(served: Served) -> None:
+def test_new_learned_limits_are_stored_once(served: Served) -> None:
     served.health.state = replace(served.health.state, size=BatchSize(limit=3))
     served.health.follow_clock(0)
     served.health.follow_clock(0)
     assert [learned for _, _, learned in served.stored] == [LearnedLimits(batch_limit=3), None]
 
 
-def test_a_set_clock_moves_the_stored_times(served: Served) -> None:
+def test_follow_clock_shifts_the_stored_times(served: Served) -> None:
     served.fail()
     before = served.health.current
     served.health.follow_clock(5000)
@@ -168,7 +168,7 @@ def test_a_set_clock_moves_the_stored_times(served: Served) -> None:
     assert served.stored[-1][0] == shifted(before, 5000)
 
 
-def test_an_outage_is_logged_when_it_begins_and_when_it_ends(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+def test_outage_is_logged_when_it_begins_and_when_it_ends(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     served.fail()
     served.health.apply_sample(DELIVERED)
@@ -178,14 +178,14 @@ def test_an_outage_is_logged_when_it_begins_and_when_it_ends(served: Served, cap
     ]
 
 
-def test_switches_are_logged(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+def test_apply_switch_logs_disabled_and_enabled(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     served.health.apply_switch(Health(HealthState.DISABLED))
     served.health.apply_switch(Health())
     assert [it.getMessage() for it in caplog.records] == ["destination disabled", "destination enabled"]
 
 
-def test_an_outage_ended_by_a_sample_or_an_operator_ends_at_that_moment(served: Served) -> None:
+def test_outage_ends_when_a_sample_is_delivered_or_an_operator_enables(served: Served) -> None:
     served.fail()
     served.clock.advance(3)
     served.health.apply_sample(DELIVERED)
@@ -197,7 +197,7 @@ def test_an_outage_ended_by_a_sample_or_an_operator_ends_at_that_moment(served: 
     assert served.health.state.breaker.mode is BreakerMode.CLOSED
 
 
-def test_a_success_within_a_wait_that_was_asked_for_changes_nothing(served: Served) -> None:
+def test_requested_wait_is_kept_after_a_success(served: Served) -> None:
     retry_at_ms = served.clock.now_ms() + 30_000
     paced = Health(HealthState.RETRYING, AttemptResult.THROTTLED, 1, failures=1, retry_at_ms=retry_at_ms, asked=True)
     served.health.restore(StartingState(paced, LearnedLimits(), 0))

@@ -28,21 +28,21 @@ def settle(deliveries: list[Delivery], decided: list[RetryDecision]) -> list[Set
     return settlements_of(deliveries, decided, outcome, milliseconds=7, trying_ms=50, now_ms=NOW_MS)
 
 
-def test_what_was_sent_again_on_request_does_not_count_for_the_latency() -> None:
+def test_settlements_of_leaves_deliveries_sent_again_out_of_the_latency() -> None:
     (all_of_them,) = settle([delivery(1), delivery(2, again=True), delivery(3)], [DONE] * 3)
     assert all_of_them.sequences == (1, 2, 3)
     assert all_of_them.detected_ms == (NOW_MS - 1, NOW_MS - 3)
     assert (all_of_them.attempted_ms, all_of_them.milliseconds) == (NOW_MS - 7, 7)
 
 
-def test_each_fate_has_its_own_deliveries() -> None:
+def test_settlements_of_groups_deliveries_by_decision() -> None:
     done, later = settle([delivery(1), delivery(2), delivery(3, again=True)], [DONE, LATER, DONE])
     assert (done.sequences, done.state, done.detected_ms) == ((1, 3), DeliveryState.DELIVERED, (NOW_MS - 1,))
     assert (later.sequences, later.state, later.next_attempt_ms) == ((2,), DeliveryState.PENDING, NOW_MS + 60_000)
 
 
 class HangingStore:
-    """A store whose disk hangs until it is let go."""
+    """A store whose writes hang until `goes_on` is set."""
 
     def __init__(self) -> None:
         self.goes_on = asyncio.Event()
@@ -51,7 +51,7 @@ class HangingStore:
         await self.goes_on.wait()
 
 
-async def test_nothing_more_is_sent_while_an_outcome_waits_for_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_outcome_writer_is_blocked_while_an_outcome_stays_unwritten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outcome_writer, "LONGEST_UNWRITTEN_SECONDS", 0.05)
     store: Any = HangingStore()
     written: list[int] = []

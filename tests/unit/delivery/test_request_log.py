@@ -1,4 +1,4 @@
-"""Which requests are logged: a steady trickle and a burst, of failures apart from successes, and never at any cost."""
+"""Which requests are logged: a burst and then a steady rate, with separate limits for failures and successes."""
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ SENT = SentRequest((), 0, "", None, "")
 
 
 @given(st.lists(st.floats(0, 10), max_size=400))
-def test_in_any_time_a_burst_and_a_trickle_are_logged(pauses: list[float]) -> None:
+def test_log_allowance_permits_a_burst_and_at_most_a_steady_rate(pauses: list[float]) -> None:
     allowance, now, taken = LogAllowance(), 0.0, 0
     for pause in pauses:
         now += pause
@@ -21,14 +21,14 @@ def test_in_any_time_a_burst_and_a_trickle_are_logged(pauses: list[float]) -> No
     assert taken >= min(len(pauses), BURST)
 
 
-def test_a_clock_that_goes_back_changes_nothing() -> None:
+def test_log_allowance_permits_no_more_when_the_clock_goes_back() -> None:
     allowance = LogAllowance()
     assert all(allowance.take(1000.0) for _ in range(BURST))
     assert not allowance.take(0.0)
     assert not allowance.take(0.5)
 
 
-def test_failures_are_logged_whatever_succeeds() -> None:
+def test_request_log_logs_failures_after_successes_used_up_their_allowance() -> None:
     log = RequestLog("hr")
     taken = Outcome(AttemptResult.DELIVERED, 200, request=lambda: SENT)
     refused = Outcome(AttemptResult.REFUSED, 422, request=lambda: SENT)
@@ -38,7 +38,7 @@ def test_failures_are_logged_whatever_succeeds() -> None:
     assert log.entry_for(Outcome(AttemptResult.REFUSED), 0.0) is None
 
 
-def test_a_request_that_cannot_be_logged_is_reported_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+def test_request_log_reports_a_request_that_cannot_be_logged(caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> SentRequest:
         raise ZeroDivisionError
 

@@ -1,4 +1,4 @@
-"""Which destinations new events may be for: none that gets one is left out."""
+"""Which destinations new events may be for: every destination that gets one is included."""
 
 from collections.abc import Sequence
 
@@ -33,7 +33,7 @@ def with_names(filters: Sequence[Subscription]) -> list[Subscription]:
 
 
 @given(st.lists(KINDS, min_size=1, max_size=4), FILTERS.map(with_names))
-def test_concerned_leaves_out_no_destination_that_gets_an_event(
+def test_affected_destinations_includes_every_destination_that_gets_an_event(
     kinds: Sequence[tuple[str, str, str, str]], filters: Sequence[Subscription]
 ) -> None:
     found = affected_destinations([event(*kind) for kind in kinds], filters)
@@ -42,13 +42,13 @@ def test_concerned_leaves_out_no_destination_that_gets_an_event(
 
 
 @given(KINDS, FILTERS.map(with_names))
-def test_concerned_by_one_event_are_exactly_those_that_get_it(
+def test_affected_destinations_of_one_event_are_exactly_those_that_get_it(
     kind: tuple[str, str, str, str], filters: Sequence[Subscription]
 ) -> None:
     assert affected_destinations([event(*kind)], filters) == [it.destination for it in filters if it.admits(*kind)]
 
 
-def test_titles_and_facts_in_an_event_decide_who_is_concerned() -> None:
+def test_affected_destinations_matches_titles_and_facts_of_the_event() -> None:
     created = frozenset({EventType.CREATED})
     wanted = [
         Subscription("cranes", created, trainings=Patterns.of(["Crane*"])),
@@ -60,11 +60,11 @@ def test_titles_and_facts_in_an_event_decide_who_is_concerned() -> None:
     completion = {"training_id": "1", "user_id": "1", "training_title": "Crane Operation"}
     user = {"id": "1", "job_title": "Rigger", "job_title_id": "j"}
     data = orjson.dumps({"completion": completion, "user": user})
-    told = Event(1, "evt_a", EventType.CREATED, "acme", "7", 0, data)
+    created_event = Event(1, "evt_a", EventType.CREATED, "acme", "7", 0, data)
     # The employee number is not known, so its filter does not reject the event.
-    assert affected_destinations([told], wanted) == ["cranes", "riggers", "number"]
+    assert affected_destinations([created_event], wanted) == ["cranes", "riggers", "number"]
 
 
-def test_concerned_by_an_alert_may_be_any_destination() -> None:
+def test_affected_destinations_with_an_alert_returns_none() -> None:
     created, alert = event(EventType.CREATED, "acme"), event(EventType.ALERT, "acme")
     assert affected_destinations([created, alert], [Subscription("hr", frozenset({EventType.CREATED}))]) is None

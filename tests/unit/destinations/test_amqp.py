@@ -1,4 +1,4 @@
-"""Errors of AMQP."""
+"""AMQP: errors, URLs, and peers that speak another protocol."""
 
 import asyncio
 
@@ -27,7 +27,7 @@ from tests.support.destinations import MakeEvent
         (ConnectionResetError(), AttemptResult.CONNECTION_LOST, FailureScope.UNKNOWN),
     ],
 )
-def test_an_error_has_its_reason(error: Exception, reason: AttemptResult, scope: FailureScope) -> None:
+def test_amqp_error_has_reason_and_scope(error: Exception, reason: AttemptResult, scope: FailureScope) -> None:
     outcome = outcome_of(error)
     assert (outcome.reason, outcome.scope) == (reason, scope)
     assert outcome.detail
@@ -42,7 +42,7 @@ def test_an_error_has_its_reason(error: Exception, reason: AttemptResult, scope:
         ("amqp://rabbit.example.com:99/a%2Fb", "a/b", 99),
     ],
 )
-def test_a_url_names_its_virtual_host(written: str, vhost: str, port: int) -> None:
+def test_amqp_url_has_the_virtual_host_port_and_credentials(written: str, vhost: str, port: int) -> None:
     settings = AmqpSettings.model_validate({"type": "amqp", "url": written, "username": "u", "password": "p@:/#ü"})
     url = _url(settings)
     assert (url.path[1:], url.port, url.user, url.password) == (vhost, port, "u", "p@:/#ü")
@@ -58,7 +58,7 @@ def test_a_url_names_its_virtual_host(written: str, vhost: str, port: int) -> No
         (b"", AttemptResult.CONNECTION_LOST, "closed the connection before it had answered"),
     ],
 )
-async def test_a_peer_that_speaks_something_else_is_named_as_that(
+async def test_amqp_send_reports_a_peer_that_does_not_answer_in_amqp(
     answer: bytes, reason: AttemptResult, words: str, make_event: MakeEvent
 ) -> None:
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -27,7 +27,7 @@ def answer(status: int, body: str) -> Answer:
         ("Unheard", None),
     ],
 )
-def test_a_code_has_its_reason(code: str, reason: AttemptResult | None) -> None:
+def test_reason_of_code_returns_the_reason_of_each_error_code(code: str, reason: AttemptResult | None) -> None:
     assert reason_of_code(code) is reason
 
 
@@ -67,13 +67,13 @@ PARTLY = (
         ("sqs", 400, "[1]", (R.REFUSED,) * 2),
     ],
 )
-def test_an_answer_says_what_became_of_each_message(
+def test_outcomes_of_returns_the_outcome_of_each_message(
     service: str, status: int, body: str, reasons: tuple[AttemptResult, ...]
 ) -> None:
     assert tuple(one.reason for one in outcomes_of(service, answer(status, body), 2)) == reasons
 
 
-def test_a_group_has_only_characters_that_are_allowed() -> None:
+def test_message_group_replaces_forbidden_characters_and_is_cut_to_128() -> None:
     assert message_group(Message("i", "t", "acme", "acme/a b\u00fc-1", b"")) == "acme/a_b_-1"
     assert len(message_group(Message("i", "t", "acme", "x" * 300, b""))) == 128
 
@@ -88,9 +88,7 @@ def test_a_group_has_only_characters_that_are_allowed() -> None:
         ([239_000, 1_000], [1, 1]),
     ],
 )
-def test_a_request_has_at_most_ten_messages_and_no_more_bytes_than_are_taken(
-    sizes: list[int], groups: list[int]
-) -> None:
+def test_split_into_requests_limits_messages_and_bytes_of_each_request(sizes: list[int], groups: list[int]) -> None:
     messages = [Message(str(number), "t", "acme", "r", b"x" * size) for number, size in enumerate(sizes)]
     found = list(split_into_requests(messages))
     assert [len(group) for group in found] == groups

@@ -31,7 +31,7 @@ messages = st.lists(st.sampled_from("abc"), max_size=12).map(
 
 
 @given(messages)
-def test_each_message_is_in_one_wave_and_each_record_at_most_once_in_a_wave_in_its_order(given: list[Message]) -> None:
+def test_concurrent_groups_has_each_record_once_per_group_and_in_order(given: list[Message]) -> None:
     found = list(concurrent_groups(given))
     assert sorted(it.id for group in found for it in group) == sorted(it.id for it in given)
     assert all(len({it.record for it in group}) == len(group) > 0 for group in found)
@@ -45,32 +45,32 @@ outcomes = st.lists(st.sampled_from(list(AttemptResult)).map(Outcome), min_size=
 
 
 @given(outcomes)
-def test_a_series_succeeds_only_if_each_message_did(given: Sequence[Outcome]) -> None:
+def test_combined_outcome_is_delivered_only_if_every_message_is(given: Sequence[Outcome]) -> None:
     all_stored = all(one.reason is AttemptResult.DELIVERED for one in given)
     assert (combined_outcome(given).reason is AttemptResult.DELIVERED) == all_stored
     assert all_stored or combined_outcome(given) in given
 
 
-def test_the_confirmation_of_the_first_message_stands_for_all() -> None:
+def test_combined_outcome_has_the_detail_of_the_first_message() -> None:
     confirmed = [Outcome(AttemptResult.DELIVERED, detail=f"offset {number}") for number in range(3)]
     assert combined_outcome(confirmed[:1]).detail == "offset 0"
     assert combined_outcome(confirmed).detail == "offset 0; and 2 more"
     assert combined_outcome([]) == Outcome(AttemptResult.DELIVERED)
 
 
-def test_what_concerns_the_broker_says_more_than_what_concerns_one_event() -> None:
+def test_combined_outcome_prefers_an_endpoint_failure_to_an_event_failure() -> None:
     of_event, of_endpoint = Outcome(AttemptResult.PAYLOAD_REFUSED), Outcome(AttemptResult.ACCESS_REFUSED)
     assert combined_outcome([Outcome(AttemptResult.DELIVERED), of_event, of_endpoint]) is of_endpoint
 
 
-def test_an_alert_has_the_notifier_as_its_source(make_alert: MakeEvent, make_event: MakeEvent) -> None:
+def test_message_of_an_alert_has_notifier_as_its_source(make_alert: MakeEvent, make_event: MakeEvent) -> None:
     assert message_of(make_alert()).fill_template("a/{source}/{type}") == "a/notifier/notifier.alert"
     assert message_of(make_event()).fill_template("a/{source}/{type}") == "a/acme/completion.created"
     assert message_of(make_event()).record == "acme/1238"
 
 
 class FailingBroker(BrokerDestination):
-    """A broker that answers for some messages only: `answers` has the outcomes, by the events' numbers."""
+    """A broker that confirms only some messages: `answers` maps the key of a record to the outcome."""
 
     def __init__(self, answers: dict[int, Outcome]) -> None:
         settings = AmqpSettings.model_validate(
@@ -101,14 +101,14 @@ def deliveries_of(*keys: int) -> list[Delivery]:
 
 
 @pytest.mark.parametrize("failing", [1, 2])
-async def test_messages_left_out_after_a_failure_are_not_delivered_and_do_not_hide_it(failing: int) -> None:
+async def test_broker_send_stops_after_a_failed_group_and_reports_the_failure(failing: int) -> None:
     broker = FailingBroker({failing: Outcome(AttemptResult.TARGET_MISSING)})
     outcome = await broker.send(deliveries_of(1, 2, 1))
     assert outcome.reason is AttemptResult.TARGET_MISSING
     assert broker.published == ["acme/1", "acme/2"]
 
 
-async def test_of_a_replay_too_only_what_was_not_confirmed_is_published_again() -> None:
+async def test_broker_send_of_a_replay_publishes_only_unconfirmed_messages_again() -> None:
     delivered, refused = Outcome(AttemptResult.DELIVERED), Outcome(AttemptResult.PAYLOAD_REFUSED)
     broker = FailingBroker({1: delivered, 2: refused, 3: delivered})
     replayed = [replace(it, again=True) for it in deliveries_of(1, 2, 3)]
@@ -117,12 +117,12 @@ async def test_of_a_replay_too_only_what_was_not_confirmed_is_published_again() 
     assert (await broker.send(second[:1])).reason is AttemptResult.DELIVERED
     assert (await broker.send(second[1:])).reason is AttemptResult.PAYLOAD_REFUSED
     assert broker.published == ["acme/1", "acme/2", "acme/3", "acme/2"]
-    # The third event is dropped, and then requested once more.
+    # The delivery of the third event is dropped, and then replayed once more.
     assert (await broker.send(replayed[2:])).reason is AttemptResult.DELIVERED
     assert broker.published[4:] == ["acme/3"]
 
 
-async def test_a_message_without_an_outcome_never_counts_as_delivered() -> None:
+async def test_broker_send_raises_if_a_message_has_no_outcome() -> None:
     with pytest.raises(RuntimeError, match="left out"):
         await FailingBroker({1: Outcome(AttemptResult.DELIVERED)}).send(deliveries_of(1, 2))
 
@@ -140,7 +140,7 @@ async def test_a_message_without_an_outcome_never_counts_as_delivered() -> None:
         (OSError(), AttemptResult.CONNECT_FAILED, FailureScope.ENDPOINT),
     ],
 )
-def test_each_error_of_a_connection_has_its_reason(error: OSError, reason: AttemptResult, scope: FailureScope) -> None:
+def test_connection_error_has_its_reason_and_scope(error: OSError, reason: AttemptResult, scope: FailureScope) -> None:
     outcome = connection_error(error).outcome
     assert (outcome.reason, outcome.scope) == (reason, scope)
     assert outcome.detail

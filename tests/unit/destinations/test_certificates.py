@@ -36,7 +36,7 @@ class Files:
     def trust(self, pair: "CertificateFiles") -> None:
         shutil.copy(pair.certificate, self.authority)
 
-    def show(self, pair: "CertificateFiles") -> None:
+    def install_client_certificate(self, pair: "CertificateFiles") -> None:
         shutil.copy(pair.certificate, self.client)
         shutil.copy(pair.key, self.key)
 
@@ -45,7 +45,7 @@ class Files:
 def files(tmp_path: Path, certificates: "CertificateFiles") -> Files:
     made = Files(tmp_path / "authority.pem", tmp_path / "client.pem", tmp_path / "client.key")
     made.trust(certificates)
-    made.show(certificates)
+    made.install_client_certificate(certificates)
     return made
 
 
@@ -74,7 +74,7 @@ def connect(session: aiohttp.ClientSession, clock: "FakeClock", files: Files) ->
     return connected
 
 
-async def test_an_authority_that_is_replaced_is_trusted_without_a_restart(
+async def test_replaced_ca_file_is_trusted_without_a_restart(
     connect: Connect,
     tls_receiver: "Receiver",
     sent: list[Delivery],
@@ -91,7 +91,7 @@ async def test_an_authority_that_is_replaced_is_trusted_without_a_restart(
     assert (await destination.send(sent)).reason is AttemptResult.DELIVERED
 
 
-async def test_an_authority_that_is_taken_away_is_trusted_no_longer_though_a_connection_is_open(
+async def test_removed_authority_is_not_trusted_even_on_an_open_connection(
     connect: Connect,
     tls_receiver: "Receiver",
     sent: list[Delivery],
@@ -108,7 +108,7 @@ async def test_an_authority_that_is_taken_away_is_trusted_no_longer_though_a_con
     )
 
 
-async def test_a_renewed_client_certificate_is_the_one_that_is_shown(
+async def test_renewed_client_certificate_is_presented_without_a_restart(
     connect: Connect,
     strict_receiver: "Receiver",
     sent: list[Delivery],
@@ -126,13 +126,13 @@ async def test_a_renewed_client_certificate_is_the_one_that_is_shown(
     strict_receiver.script = note_the_name
     destination = connect(strict_receiver)
     await destination.send(sent)
-    files.show(renewed_certificates)
+    files.install_client_certificate(renewed_certificates)
     clock.advance(CHECK_EVERY_SECONDS)
     await destination.send(sent)
     assert names == ["test", "renewed"]
 
 
-async def test_a_renewal_that_has_come_half_way_is_endpoint_trouble_until_it_is_whole(
+async def test_renewed_client_certificate_is_rejected_until_its_key_is_there(
     connect: Connect,
     strict_receiver: "Receiver",
     sent: list[Delivery],
@@ -154,7 +154,7 @@ async def test_a_renewal_that_has_come_half_way_is_endpoint_trouble_until_it_is_
     assert (await destination.send(sent)).reason is AttemptResult.DELIVERED
 
 
-async def test_files_that_stay_as_they_are_are_read_once_however_many_ask(clock: "FakeClock", files: Files) -> None:
+async def test_tls_context_cache_keeps_one_context_for_unchanged_files(clock: "FakeClock", files: Files) -> None:
     trust = TlsContextCache(Certificates(files.authority), clock)
     contexts = set(await asyncio.gather(*(trust.context() for _ in range(8))))
     clock.advance(CHECK_EVERY_SECONDS)
@@ -162,7 +162,7 @@ async def test_files_that_stay_as_they_are_are_read_once_however_many_ask(clock:
     assert len(contexts) == 1
 
 
-async def test_a_file_that_goes_missing_is_missed(clock: "FakeClock", files: Files) -> None:
+async def test_tls_context_cache_raises_if_a_file_is_missing(clock: "FakeClock", files: Files) -> None:
     trust = TlsContextCache(Certificates(files.authority), clock)
     await trust.context()
     files.authority.unlink()
@@ -171,7 +171,7 @@ async def test_a_file_that_goes_missing_is_missed(clock: "FakeClock", files: Fil
         await trust.context()
 
 
-async def test_a_file_that_becomes_a_pipe_is_not_opened(clock: "FakeClock", files: Files) -> None:
+async def test_tls_context_cache_raises_if_a_file_becomes_a_pipe(clock: "FakeClock", files: Files) -> None:
     trust = TlsContextCache(Certificates(files.authority), clock)
     await trust.context()
     files.authority.unlink()
@@ -181,5 +181,5 @@ async def test_a_file_that_becomes_a_pipe_is_not_opened(clock: "FakeClock", file
         await trust.context()
 
 
-async def test_without_certificates_of_its_own_the_system_s_are_trusted(clock: "FakeClock") -> None:
+async def test_tls_context_cache_without_files_uses_the_system_s_authorities(clock: "FakeClock") -> None:
     assert await TlsContextCache(Certificates(), clock).context() is True

@@ -34,7 +34,7 @@ from notifier.destinations.outcome import AttemptResult, FailureScope
         ),
     ],
 )
-def test_an_error_has_its_reason(code: int, words: str, reason: AttemptResult, scope: FailureScope) -> None:
+def test_kafka_error_has_reason_and_scope(code: int, words: str, reason: AttemptResult, scope: FailureScope) -> None:
     outcome = outcome_of(code, words)
     assert (outcome.reason, outcome.scope) == (reason, scope)
     assert outcome.detail
@@ -49,7 +49,7 @@ def test_an_error_has_its_reason(code: int, words: str, reason: AttemptResult, s
         ({"username": "u", "password": "p", "tls": False}, "SASL_PLAINTEXT"),
     ],
 )
-def test_the_protocol_follows_from_tls_and_the_login(keys: dict[str, object], protocol: str) -> None:
+def test_producer_configuration_takes_the_protocol_from_tls_and_login(keys: dict[str, object], protocol: str) -> None:
     written = {"type": "kafka", "servers": "a:1", "topic": "t", **keys}
     made = producer_configuration(KafkaSettings.model_validate(written))
     assert made["security.protocol"] == protocol
@@ -58,7 +58,7 @@ def test_the_protocol_follows_from_tls_and_the_login(keys: dict[str, object], pr
     assert ("sasl.password" in made) == ("SASL" in protocol)
 
 
-def test_certificate_files_are_handed_over(tmp_path: Path) -> None:
+def test_producer_configuration_contains_the_certificate_files(tmp_path: Path) -> None:
     files = {key: tmp_path / key for key in ("ca_file", "client_cert_file")}
     for file in files.values():
         file.write_text("x")

@@ -7,7 +7,7 @@ from notifier.destinations.outcome import AttemptResult, FailureScope
 
 
 @pytest.mark.parametrize("code", range(256))
-def test_only_codes_below_0x80_are_a_success(code: int) -> None:
+def test_outcome_of_is_delivered_only_for_codes_below_0x80(code: int) -> None:
     assert (outcome_of(code, "words").reason is AttemptResult.DELIVERED) == (code < 0x80)
 
 
@@ -23,7 +23,7 @@ def test_only_codes_below_0x80_are_a_success(code: int) -> None:
         (0x99, AttemptResult.PAYLOAD_REFUSED, FailureScope.EVENT),
     ],
 )
-def test_a_code_has_its_reason(code: int, reason: AttemptResult, scope: FailureScope) -> None:
+def test_outcome_of_code_has_reason_scope_and_detail(code: int, reason: AttemptResult, scope: FailureScope) -> None:
     outcome = outcome_of(code, "words")
     assert (outcome.reason, outcome.scope) == (reason, scope)
     assert outcome.detail == f"the broker answers 0x{code:02x}: words"

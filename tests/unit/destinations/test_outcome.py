@@ -14,12 +14,12 @@ from notifier.http.transport_errors import TransportReason
 
 
 @pytest.mark.parametrize("reason", AttemptResult)
-def test_every_reason_says_who_is_in_failure_scope(reason: AttemptResult) -> None:
+def test_failure_scope_is_none_only_for_delivered(reason: AttemptResult) -> None:
     assert (failure_scope(reason) is FailureScope.NONE) == (reason is AttemptResult.DELIVERED)
 
 
 @pytest.mark.parametrize("reason", [AttemptResult.GONE, AttemptResult.WEBHOOK_REVOKED])
-def test_only_a_peer_that_says_so_disables_its_destination(reason: AttemptResult) -> None:
+def test_failure_scope_of_gone_and_webhook_revoked_is_permanent(reason: AttemptResult) -> None:
     assert failure_scope(reason) is FailureScope.PERMANENT
 
 
@@ -27,12 +27,12 @@ def test_only_a_peer_that_says_so_disables_its_destination(reason: AttemptResult
     "reason",
     [AttemptResult.REFUSED, AttemptResult.PAYLOAD_REFUSED, AttemptResult.PARTLY_TAKEN, AttemptResult.UNSENDABLE],
 )
-def test_a_refusal_of_one_request_is_no_trouble_of_the_endpoint(reason: AttemptResult) -> None:
+def test_failure_scope_of_a_refused_request_is_the_event(reason: AttemptResult) -> None:
     assert failure_scope(reason) is FailureScope.EVENT
 
 
 @given(st.integers(100, 999))
-def test_success_is_2xx_and_nothing_else(status: int) -> None:
+def test_reason_of_status_is_delivered_only_for_2xx(status: int) -> None:
     assert (reason_of_status(status) is AttemptResult.DELIVERED) == (200 <= status <= 299)
 
 
@@ -53,12 +53,12 @@ PACE, ENDPOINT, UNKNOWN, EVENT = (
         (302, ENDPOINT),
     ],
 )
-def test_each_answer_speaks_about_one_of_four_things(status: int, scope: FailureScope) -> None:
+def test_outcome_of_each_status_has_its_failure_scope(status: int, scope: FailureScope) -> None:
     assert Outcome(reason_of_status(status), status).scope is scope
 
 
 @given(st.integers(300, 599).filter(lambda status: status != 410), st.floats(0, 86_400))
-def test_whatever_says_when_to_come_again_speaks_about_the_pace(status: int, retry_after: float) -> None:
+def test_outcome_with_retry_after_has_the_scope_pace(status: int, retry_after: float) -> None:
     assert Outcome(reason_of_status(status), status, retry_after).scope is PACE
 
 
@@ -74,10 +74,10 @@ def test_whatever_says_when_to_come_again_speaks_about_the_pace(status: int, ret
         (TransportReason.ANSWER_TOO_LARGE, UNKNOWN),
     ],
 )
-def test_where_no_request_arrived_no_event_can_be_to_blame(reason: TransportReason, scope: FailureScope) -> None:
+def test_outcome_of_each_transport_reason_has_its_failure_scope(reason: TransportReason, scope: FailureScope) -> None:
     assert Outcome(reason_of_transport(reason)).scope is scope
 
 
 @pytest.mark.parametrize("reason", [one for one in TransportReason if one is not TransportReason.ANSWER_TOO_LARGE])
-def test_a_transport_s_reason_keeps_its_word(reason: TransportReason) -> None:
+def test_reason_of_transport_keeps_the_value_of_the_reason(reason: TransportReason) -> None:
     assert reason_of_transport(reason).value == reason.value

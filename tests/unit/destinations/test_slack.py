@@ -36,7 +36,7 @@ def sent(make_event: "MakeEvent", deliveries: Deliveries) -> list[Delivery]:
     ("status", "word"),
     [(400, "invalid_payload"), (400, "invalid_blocks"), (400, "msg_blocks_too_long"), (400, "no_text")],
 )
-async def test_a_refused_message_is_that_message_s_trouble(
+async def test_slack_send_of_a_refused_message_is_a_failure_of_the_event(
     make: Make, receiver: "Receiver", sent: list[Delivery], status: int, word: str
 ) -> None:
     receiver.answers(status, word.encode())
@@ -57,7 +57,7 @@ async def test_a_refused_message_is_that_message_s_trouble(
         (410, "channel_is_archived"),
     ],
 )
-async def test_a_refused_webhook_disables_the_destination(
+async def test_slack_send_to_a_refused_webhook_is_a_permanent_failure(
     make: Make, receiver: "Receiver", sent: list[Delivery], status: int, word: str
 ) -> None:
     receiver.answers(status, word.encode())
@@ -87,14 +87,14 @@ async def test_a_refused_webhook_disables_the_destination(
         (503, b"no_service", AttemptResult.SERVER_ERROR),
     ],
 )
-async def test_only_slack_s_own_words_count(
+async def test_slack_send_gives_each_answer_its_reason(
     make: Make, receiver: "Receiver", sent: list[Delivery], status: int, body: bytes, reason: AttemptResult
 ) -> None:
     receiver.answers(status, body)
     assert (await make(receiver.url).send(sent)).reason is reason
 
 
-async def test_a_group_session_is_one_message_with_all_its_people(
+async def test_slack_message_of_a_group_session_lists_all_its_people(
     make: Make, receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
     receiver.answers(200, b"ok")
@@ -111,7 +111,7 @@ async def test_a_group_session_is_one_message_with_all_its_people(
     assert [item["elements"][-1]["text"] for item in people["elements"]] == [f" · #{key}" for key in keys]
 
 
-async def test_typed_text_is_never_formatting(
+async def test_slack_message_does_not_format_text_of_users(
     make: Make, receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
     await make(receiver.url).send(deliveries(make_event(user_name="<!channel> *A* & <@U1>")))
@@ -125,7 +125,7 @@ async def test_typed_text_is_never_formatting(
     }
 
 
-async def test_rows_are_lines_bullets_and_nested_bullets(
+async def test_slack_message_shows_rows_as_lines_bullets_and_nested_bullets(
     make: Make, receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
     session = {"group_training_id": "77"}
@@ -148,7 +148,7 @@ async def test_rows_are_lines_bullets_and_nested_bullets(
     ]
 
 
-async def test_a_preview_is_what_would_be_sent(make: Make, receiver: "Receiver", sent: list[Delivery]) -> None:
+async def test_slack_preview_equals_the_sent_message(make: Make, receiver: "Receiver", sent: list[Delivery]) -> None:
     destination = make(receiver.url)
     preview = await destination.preview(sent)
     assert receiver.received == []
@@ -157,6 +157,6 @@ async def test_a_preview_is_what_would_be_sent(make: Make, receiver: "Receiver",
     assert preview.lines == ("David Ball completed Ladder Safety on 27 Feb 2020 · #1238",)
 
 
-async def test_the_body_is_json(make: Make, receiver: "Receiver", sent: list[Delivery]) -> None:
+async def test_slack_request_has_the_content_type_json(make: Make, receiver: "Receiver", sent: list[Delivery]) -> None:
     await make(receiver.url).send(sent)
     assert receiver.received[0].headers["content-type"] == "application/json; charset=utf-8"

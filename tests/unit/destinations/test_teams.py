@@ -53,14 +53,14 @@ def lines(body: bytes) -> list[str]:
     return ["".join(run["text"] for run in block["inlines"]) for block in blocks]
 
 
-def test_one_completion_is_one_line_in_a_card_that_power_automate_posts(make_event: "MakeEvent") -> None:
+def test_teams_message_of_one_completion_is_one_line_in_an_adaptive_card(make_event: "MakeEvent") -> None:
     body = message([make_event(instructor_name="Ann Lee")], digest=False)
     assert (card(body)["type"], card(body)["version"]) == ("AdaptiveCard", "1.4")
     assert lines(body) == ["David Ball completed Ladder Safety on 27 Feb 2020 · instructor Ann Lee · #1238"]
     assert card(body)["body"][0]["inlines"][0] == {"type": "TextRun", "text": "David Ball", "weight": "Bolder"}
 
 
-def test_a_group_session_is_told_once_with_its_people(make_event: "MakeEvent") -> None:
+def test_teams_message_of_a_group_session_has_one_heading_and_its_people(make_event: "MakeEvent") -> None:
     events = [make_event(number, group_training_id="9", user_name=f"Person {number}") for number in (1, 2)]
     assert lines(message(events, digest=False)) == [
         "Ladder Safety · group session on 27 Feb 2020 · 2 people",
@@ -69,7 +69,7 @@ def test_a_group_session_is_told_once_with_its_people(make_event: "MakeEvent") -
     ]
 
 
-def test_a_digest_counts_by_training(make_event: "MakeEvent") -> None:
+def test_digest_counts_completions_by_training(make_event: "MakeEvent") -> None:
     events = [make_event(100 + number, user_id=str(number), user_name=f"Person {number}") for number in range(60)]
     body = message(events, digest=True)
     assert lines(body)[:2] == ["60 trainings completed", "• Ladder Safety: 60"]
@@ -77,12 +77,12 @@ def test_a_digest_counts_by_training(make_event: "MakeEvent") -> None:
     assert lines(body)[2].endswith(" and 52 others")
 
 
-def test_no_name_turns_into_a_date_that_a_client_would_put_in(make_event: "MakeEvent") -> None:
-    (said,) = lines(message([make_event(user_name="{{{DATE(2026-11-21T17:00:00Z, SHORT)}}}")], digest=False))
-    assert "{{" not in said
+def test_teams_message_with_a_date_macro_in_a_name_disables_the_macro(make_event: "MakeEvent") -> None:
+    (line,) = lines(message([make_event(user_name="{{{DATE(2026-11-21T17:00:00Z, SHORT)}}}")], digest=False))
+    assert "{{" not in line
 
 
-def test_the_longest_names_are_cut_as_short_as_the_limit_demands_and_no_shorter(make_event: "MakeEvent") -> None:
+def test_teams_message_cuts_long_names_only_to_stay_within_the_limit(make_event: "MakeEvent") -> None:
     long = "\N{GRINNING FACE}" * 400
     events = [
         make_event(number, user_name=long, training_title=long, instructor_name=long) for number in range(MAX_LINES)
@@ -105,7 +105,7 @@ def test_the_longest_names_are_cut_as_short_as_the_limit_demands_and_no_shorter(
         (503, b'{"error": {"code": "WorkflowTriggerIsNotEnabled"}}', AttemptResult.SERVER_ERROR),
     ],
 )
-async def test_a_workflow_that_is_switched_off_or_closed_disables_the_destination(
+async def test_teams_send_to_a_disabled_or_closed_workflow_is_webhook_revoked(
     make: Make,
     receiver: "Receiver",
     make_event: "MakeEvent",
@@ -120,7 +120,7 @@ async def test_a_workflow_that_is_switched_off_or_closed_disables_the_destinatio
     assert received.headers["content-type"] == "application/json; charset=utf-8"
 
 
-SAID = b"Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error %d with ContextId x"
+ERROR = b"Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error %d with ContextId x"
 
 
 @pytest.mark.parametrize(
@@ -128,13 +128,13 @@ SAID = b"Webhook message delivery failed with error: Microsoft Teams endpoint re
     [
         (b"1", AttemptResult.DELIVERED),
         (b"", AttemptResult.DELIVERED),
-        (SAID % 429, AttemptResult.THROTTLED),
-        (SAID % 413, AttemptResult.REFUSED),
-        (SAID % 502, AttemptResult.SERVER_ERROR),
-        (SAID % 200, AttemptResult.ANSWER_UNEXPECTED),
+        (ERROR % 429, AttemptResult.THROTTLED),
+        (ERROR % 413, AttemptResult.REFUSED),
+        (ERROR % 502, AttemptResult.SERVER_ERROR),
+        (ERROR % 200, AttemptResult.ANSWER_UNEXPECTED),
     ],
 )
-async def test_a_connector_that_says_200_and_an_error_did_not_take_it(
+async def test_teams_send_takes_the_reason_from_the_error_text_of_a_200_answer(
     make: Make,
     receiver: "Receiver",
     make_event: "MakeEvent",

@@ -26,11 +26,11 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_the_readme_is_short() -> None:
+def test_readme_stays_within_its_size_limit() -> None:
     assert len((ROOT / "README.md").read_bytes()) <= README_MAX_BYTES
 
 
-def test_each_topic_is_listed_with_its_title_and_shown() -> None:
+def test_help_lists_and_prints_each_topic() -> None:
     listed = call("help").out
     for page in PAGES:
         title = page.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
@@ -38,7 +38,7 @@ def test_each_topic_is_listed_with_its_title_and_shown() -> None:
         assert call("help", page.stem).out == page.read_text(encoding="utf-8")
 
 
-def test_each_receiver_is_named_on_its_page_and_printed_as_it_is() -> None:
+def test_help_prints_each_receiver_and_the_receivers_page_links_to_it() -> None:
     page = (DOCS / "receivers.md").read_text(encoding="utf-8")
     files = sorted((DOCS / "receivers").glob("*_receiver.*"))
     assert len(files) == 5
@@ -47,9 +47,9 @@ def test_each_receiver_is_named_on_its_page_and_printed_as_it_is() -> None:
         assert call("help", f"receivers/{file.name}").out == file.read_text(encoding="utf-8")
 
 
-def test_a_topic_that_there_is_not_names_the_nearest_one() -> None:
-    said = call("help", "receiving-event")
-    assert (said.code, "receiving-events" in said.err) == (2, True)
+def test_help_for_an_unknown_topic_names_the_nearest_one() -> None:
+    output = call("help", "receiving-event")
+    assert (output.code, "receiving-events" in output.err) == (2, True)
 
 
 @pytest.mark.parametrize("file", TEXTS, ids=lambda file: file.name)
@@ -66,7 +66,7 @@ def test_every_link_leads_to_a_file_and_a_heading(file: Path) -> None:
             assert anchor in anchors(target.read_text(encoding="utf-8")), link
 
 
-def test_a_message_that_tells_to_drop_deliveries_has_the_option_that_does_it() -> None:
+def test_messages_name_the_command_deliveries_drop_with_the_option_yes() -> None:
     files = [file for ending in ("toml", "html", "yml") for file in (ROOT / "notifier").rglob(f"*.{ending}")]
     commands = [
         command
@@ -78,7 +78,7 @@ def test_a_message_that_tells_to_drop_deliveries_has_the_option_that_does_it() -
 
 
 @pytest.mark.parametrize("file", TEXTS, ids=lambda file: file.name)
-def test_every_command_in_it_exists_and_has_the_options_that_are_named(file: Path) -> None:
+def test_every_command_in_the_texts_exists_and_has_the_named_options(file: Path) -> None:
     text = re.sub(r"`\\\|", "|", file.read_text(encoding="utf-8"))
     for line in re.findall(r"`(?:sudo )?notifier ([^`\n]*)`", text):
         for words in _alternatives(line):
@@ -86,7 +86,7 @@ def test_every_command_in_it_exists_and_has_the_options_that_are_named(file: Pat
 
 
 def _alternatives(line: str) -> list[list[str]]:
-    """Return a command's words without what stands for a value or for more of the kind."""
+    """Return the words of a command without brackets, ellipses and placeholders."""
     cleaned = re.sub(r"[\[\]]|\.\.\.|<[^>]*>", " ", line.replace("\\|", "|"))
     return [shlex.split(cleaned.replace("'", ""))]
 
@@ -109,7 +109,7 @@ def _check(words: list[str], line: str) -> None:
                 known |= {option for parameter in command.params for option in parameter.opts}
 
 
-def test_every_variable_of_ours_that_it_names_can_be_set() -> None:
+def test_every_notifier_variable_in_the_texts_is_known() -> None:
     # A variable of a receiver may be set in the shell that `notifier` is then run in.
     receivers = sorted((DOCS / "receivers").glob("*_receiver.*"))
     for file in [ROOT / "README.md", *PAGES, *receivers]:
@@ -119,7 +119,7 @@ def test_every_variable_of_ours_that_it_names_can_be_set() -> None:
             assert is_link or not any("unknown key" in str(one) for one in found), f"{name} in {file.name}"
 
 
-def test_the_json_in_it_is_json() -> None:
+def test_every_json_block_in_the_texts_is_valid_json() -> None:
     for file in TEXTS:
         for block in re.findall(r"^```json\n(.*?)^```", file.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
             json.loads(block)
@@ -130,7 +130,7 @@ def test_the_generated_part_of_a_page_is_up_to_date() -> None:
         assert on_page(page) == part, f"{page}: write it again: {WRITE}"
 
 
-def test_the_help_of_each_option_with_a_default_tells_it() -> None:
+def test_help_of_each_option_with_a_default_names_the_default() -> None:
     for context in contexts(click.Context(program, info_name="notifier")):
         for parameter in context.command.params:
             default = parameter.get_default(context)

@@ -1,4 +1,4 @@
-"""Addresses and authorities change while the daemon runs: nobody stays with the old ones for ever."""
+"""Addresses and authorities that change are used without a restart of the daemon."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ OLD, NEW = "127.0.0.1", "127.0.0.2"
 
 
 class ChangingResolver(AbstractResolver):
-    """What a name server says of every name."""
+    """A resolver that returns `address` for every name."""
 
     def __init__(self) -> None:
         self.address = OLD
@@ -39,11 +39,11 @@ class ChangingResolver(AbstractResolver):
 
 
 class TwoAddresses:
-    """A server that listens at both addresses, and counts who comes where, and by how many connections."""
+    """A server that listens at both addresses, and counts the requests to each and the connections."""
 
     def __init__(self) -> None:
         self.port = 0
-        self.came: Counter[str] = Counter()
+        self.request_counts: Counter[str] = Counter()
         self.connections: set[tuple[str, int]] = set()
 
     async def open(self, resources: AsyncExitStack) -> None:
@@ -58,7 +58,7 @@ class TwoAddresses:
 
     async def _answer(self, request: web.Request) -> web.Response:
         assert request.transport is not None
-        self.came[request.transport.get_extra_info("sockname")[0]] += 1
+        self.request_counts[request.transport.get_extra_info("sockname")[0]] += 1
         self.connections.add(request.transport.get_extra_info("peername"))
         return web.Response(body=await request.read())
 
@@ -80,7 +80,7 @@ async def send_requests(resolver: ChangingResolver, server: TwoAddresses, asked:
             await asyncio.sleep(0.005)
 
 
-async def test_a_busy_connection_does_not_stay_with_the_old_address(
+async def test_busy_session_moves_to_a_new_address_of_the_host(
     server: TwoAddresses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.http.connector.CONNECTION_LIFE_SECONDS", 0.3)
@@ -89,25 +89,25 @@ async def test_a_busy_connection_does_not_stay_with_the_old_address(
     asking = asyncio.create_task(send_requests(resolver, server, asked))
     await asked.wait()
     resolver.address = NEW
-    await until(lambda: server.came[NEW] >= 5)
-    old = server.came[OLD]
+    await until(lambda: server.request_counts[NEW] >= 5)
+    old = server.request_counts[OLD]
     await asyncio.sleep(0.1)
-    assert server.came[OLD] == old
+    assert server.request_counts[OLD] == old
     asking.cancel()
     await asyncio.wait([asking])
     assert asking.cancelled()
 
 
-async def test_a_young_connection_is_used_again_and_the_name_is_not_asked_for_each_time(server: TwoAddresses) -> None:
+async def test_session_reuses_a_young_connection_and_a_resolved_name(server: TwoAddresses) -> None:
     resolver, asked = ChangingResolver(), asyncio.Event()
     asking = asyncio.create_task(send_requests(resolver, server, asked))
-    await until(lambda: server.came[OLD] >= 20)
+    await until(lambda: server.request_counts[OLD] >= 20)
     asking.cancel()
     await asyncio.wait([asking])
     assert (len(server.connections), resolver.asked) == (1, 1)
 
 
-async def test_an_answer_that_nobody_asked_for_is_not_taken_for_that_of_the_next_request() -> None:
+async def test_send_does_not_take_an_unrequested_answer_for_the_next_request() -> None:
     """A peer or a proxy in between sends two answers to one request, the second one a moment later."""
     may_send_second = asyncio.Event()
     connections = 0
@@ -138,7 +138,7 @@ async def test_an_answer_that_nobody_asked_for_is_not_taken_for_that_of_the_next
     assert connections == 2
 
 
-async def test_whom_the_system_has_come_to_trust_is_trusted_without_a_restart(
+async def test_session_trusts_a_new_system_authority_without_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle, certificate, key = (tmp_path / name for name in ("bundle.pem", "own.pem", "own.key"))

@@ -1,4 +1,4 @@
-"""One exchange with peers that break, stall or shout: what is not tried with the API's client or a destination."""
+"""One exchange with peers that break, stall or send too much, beyond the tests of the client and destinations."""
 
 import asyncio
 import base64
@@ -106,7 +106,7 @@ def peer_answering(answer: bytes, *, then_stay: float = 0.0) -> Peer:
         (HEAD, TransportReason.CONNECTION_LOST),
     ],
 )
-async def test_what_is_no_http_is_named(
+async def test_send_reports_an_answer_that_is_no_http(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], answer: bytes, reason: TransportReason
 ) -> None:
     assert (await failed_exchange(session, await listening(peer_answering(answer)))).reason is reason
@@ -132,7 +132,7 @@ ROOMY = {
 
 
 @pytest.mark.parametrize("fields", ROOMY.values(), ids=ROOMY)
-async def test_there_is_room_for_what_proxies_add(
+async def test_send_and_stream_accept_large_headers(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], fields: bytes
 ) -> None:
     url = await listening(
@@ -156,7 +156,7 @@ CHUNKED = HEAD + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\no
     ],
     ids=["interim answers", "many trailers", "a long trailer"],
 )
-async def test_there_is_room_for_what_honest_peers_send_beside_a_body(
+async def test_send_accepts_interim_answers_and_trailers(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], answer: bytes
 ) -> None:
     assert (await exchange(session, await listening(peer_answering(answer, then_stay=0.1)))).body == b"ok"
@@ -172,7 +172,7 @@ async def test_there_is_room_for_what_honest_peers_send_beside_a_body(
     ],
     ids=["interim answers", "large interim answers", "trailers", "a chunk's extension"],
 )
-async def test_what_a_peer_sends_for_ever_beside_a_body_is_cut_off_and_stalls_nothing(
+async def test_send_stops_at_endless_interim_answers_trailers_or_chunk_extensions(
     session: aiohttp.ClientSession,
     listening: Callable[[Peer], Awaitable[str]],
     begin: bytes,
@@ -235,7 +235,7 @@ async def test_what_a_peer_sends_for_ever_beside_a_body_is_cut_off_and_stalls_no
         ),
     ],
 )
-async def test_what_was_wrong_with_an_answer_is_said(
+async def test_send_reports_the_error_in_a_malformed_answer(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], answer: bytes, message: str
 ) -> None:
     error = await failed_exchange(session, await listening(peer_answering(answer, then_stay=0.1)))
@@ -254,13 +254,11 @@ async def test_what_was_wrong_with_an_answer_is_said(
         ("", TransportReason.PROTOCOL_BROKEN),
     ],
 )
-async def test_an_address_that_leads_nowhere_is_named(
-    session: aiohttp.ClientSession, url: str, reason: TransportReason
-) -> None:
+async def test_send_reports_an_unusable_url(session: aiohttp.ClientSession, url: str, reason: TransportReason) -> None:
     assert (await failed_exchange(session, url)).reason is reason
 
 
-async def test_a_name_that_is_too_long_is_named_whichever_part_of_the_system_says_so(
+async def test_send_reports_a_host_name_that_is_too_long(
     session: aiohttp.ClientSession,
 ) -> None:
     said = (await failed_exchange(session, "http://" + "x" * 300 + ".example")).reason
@@ -277,7 +275,7 @@ AS_WRITTEN = (
 
 
 @pytest.mark.parametrize("path", AS_WRITTEN)
-async def test_an_address_goes_out_as_it_is_written(
+async def test_send_and_stream_keep_the_url_as_it_is_written(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], path: str
 ) -> None:
     requests: list[bytes] = []
@@ -285,7 +283,7 @@ async def test_an_address_goes_out_as_it_is_written(
     await send(session, "POST", url + path, b"{}", RequestOptions({}, 2.0, 10))
     async with stream(session, url + path, b"{}", RequestOptions({}, 2.0, 10)):
         pass
-    # A question mark with nothing behind it is the one thing that the library leaves out.
+    # The library leaves out only a question mark that nothing follows.
     assert {request.split(b" ")[1].decode() for request in requests} == {path.removesuffix("?")}
 
 
@@ -297,7 +295,7 @@ async def test_an_address_goes_out_as_it_is_written(
         ("/Zürich/Straße 5?q=ключ", b"/Z%C3%BCrich/Stra%C3%9Fe%205?q=%D0%BA%D0%BB%D1%8E%D1%87"),
     ],
 )
-async def test_what_cannot_stand_in_a_request_is_encoded(
+async def test_send_encodes_characters_that_a_request_cannot_contain(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], written: str, sent: bytes
 ) -> None:
     requests: list[bytes] = []
@@ -315,7 +313,7 @@ async def test_what_cannot_stand_in_a_request_is_encoded(
         ("%C3%BCser:%D0%BF%3A%40", "üser:п:@"),
     ],
 )
-async def test_user_and_password_are_sent_in_utf_8(
+async def test_send_encodes_user_and_password_in_utf_8(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], written: str, pair: str
 ) -> None:
     requests: list[bytes] = []
@@ -326,12 +324,12 @@ async def test_user_and_password_are_sent_in_utf_8(
     assert b"@" not in requests[0]
 
 
-def test_a_host_is_written_for_the_network() -> None:
+def test_request_url_encodes_the_host_name() -> None:
     assert str(request_url("https://Bücher.example:8443/x")[0]) == "https://xn--bcher-kva.example:8443/x"
     assert str(request_url("http://[::1]:8080/x")[0]) == "http://[::1]:8080/x"
 
 
-async def test_a_header_that_would_smuggle_another_is_not_sent(
+async def test_send_rejects_a_header_value_with_a_line_break(
     session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]]
 ) -> None:
     async def handler(_: web.Request) -> web.Response:
@@ -342,7 +340,7 @@ async def test_a_header_that_would_smuggle_another_is_not_sent(
     assert raised.value.reason is TransportReason.PROTOCOL_BROKEN
 
 
-async def test_tls_to_a_peer_that_speaks_none_is_named(
+async def test_send_reports_a_peer_that_does_not_speak_tls(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]]
 ) -> None:
     async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -356,7 +354,7 @@ async def test_tls_to_a_peer_that_speaks_none_is_named(
     assert error.message.startswith("the peer does not speak TLS at this port")
 
 
-async def test_a_certificate_for_another_name_is_rejected_in_openssls_words(
+async def test_send_rejects_a_certificate_for_another_name(
     session: aiohttp.ClientSession, resources: AsyncExitStack, tmp_path: Path
 ) -> None:
     certificate, key = tmp_path / "other.pem", tmp_path / "other.key"
@@ -375,13 +373,13 @@ async def test_a_certificate_for_another_name_is_rejected_in_openssls_words(
     assert "IP address mismatch" in raised.value.message
 
 
-async def test_a_peer_that_accepts_and_says_nothing_takes_no_longer_than_the_timeout(
+async def test_send_to_a_peer_that_does_not_answer_ends_at_the_timeout(
     session: aiohttp.ClientSession,
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as deaf:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
         with pytest.raises(TransportError) as raised:
-            await send(session, "POST", f"http://127.0.0.1:{deaf.getsockname()[1]}", b"", RequestOptions({}, 0.3, 10))
+            await send(session, "POST", f"http://127.0.0.1:{silent.getsockname()[1]}", b"", RequestOptions({}, 0.3, 10))
     assert (raised.value.reason, raised.value.message) == (
         TransportReason.TIMEOUT,
         "no whole answer within 0.3 seconds",
@@ -390,15 +388,15 @@ async def test_a_peer_that_accepts_and_says_nothing_takes_no_longer_than_the_tim
 
 
 @pytest.mark.parametrize(("timeout", "to_connect"), [(0.4, "0.3"), (1.2, "0.9")])
-async def test_a_connection_that_does_not_come_about_in_time_is_told_from_an_answer_that_does_not(
+async def test_send_reports_connect_failed_if_the_tls_handshake_hangs(
     session: aiohttp.ClientSession, timeout: float, to_connect: str
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as deaf:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
         begun = time.monotonic()
         with pytest.raises(TransportError) as raised:
-            # It accepts, and never speaks TLS: nothing of the request is sent.
+            # The peer accepts the connection but never answers in TLS, so the request is not sent.
             await send(
-                session, "POST", f"https://127.0.0.1:{deaf.getsockname()[1]}", b"", RequestOptions({}, timeout, 10)
+                session, "POST", f"https://127.0.0.1:{silent.getsockname()[1]}", b"", RequestOptions({}, timeout, 10)
             )
     assert (raised.value.reason, raised.value.message) == (
         TransportReason.CONNECT_FAILED,
@@ -407,19 +405,19 @@ async def test_a_connection_that_does_not_come_about_in_time_is_told_from_an_ans
     assert time.monotonic() - begun < timeout + 10
 
 
-async def test_a_peer_that_does_not_read_takes_no_longer_than_the_timeout(
+async def test_send_to_a_peer_that_does_not_read_ends_at_the_timeout(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]]
 ) -> None:
-    async def deaf(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    async def silent(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(2)
 
     with pytest.raises(TransportError) as raised:
-        await send(session, "POST", await listening(deaf), b"x" * 2**25, RequestOptions({}, 0.3, 10))
+        await send(session, "POST", await listening(silent), b"x" * 2**25, RequestOptions({}, 0.3, 10))
     assert raised.value.reason is TransportReason.TIMEOUT
 
 
 @pytest.mark.parametrize("size", [0, 999, 1000, 1001, 200_000])
-async def test_a_body_is_read_whole_cut_or_refused_by_its_length(
+async def test_send_returns_truncates_or_rejects_a_body_by_its_length(
     session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]], size: int
 ) -> None:
     async def handler(_: web.Request) -> web.Response:
@@ -434,7 +432,7 @@ async def test_a_body_is_read_whole_cut_or_refused_by_its_length(
 
 
 @pytest.mark.parametrize("truncate", [False, True])
-async def test_a_body_may_end_with_the_connection(
+async def test_send_returns_a_body_that_ends_with_the_connection(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], truncate: bool
 ) -> None:
     async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -450,7 +448,7 @@ async def test_a_body_may_end_with_the_connection(
 
 
 @pytest.mark.parametrize("status", [200, 204, 301, 400, 500])
-async def test_any_status_is_an_answer(
+async def test_send_returns_an_answer_with_any_status(
     session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]], status: int
 ) -> None:
     async def handler(_: web.Request) -> web.Response:
@@ -460,7 +458,7 @@ async def test_any_status_is_an_answer(
     assert (answer.status, answer.headers["location"]) == (status, "/elsewhere")
 
 
-async def test_a_large_body_arrives_as_it_is(
+async def test_send_transmits_a_large_body_completely(
     session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]]
 ) -> None:
     async def handler(request: web.Request) -> web.Response:
@@ -471,23 +469,21 @@ async def test_a_large_body_arrives_as_it_is(
         assert (await exchange(session, url, b"x" * size)).body == str(size).encode()
 
 
-async def test_cookies_of_a_peer_are_not_kept(
-    session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]]
-) -> None:
+async def test_session_keeps_no_cookies(session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]]) -> None:
     sent: list[str | None] = []
 
     async def handler(request: web.Request) -> web.Response:
         sent.append(request.headers.get("Cookie"))
         return web.Response(headers={"Set-Cookie": "track=me"})
 
-    # Of a numeric address no cookie would be kept anyway.
+    # aiohttp never keeps the cookies of a numeric address.
     url = (await serving(handler)).replace("127.0.0.1", "localhost")
     for _ in range(2):
         await exchange(session, url)
     assert sent == [None, None]
 
 
-async def test_a_kept_connection_that_the_peer_has_closed_since_is_a_lost_one_and_nothing_is_sent_twice(
+async def test_send_on_a_connection_that_the_peer_closes_is_not_repeated(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]]
 ) -> None:
     requests: list[bytes] = []
@@ -507,7 +503,7 @@ async def test_a_kept_connection_that_the_peer_has_closed_since_is_a_lost_one_an
     assert (await exchange(session, url)).status == 200
 
 
-async def test_many_exchanges_do_not_wait_for_each_other(
+async def test_send_runs_150_requests_concurrently(
     session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]]
 ) -> None:
     arrived = 0
@@ -526,7 +522,7 @@ async def test_many_exchanges_do_not_wait_for_each_other(
     assert {answer.status for answer in answers} == {200}
 
 
-async def test_an_exchange_that_is_cut_off_is_no_failure_of_the_peer(
+async def test_send_raises_cancelled_error_when_it_is_cancelled(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]]
 ) -> None:
     task = asyncio.create_task(exchange(session, await listening(peer_answering(b"", then_stay=1))))
@@ -548,15 +544,15 @@ async def read_stream(
     return body
 
 
-async def test_a_body_is_handed_on_while_the_peer_still_speaks(
+async def test_stream_returns_pieces_before_the_body_is_complete(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]]
 ) -> None:
-    heard = asyncio.Event()
+    may_continue = asyncio.Event()
 
     async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(HEAD + b"X-Kind: list\r\nContent-Length: 6\r\n\r\none")
-        await heard.wait()
+        await may_continue.wait()
         writer.write(b"two")
         await writer.drain()
 
@@ -564,12 +560,12 @@ async def test_a_body_is_handed_on_while_the_peer_still_speaks(
     async with stream(session, url, b"{}", RequestOptions({}, 2.0, 6)) as answer:
         assert (answer.head.status, answer.head.headers["x-kind"], answer.head.body) == (200, "list", b"")
         assert await answer.read() == b"one"
-        heard.set()
+        may_continue.set()
         assert [await answer.read() for _ in range(2)] == [b"two", b""]
 
 
 @pytest.mark.parametrize("size", [0, 1000, 200_000])
-async def test_a_body_in_pieces_is_counted_as_it_is_after_decompression(
+async def test_stream_limit_counts_decompressed_bytes(
     session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]], size: int
 ) -> None:
     async def handler(_: web.Request) -> web.Response:
@@ -583,7 +579,7 @@ async def test_a_body_in_pieces_is_counted_as_it_is_after_decompression(
         assert raised.value.reason is TransportReason.ANSWER_TOO_LARGE
 
 
-async def test_a_redirect_in_pieces_is_an_answer(
+async def test_stream_returns_a_redirect_as_an_answer(
     session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]]
 ) -> None:
     async def handler(_: web.Request) -> web.Response:
@@ -601,7 +597,7 @@ async def test_a_redirect_in_pieces_is_an_answer(
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\nzz", TransportReason.PROTOCOL_BROKEN),
     ],
 )
-async def test_what_breaks_before_or_within_a_body_in_pieces_is_named(
+async def test_stream_reports_an_answer_that_breaks_off_or_is_malformed(
     session: aiohttp.ClientSession, listening: Callable[[Peer], Awaitable[str]], answer: bytes, reason: TransportReason
 ) -> None:
     url = await listening(peer_answering(answer))
@@ -611,7 +607,7 @@ async def test_what_breaks_before_or_within_a_body_in_pieces_is_named(
     assert SECRET not in str(raised.value)
 
 
-async def test_one_timeout_covers_a_body_in_pieces_though_some_are_always_at_hand(
+async def test_stream_timeout_covers_the_whole_body(
     session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]]
 ) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -628,7 +624,7 @@ async def test_one_timeout_covers_a_body_in_pieces_though_some_are_always_at_han
     assert time.monotonic() - began < 10
 
 
-async def test_a_connection_is_kept_after_a_whole_body_and_closed_after_half_of_one(
+async def test_stream_keeps_the_connection_only_after_a_complete_body(
     session: aiohttp.ClientSession, serving: Callable[..., Awaitable[str]]
 ) -> None:
     connections: list[object] = []

@@ -1,4 +1,4 @@
-"""What the peers' `Date` headers say of this machine's clock."""
+"""Comparison of this machine's clock with the `Date` headers of peers."""
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,7 @@ KEY = (ConditionName.CLOCK_OFF.value, CLOCK)
 
 
 class StoppedClock(SettableClock):
-    """A wall clock that shows one moment, so that no millisecond passes between two peers."""
+    """A wall clock that stands still, so that all peers are compared with the same moment."""
 
     def now_ms(self) -> int:
         return 1_795_280_400_000 + self.offset_ms
@@ -26,7 +26,7 @@ def clocks_with_offsets(*offsets: float) -> PeerClocks:
     return clocks
 
 
-def test_nobody_has_told_the_time() -> None:
+def test_peer_clocks_without_a_date_give_no_offset_and_no_condition() -> None:
     clocks = clocks_with_offsets()
     clocks.record("api", None)
     assert clocks.offset_seconds() is None
@@ -34,7 +34,7 @@ def test_nobody_has_told_the_time() -> None:
 
 
 @given(st.floats(-1e6, 1e6))
-def test_it_is_told_from_two_minutes_on_and_over_below_one(offset: float) -> None:
+def test_clock_condition_begins_at_two_minutes_and_ends_below_one(offset: float) -> None:
     assert (
         bool(list(clock_conditions(clocks_with_offsets(offset), ()))) is (abs(offset) >= CLOCK_OFF_SECONDS)
         or abs(abs(offset) - CLOCK_OFF_SECONDS) < 1
@@ -45,7 +45,7 @@ def test_it_is_told_from_two_minutes_on_and_over_below_one(offset: float) -> Non
     )
 
 
-def test_one_peer_with_a_wrong_clock_accuses_nobody() -> None:
+def test_clock_condition_is_not_raised_for_one_peer_with_a_wrong_clock() -> None:
     assert list(clock_conditions(clocks_with_offsets(0.0, 0.3, 86_400.0), ())) == []
 
 
@@ -57,12 +57,12 @@ def test_one_peer_with_a_wrong_clock_accuses_nobody() -> None:
         ((150.0,), "this machine's clock is 2 minutes behind the clock of the API or a receiver: "),
     ],
 )
-def test_it_says_by_how_much(offsets: tuple[float, ...], words: str) -> None:
+def test_clock_condition_names_the_offset_and_its_direction(offsets: tuple[float, ...], words: str) -> None:
     (condition,) = clock_conditions(clocks_with_offsets(*offsets), ())
     assert condition.summary.startswith(words)
 
 
-def test_what_was_said_long_ago_counts_no_more() -> None:
+def test_peer_clocks_ignore_dates_older_than_an_hour() -> None:
     clocks = clocks_with_offsets(86_400.0)
     clock = clocks.clock
     assert isinstance(clock, SettableClock)

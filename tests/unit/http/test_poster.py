@@ -1,4 +1,4 @@
-"""POSTs with all that requests have in common prepared once: the same bytes go out as by aiohttp's client."""
+"""A Poster prepares once what its requests have in common, and sends the same bytes as aiohttp's client."""
 
 import asyncio
 import re
@@ -27,7 +27,7 @@ OWN: Final = {"content-type": "application/json", "webhook-id": "evt_1"}
 
 @dataclass
 class Peer:
-    """A server that notes each request, as bytes, and the connection that it came by."""
+    """A server that records the bytes of each request, and counts the connections."""
 
     url: str = ""
     heads: list[bytes] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Peer:
 
 @dataclass
 class SlowPeer(Peer):
-    """A server that reads no body until it may, and then to the end of the connection; it answers before, or never."""
+    """A server that sends `answer`, waits for `may_read`, and then reads the body to the end of the connection."""
 
     answer: bytes = YES
     may_read: asyncio.Event = field(default_factory=asyncio.Event)
@@ -99,7 +99,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture
 def client_posts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Count what aiohttp's client posts: the lengths of the bodies."""
+    """Return a list to which the length of each body that aiohttp's client posts is added."""
     posted: list[int] = []
 
     async def counted(
@@ -121,7 +121,7 @@ def new_poster(session: aiohttp.ClientSession, url: str, headers: Mapping[str, s
     return Poster(session, url, headers, timeout=5.0, limit=100)
 
 
-def test_aiohttp_s_inner_parts_are_those_that_are_used() -> None:
+def test_internals_match_is_true_for_the_installed_aiohttp() -> None:
     assert internals_match(), (
         "THE INNER PARTS OF AIOHTTP HAVE CHANGED: deliveries take more processor time. Change notifier/http/poster.py,"
         " see both ways pass the same tests, and raise the bound of aiohttp in pyproject.toml."
@@ -129,7 +129,7 @@ def test_aiohttp_s_inner_parts_are_those_that_are_used() -> None:
 
 
 @pytest.mark.parametrize("part", ["a parameter", "an attribute"])
-def test_other_inner_parts_are_noticed(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+def test_internals_match_is_false_after_a_change_in_aiohttp(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     if part == "a parameter":
         monkeypatch.setitem(posters._CALLED_INTERNALS, aiohttp.TCPConnector.connect, {"req", "something_new"})
     else:
@@ -139,7 +139,7 @@ def test_other_inner_parts_are_noticed(monkeypatch: pytest.MonkeyPatch, part: st
 
 @pytest.mark.parametrize("user", ["", "us%C3%A9r:secret@"])
 @pytest.mark.parametrize("body", [b"", b"{}", b"x" * 100_000])
-async def test_both_ways_send_the_same(
+async def test_poster_and_client_send_the_same_request(
     session: aiohttp.ClientSession, peer: Peer, monkeypatch: pytest.MonkeyPatch, user: str, body: bytes
 ) -> None:
     url = peer.url.replace("//", f"//{user}") + "/A%2fb/?q=%zz&q=\u00e9#part"
@@ -155,7 +155,7 @@ async def test_both_ways_send_the_same(
     assert peer.connections == 1
 
 
-async def test_a_poster_uses_its_connection_again_and_its_own_headers_only_once(
+async def test_poster_reuses_its_connection_but_not_the_headers_of_one_request(
     session: aiohttp.ClientSession, peer: Peer, client_posts: list[int]
 ) -> None:
     poster = new_poster(session, peer.url)
@@ -167,7 +167,7 @@ async def test_a_poster_uses_its_connection_again_and_its_own_headers_only_once(
     assert client_posts == []
 
 
-async def test_what_would_block_or_needs_a_permission_is_left_to_the_client(
+async def test_poster_leaves_large_bodies_and_expect_headers_to_the_client(
     session: aiohttp.ClientSession, peer: Peer, client_posts: list[int]
 ) -> None:
     await new_poster(session, peer.url).post(b"x" * LARGE_BODY_BYTES, OWN)
@@ -180,7 +180,7 @@ async def test_what_would_block_or_needs_a_permission_is_left_to_the_client(
 
 
 @pytest.mark.parametrize("value", ["a\r\nb: c", "a\nb", "a\rb", "a\0b", "a\x7fb"])
-async def test_a_header_of_one_request_that_would_smuggle_another_is_not_sent(
+async def test_poster_rejects_a_header_value_with_a_control_character(
     session: aiohttp.ClientSession, peer: Peer, value: str
 ) -> None:
     with pytest.raises(TransportError) as raised:
@@ -190,7 +190,7 @@ async def test_a_header_of_one_request_that_would_smuggle_another_is_not_sent(
 
 
 @pytest.mark.usefixtures("no_body_is_large")
-async def test_a_connection_whose_peer_answers_before_it_has_read_all_is_not_used_again_and_the_rest_still_arrives(
+async def test_poster_does_not_reuse_a_connection_with_an_early_answer(
     session: aiohttp.ClientSession,
 ) -> None:
     peer = SlowPeer()
@@ -206,7 +206,7 @@ async def test_a_connection_whose_peer_answers_before_it_has_read_all_is_not_use
 
 @pytest.mark.usefixtures("no_body_is_large")
 @pytest.mark.parametrize("size", [2, len(HUGE)])
-async def test_an_exchange_that_is_cut_off_closes_its_connection_and_leaves_nothing_to_be_sent(
+async def test_cancelled_post_closes_its_connection_and_sends_no_more(
     session: aiohttp.ClientSession, size: int
 ) -> None:
     peer = SlowPeer(answer=b"")
@@ -221,7 +221,7 @@ async def test_an_exchange_that_is_cut_off_closes_its_connection_and_leaves_noth
     assert len(peer.bodies[0]) <= size // 2 or size == 2
 
 
-async def test_a_connection_that_closed_before_it_was_used_is_a_lost_one(
+async def test_poster_reports_connection_lost_if_it_closes_before_its_use(
     session: aiohttp.ClientSession, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connect = aiohttp.TCPConnector.connect

@@ -1,4 +1,4 @@
-"""Which proxy a request goes through, as the key, the variables and the address say."""
+"""Which proxy a request uses, according to the setting, the environment variables and the address."""
 
 import ipaddress
 
@@ -36,12 +36,12 @@ ENVIRON = {"HTTPS_PROXY": "http://one.example:3128", "HTTP_PROXY": "http://two.e
         ("", None),
     ],
 )
-def test_the_variable_of_the_scheme_applies_but_never_to_this_machine(url: str, address: str | None) -> None:
+def test_proxy_of_uses_the_variable_of_the_scheme_except_for_local_hosts(url: str, address: str | None) -> None:
     found = proxy_of(url, "", ENVIRON)
     assert (None if found is None else str(found)) == address
 
 
-def test_a_configured_proxy_applies_whatever_the_variables_and_the_address_say() -> None:
+def test_proxy_of_prefers_the_configured_proxy_to_variables_and_exceptions() -> None:
     for url in (API, "https://near.example", "http://127.0.0.1"):
         assert proxy_of(url, "http://mine.example:8080", ENVIRON) == Proxy("http://mine.example:8080", "proxy")
         assert proxy_of(url, DIRECT, ENVIRON) is None
@@ -59,14 +59,14 @@ def test_a_configured_proxy_applies_whatever_the_variables_and_the_address_say()
         ({"HTTPS_PROXY": "http://"}, None),
     ],
 )
-def test_small_letters_come_first_and_what_is_no_http_proxy_is_ignored(
+def test_proxy_of_prefers_lower_case_variables_and_ignores_unusable_ones(
     environ: dict[str, str], expected: tuple[str, str] | None
 ) -> None:
     found = proxy_of(API, "", environ)
     assert (None if found is None else (found.url, found.origin)) == expected
 
 
-def test_a_program_of_a_web_server_does_not_take_a_client_s_header_for_a_proxy() -> None:
+def test_proxy_of_ignores_upper_case_http_proxy_in_a_cgi_program() -> None:
     environ = {"HTTP_PROXY": "http://evil.example", "REQUEST_METHOD": "GET"}
     assert proxy_of("http://api.example.com", "", environ) is None
     small = proxy_of("http://api.example.com", "", {**environ, "http_proxy": "http://good.example"})
@@ -102,24 +102,24 @@ def test_a_program_of_a_web_server_does_not_take_a_client_s_header_for_a_proxy()
         ("fd00::1", 443, "fd00::1", True),
     ],
 )
-def test_exceptions_are_names_addresses_and_networks(host: str, port: int, exceptions: str, expected: bool) -> None:
+def test_bypasses_proxy_matches_hosts_and_networks(host: str, port: int, exceptions: str, expected: bool) -> None:
     assert bypasses_proxy(host, port, exceptions) is expected
 
 
 @given(st.text(max_size=60), st.sampled_from(["example.com", "10.1.2.3", "::1", ""]), st.integers(0, 65535))
-def test_exceptions_of_any_text_are_understood_or_ignored(exceptions: str, host: str, port: int) -> None:
+def test_bypasses_proxy_accepts_exceptions_of_any_text(exceptions: str, host: str, port: int) -> None:
     assert bypasses_proxy(host, port, exceptions) in (True, False)
     assert bypasses_proxy(host, port, f"{exceptions},*") is True
 
 
 @given(st.ip_addresses(), st.integers(0, 32))
-def test_an_address_is_in_the_networks_that_it_is_in(address: ipaddress.IPv4Address, size: int) -> None:
+def test_bypasses_proxy_matches_an_address_in_a_network(address: ipaddress.IPv4Address, size: int) -> None:
     network = ipaddress.ip_network((address, size), strict=False)
     assert bypasses_proxy(str(address), 443, str(network))
 
 
 @given(st.text(max_size=80))
-def test_a_url_of_any_text_is_usable_or_has_a_problem_that_does_not_repeat_it(url: str) -> None:
+def test_proxy_url_problem_accepts_any_text_and_does_not_repeat_it(url: str) -> None:
     problem = proxy_url_problem(url)
     if problem is None:
         found = Proxy(url, "proxy")
@@ -140,19 +140,19 @@ def test_a_url_of_any_text_is_usable_or_has_a_problem_that_does_not_repeat_it(ur
         ("http://" + "x" * 64 + ".example", "valid host"),
     ],
 )
-def test_what_is_wrong_is_said(url: str, problem: str) -> None:
-    said = proxy_url_problem(url)
-    assert said is not None
-    assert problem in said
+def test_proxy_url_problem_names_the_problem(url: str, problem: str) -> None:
+    described = proxy_url_problem(url)
+    assert described is not None
+    assert problem in described
 
 
-def test_unusable_variables_are_named_and_passwords_are_secrets() -> None:
+def test_unusable_variables_names_them_and_proxy_secrets_returns_passwords() -> None:
     environ = {"HTTPS_PROXY": "socks5://user:hidden@socks:1080", "http_proxy": "user:p%40ss@two.example:3128"}
     assert [(name, "SOCKS" in problem) for name, problem in unusable_variables(environ)] == [("HTTPS_PROXY", True)]
     assert list(proxy_secrets(environ)) == ["http://user:p%40ss@two.example:3128", "p%40ss", "p@ss"]
 
 
-def test_a_proxy_shows_no_credentials() -> None:
+def test_proxy_str_and_repr_contain_no_credentials() -> None:
     proxy = Proxy("https://user:hidden@[fd00::1]:3129", "HTTPS_PROXY")
     assert str(proxy) == "https://[fd00::1]:3129"
     assert "hidden" not in f"{proxy} {proxy!r}"
@@ -173,5 +173,5 @@ def test_a_proxy_shows_no_credentials() -> None:
         ),
     ],
 )
-def test_another_program_gets_the_same_proxy_as_variables(configured: str, expected: dict[str, str]) -> None:
+def test_proxy_environment_returns_the_proxy_as_variables(configured: str, expected: dict[str, str]) -> None:
     assert proxy_environment(configured, ENVIRON) == expected

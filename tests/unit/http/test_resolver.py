@@ -1,4 +1,4 @@
-"""Names that hang hold up nobody else, and an address that was known is used while its name hangs."""
+"""Names that hang delay no other name, and a known address is used while the look-up of its name hangs."""
 
 import asyncio
 import socket
@@ -31,7 +31,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator["Names"]:
 
 
 class Names:
-    """A name service: what begins with `silent` is answered by nobody, what is unknown fails, and all else is here."""
+    """A name service: names that begin with `silent` hang, with `unknown` fail, all others are 127.0.0.1."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -50,7 +50,7 @@ class Names:
 
 
 @pytest.mark.usefixtures("names")
-async def test_ninety_nine_names_that_hang_hold_up_neither_another_name_nor_work_in_threads(resolver: Resolver) -> None:
+async def test_resolver_with_99_hanging_names_delays_no_other_name_and_no_thread(resolver: Resolver) -> None:
     hanging = [asyncio.create_task(resolver.resolve(f"silent-{number}")) for number in range(99)]
     await asyncio.sleep(0)
     began = time.monotonic()
@@ -63,13 +63,13 @@ async def test_ninety_nine_names_that_hang_hold_up_neither_another_name_nor_work
     await asyncio.gather(*hanging, return_exceptions=True)
 
 
-async def test_a_name_is_looked_up_once_at_a_time(resolver: Resolver, names: Names) -> None:
+async def test_resolver_looks_up_a_name_once_for_concurrent_requests(resolver: Resolver, names: Names) -> None:
     found = await asyncio.gather(*(resolver.resolve("localhost", 80) for _ in range(20)))
     assert len(found) == 20
     assert names.asked == ["localhost"]
 
 
-async def test_what_hangs_again_and_again_has_few_threads(
+async def test_resolver_limits_the_look_ups_of_names_that_hang_repeatedly(
     resolver: Resolver, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resolver_module, "LOOK_UP_SECONDS", 0.05)
@@ -88,7 +88,7 @@ async def test_what_hangs_again_and_again_has_few_threads(
     assert len(names.asked) <= MAX_SLOW_LOOK_UPS
 
 
-async def test_the_last_known_address_serves_while_its_name_hangs(
+async def test_resolver_returns_the_last_known_address_while_its_name_hangs(
     resolver: Resolver, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resolver_module, "LOOK_UP_SECONDS_IF_KNOWN", 0.05)
@@ -97,7 +97,7 @@ async def test_the_last_known_address_serves_while_its_name_hangs(
     assert await resolver.resolve("hr.example.com", 443) == known
 
 
-async def test_a_name_that_is_gone_is_gone(resolver: Resolver, names: Names) -> None:
+async def test_resolver_raises_for_a_known_name_that_no_longer_exists(resolver: Resolver, names: Names) -> None:
     await resolver.resolve("hr.example.com", 443)
     names.unknown = "hr"
     with pytest.raises(socket.gaierror):
@@ -105,10 +105,10 @@ async def test_a_name_that_is_gone_is_gone(resolver: Resolver, names: Names) -> 
 
 
 @pytest.mark.usefixtures("names")
-async def test_without_a_thread_for_the_look_up_the_request_fails_and_the_known_address_serves(
+async def test_resolver_without_a_thread_returns_only_known_addresses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As a limit of the process or of the container makes it."""
+    """A limit of the process or of the container can prevent new threads."""
     resolver = Resolver()
     known = await resolver.resolve("known.example.com", 80)
 
@@ -127,7 +127,7 @@ async def test_without_a_thread_for_the_look_up_the_request_fails_and_the_known_
 
 
 @pytest.mark.usefixtures("names")
-async def test_a_request_says_that_the_name_took_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_send_reports_a_name_that_is_not_resolved_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolver_module, "LOOK_UP_SECONDS", 0.05)
     async with new_session() as session:
         with pytest.raises(TransportError) as caught:

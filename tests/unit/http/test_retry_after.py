@@ -1,4 +1,4 @@
-"""How long a peer asks to be left alone, whoever it is."""
+"""How long a peer asks the sender to wait (`Retry-After`)."""
 
 import time
 from datetime import UTC, datetime
@@ -39,23 +39,23 @@ FORMS = [
 
 
 @pytest.mark.parametrize(("value", "seconds"), FORMS)
-def test_it_is_read_in_every_form_it_has(value: str | None, seconds: float | None) -> None:
+def test_retry_after_reads_every_form_of_the_header(value: str | None, seconds: float | None) -> None:
     headers = {} if value is None else {"Retry-After": value}
     assert retry_after({**headers, "Date": DATE}) == seconds
     assert retry_after(headers, NOW_MS) == seconds
 
 
-def test_a_date_counts_from_the_peers_own_clock_and_not_from_ours() -> None:
+def test_retry_after_with_a_date_counts_from_the_clock_of_the_peer() -> None:
     headers = {"Retry-After": "Sat, 21 Nov 2026 17:02:00 GMT", "Date": DATE}
     for ours in (NOW_MS - 3_600_000, NOW_MS, NOW_MS + 3_600_000):
         assert retry_after(headers, ours) == 120.0
 
 
-def test_a_date_with_no_clock_to_count_from_says_nothing() -> None:
+def test_retry_after_with_a_date_and_no_clock_returns_none() -> None:
     assert retry_after({"Retry-After": "Sat, 21 Nov 2026 17:02:00 GMT"}) is None
 
 
-def test_a_date_without_a_zone_is_utc_wherever_the_machine_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retry_after_reads_a_date_without_a_zone_as_utc(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "Asia/Tokyo")
         time.tzset()
@@ -64,13 +64,13 @@ def test_a_date_without_a_zone_is_utc_wherever_the_machine_stands(monkeypatch: p
 
 
 @given(st.datetimes(min_value=datetime(1971, 1, 1), max_value=datetime(9998, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001 - hypothesis wants bounds without a zone
-def test_a_wait_is_never_negative(moment: datetime) -> None:
+def test_retry_after_with_a_date_is_never_negative(moment: datetime) -> None:
     seconds = retry_after({"Retry-After": format_datetime(moment, usegmt=True)}, NOW_MS)
     assert seconds is not None
     assert seconds >= 0
 
 
 @given(st.text() | st.from_regex(r"[-+]?[0-9 :,A-Za-z]{0,40}"), st.text() | st.just(DATE))
-def test_no_header_is_too_strange(value: str, date: str) -> None:
+def test_retry_after_accepts_any_header(value: str, date: str) -> None:
     seconds = retry_after({"Retry-After": value, "Date": date}, NOW_MS)
     assert seconds is None or seconds >= 0

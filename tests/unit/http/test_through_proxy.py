@@ -35,7 +35,7 @@ async def send_through(
     )
 
 
-async def test_https_goes_through_a_tunnel_in_which_the_proxy_sees_nothing(
+async def test_https_request_uses_one_tunnel_and_hides_its_headers_from_the_proxy(
     session: aiohttp.ClientSession, forward_proxy: ForwardProxy, tls_receiver: Receiver, trusting: ssl.SSLContext
 ) -> None:
     forward_proxy.wants = AUTHORIZATION
@@ -51,7 +51,7 @@ async def test_https_goes_through_a_tunnel_in_which_the_proxy_sees_nothing(
     assert "x-own" not in head
 
 
-async def test_plain_http_is_sent_to_the_proxy_with_the_whole_url(
+async def test_http_request_is_sent_to_the_proxy_with_the_whole_url(
     session: aiohttp.ClientSession, forward_proxy: ForwardProxy, receiver: Receiver
 ) -> None:
     forward_proxy.wants = AUTHORIZATION
@@ -63,7 +63,7 @@ async def test_plain_http_is_sent_to_the_proxy_with_the_whole_url(
     assert forward_proxy.heads[0].startswith("POST http://receiver.example/in?a=%2f HTTP/1.1\r\n")
 
 
-async def test_connections_through_different_proxies_are_not_mixed_up(
+async def test_connections_of_different_proxies_are_not_shared(
     session: aiohttp.ClientSession, forward_proxy: ForwardProxy, tls_receiver: Receiver, trusting: ssl.SSLContext
 ) -> None:
     async with proxying() as other:
@@ -72,7 +72,7 @@ async def test_connections_through_different_proxies_are_not_mixed_up(
         assert (len(forward_proxy.heads), len(other.heads)) == (2, 1)
 
 
-async def test_a_proxy_may_itself_be_reached_by_tls(
+async def test_https_proxy_is_used_and_its_untrusted_certificate_is_rejected(
     session: aiohttp.ClientSession, certificates: CertificateFiles, tls_receiver: Receiver, trusting: ssl.SSLContext
 ) -> None:
     async with proxying(certificates.server_context) as proxy:
@@ -82,7 +82,7 @@ async def test_a_proxy_may_itself_be_reached_by_tls(
     assert raised.value.reason is TransportReason.CERTIFICATE_REJECTED
 
 
-async def test_a_stream_goes_through_the_proxy(
+async def test_stream_uses_the_proxy(
     session: aiohttp.ClientSession, forward_proxy: ForwardProxy, tls_receiver: Receiver, trusting: ssl.SSLContext
 ) -> None:
     proxy = Proxy(forward_proxy.url, "proxy")
@@ -105,7 +105,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("line", "reason", "message"), REFUSALS)
-async def test_a_refusal_is_told_with_its_remedy_and_in_no_words_of_the_proxy(
+async def test_proxy_refusal_is_reported_without_the_words_of_the_proxy(
     session: aiohttp.ClientSession, forward_proxy: ForwardProxy, line: bytes, reason: TransportReason, message: str
 ) -> None:
     forward_proxy.refuses = b"HTTP/1.1 " + line + b" of " + PASSWORD.encode() + b"\r\nContent-Length: 4\r\n\r\nnope"
@@ -116,7 +116,7 @@ async def test_a_refusal_is_told_with_its_remedy_and_in_no_words_of_the_proxy(
     assert PASSWORD not in raised.value.message
 
 
-async def test_a_plain_request_that_the_proxy_does_not_let_in_is_refused_by_the_proxy(
+async def test_http_request_without_proxy_credentials_is_proxy_refused(
     session: aiohttp.ClientSession, forward_proxy: ForwardProxy
 ) -> None:
     forward_proxy.wants = AUTHORIZATION
@@ -133,7 +133,7 @@ async def test_a_plain_request_that_the_proxy_does_not_let_in_is_refused_by_the_
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000, TransportReason.PROTOCOL_BROKEN),
     ],
 )
-async def test_what_is_no_proxy_is_a_failure_like_any_other(
+async def test_peer_that_is_no_proxy_is_connection_lost_or_protocol_broken(
     session: aiohttp.ClientSession, forward_proxy: ForwardProxy, answer: bytes, reason: TransportReason
 ) -> None:
     forward_proxy.refuses = answer
@@ -142,7 +142,7 @@ async def test_what_is_no_proxy_is_a_failure_like_any_other(
     assert raised.value.reason is reason
 
 
-async def test_a_proxy_that_hangs_is_waited_for_no_longer_than_a_connection(
+async def test_hanging_proxy_is_connect_failed_after_the_time_to_connect(
     session: aiohttp.ClientSession, forward_proxy: ForwardProxy
 ) -> None:
     forward_proxy.hangs = True
@@ -159,7 +159,7 @@ async def test_a_proxy_that_hangs_is_waited_for_no_longer_than_a_connection(
         ("http://proxy.invalid:1", TransportReason.NAME_NOT_RESOLVED, "the name proxy.invalid of the proxy could not"),
     ],
 )
-async def test_a_proxy_that_is_not_there_is_named(
+async def test_unreachable_proxy_is_reported_without_the_password(
     session: aiohttp.ClientSession, proxy: str, reason: TransportReason, message: str
 ) -> None:
     with pytest.raises(TransportError) as raised:
@@ -169,7 +169,7 @@ async def test_a_proxy_that_is_not_there_is_named(
     assert PASSWORD not in raised.value.message
 
 
-async def test_a_peer_behind_the_proxy_that_nobody_vouches_for_is_not_trusted(
+async def test_untrusted_certificate_of_a_peer_behind_the_proxy_is_rejected(
     session: aiohttp.ClientSession, forward_proxy: ForwardProxy, tls_receiver: Receiver
 ) -> None:
     with pytest.raises(TransportError, match=r"^TLS failed: self-signed") as raised:

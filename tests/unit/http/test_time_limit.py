@@ -1,4 +1,4 @@
-"""Many parts of tasks with one time limit and one timer."""
+"""One time limit and one timer for parts of many tasks."""
 
 import asyncio
 from collections.abc import Callable
@@ -60,7 +60,7 @@ async def _begin(limit: TimeLimit) -> tuple[asyncio.Task[str], asyncio.Event]:
     return task, event
 
 
-async def test_each_part_has_the_whole_limit_and_all_have_one_timer(clock: StoppedClock) -> None:
+async def test_time_limit_gives_each_part_the_whole_limit_with_one_timer(clock: StoppedClock) -> None:
     limit = TimeLimit(SECONDS)
     first, _ = await _begin(limit)
     await clock.move_to(1010.0)
@@ -77,7 +77,7 @@ async def test_each_part_has_the_whole_limit_and_all_have_one_timer(clock: Stopp
     assert clock.timers == []
 
 
-async def test_a_part_that_ended_is_left_alone_and_a_later_one_is_not(clock: StoppedClock) -> None:
+async def test_time_limit_ignores_an_ended_part_and_stops_a_later_one(clock: StoppedClock) -> None:
     limit = TimeLimit(SECONDS)
     ended, event = await _begin(limit)
     event.set()
@@ -90,7 +90,7 @@ async def test_a_part_that_ended_is_left_alone_and_a_later_one_is_not(clock: Sto
     assert later.result() == "late"
 
 
-async def test_a_cancelled_part_is_cancelled_and_not_late(clock: StoppedClock) -> None:
+async def test_time_limit_leaves_a_cancelled_part_cancelled(clock: StoppedClock) -> None:
     limit = TimeLimit(SECONDS)
     task, _ = await _begin(limit)
     task.cancel()

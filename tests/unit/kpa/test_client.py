@@ -1,4 +1,4 @@
-"""What the client asks, and what it makes of the answers."""
+"""The requests of the API client, and how it reads the answers."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ USER = "5e580f0cb780600088bd2c11"
 EMPTY = {"ok": True, "completedtrainings": []}
 
 
-async def test_a_page_is_posted_for_with_the_token_in_the_body_only(
+async def test_page_request_is_a_post_with_the_token_only_in_the_body(
     upstream: "Upstream", client_of: "MakeClient", token: str
 ) -> None:
     upstream.answers(EMPTY)
@@ -46,7 +46,7 @@ async def test_a_page_is_posted_for_with_the_token_in_the_body_only(
         ({"api": "v1"}, {"user_id": USER, "training_id": "7"}, {"user_id": USER, "training_id": "7"}),
     ],
 )
-async def test_filters_are_the_sources_unless_the_caller_narrows_further(
+async def test_page_request_has_the_filters_of_the_source_and_of_the_caller(
     keys: dict[str, Any],
     narrowed: dict[str, Any],
     expected: dict[str, Any],
@@ -66,7 +66,7 @@ async def test_filters_are_the_sources_unless_the_caller_narrows_further(
         ("v2", "completedtrainings.v2.list.today.json", "completedtrainings.v2.list"),
     ],
 )
-async def test_a_documented_page_is_read(
+async def test_page_reads_the_documented_examples(
     api: str, name: str, method: str, upstream: "Upstream", client_of: "MakeClient", sample: Callable[[str], Any]
 ) -> None:
     document = sample(name)
@@ -82,7 +82,7 @@ async def test_a_documented_page_is_read(
     assert 0 < page.seconds < 5
 
 
-async def test_a_page_says_when_it_was_asked_for_without_the_wait_for_its_turn(
+async def test_page_requested_at_excludes_the_wait_for_the_rate_limiter(
     upstream: "Upstream", client_of: "MakeClient", budget: RateLimiter
 ) -> None:
     upstream.answers(EMPTY)
@@ -94,7 +94,7 @@ async def test_a_page_says_when_it_was_asked_for_without_the_wait_for_its_turn(
     assert begun + 0.25 < page.requested_at < page.requested_at + page.seconds <= ended
 
 
-async def test_a_bad_record_is_reported_beside_the_good_ones(
+async def test_page_with_a_bad_record_returns_it_beside_the_good_ones(
     upstream: "Upstream", client_of: "MakeClient", sample: Callable[[str], Any]
 ) -> None:
     document = sample("completedtrainings.v2.list.2020.json")
@@ -124,7 +124,7 @@ async def test_a_bad_record_is_reported_beside_the_good_ones(
         (None, None, None),
     ],
 )
-async def test_paging_of_a_wrong_type_is_as_good_as_none(
+async def test_page_ignores_paging_of_a_wrong_type(
     paging: object, last_page: int | None, total: int | None, upstream: "Upstream", client_of: "MakeClient"
 ) -> None:
     upstream.answers(EMPTY | {"paging": paging})
@@ -133,7 +133,7 @@ async def test_paging_of_a_wrong_type_is_as_good_as_none(
 
 
 @pytest.mark.parametrize("records", [None, {}, {"0": {"id": 1}}, "none", 5, True])
-async def test_records_that_are_no_list_are_an_unexpected_shape(
+async def test_page_with_records_that_are_no_list_raises_unexpected_shape(
     records: object, upstream: "Upstream", client_of: "MakeClient"
 ) -> None:
     upstream.answers({"ok": True, "completedtrainings": records})
@@ -142,14 +142,14 @@ async def test_records_that_are_no_list_are_an_unexpected_shape(
     assert caught.value.reason is ApiErrorReason.UNEXPECTED_SHAPE
 
 
-async def test_a_page_of_megabytes_is_read(upstream: "Upstream", client_of: "MakeClient") -> None:
+async def test_page_reads_an_answer_of_megabytes(upstream: "Upstream", client_of: "MakeClient") -> None:
     record = {"id": 1, "training_id": 2, "m_user_id": USER, "signature": {"png": "x" * 20_000}}
     upstream.answers({"ok": True, "completedtrainings": [record | {"id": number} for number in range(200)]})
     page = await client_of(upstream.url).page(1, limit=200, priority=Priority.SWEEP)
     assert [completion.key for completion in page.completions] == [str(number) for number in range(200)]
 
 
-async def test_people_are_asked_for_and_nothing_but_their_names_is_kept(
+async def test_people_returns_names_and_numbers_and_no_other_personal_data(
     upstream: "Upstream", client_of: "MakeClient", gathered: "Gathered", sample: Callable[[str], Any]
 ) -> None:
     upstream.answers(sample("users.list.json"))
@@ -161,7 +161,7 @@ async def test_people_are_asked_for_and_nothing_but_their_names_is_kept(
         assert personal not in str(people)
 
 
-async def test_the_event_loop_gets_its_turn_after_every_piece_of_a_long_list(
+async def test_people_yields_to_the_event_loop_after_each_piece_of_a_long_list(
     upstream: "Upstream", client_of: "MakeClient", gathered: "Gathered", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns = 0
@@ -193,7 +193,7 @@ async def test_the_event_loop_gets_its_turn_after_every_piece_of_a_long_list(
         ("v2", "trainings.v2.list.json", "trainings.v2.list", ("1024", "Coordinator Training")),
     ],
 )
-async def test_trainings_are_asked_for_in_the_sources_version(
+async def test_trainings_uses_the_api_version_of_the_source(
     api: str,
     name: str,
     method: str,
@@ -209,9 +209,7 @@ async def test_trainings_are_asked_for_in_the_sources_version(
     assert title in {id_: training.title for id_, training in trainings.items()}.items()
 
 
-async def test_an_echo_succeeds_whether_the_object_comes_back_alone_or_wrapped(
-    upstream: "Upstream", client_of: "MakeClient"
-) -> None:
+async def test_echo_accepts_its_object_alone_or_wrapped(upstream: "Upstream", client_of: "MakeClient") -> None:
     client = client_of(upstream.url)
     upstream.answers(EMPTY)
     await client.echo()
@@ -222,7 +220,7 @@ async def test_an_echo_succeeds_whether_the_object_comes_back_alone_or_wrapped(
         await client.echo()
 
 
-async def test_every_request_takes_its_turn(
+async def test_rate_limiter_counts_every_request(
     upstream: "Upstream", client_of: "MakeClient", gathered: "Gathered", budget: RateLimiter
 ) -> None:
     client = client_of(upstream.url)
@@ -249,7 +247,7 @@ async def test_every_request_takes_its_turn(
         (1, "parameter_invalid", {}, {}, False),
     ],
 )
-async def test_what_only_says_that_nothing_is_there_is_an_empty_page(
+async def test_page_is_empty_after_an_error_that_means_nothing_was_found(
     number: int,
     error: str,
     keys: dict[str, Any],

@@ -1,4 +1,4 @@
-"""Everything that can stand in the API's place: a named failure each time, and never the token."""
+"""Failures of the API, and of anything that answers in its place: each has a reason, none contains the token."""
 
 import asyncio
 import gzip
@@ -36,7 +36,7 @@ async def failure_of(client: Client, method: str = "page") -> ApiError:
 
 @pytest.mark.parametrize("method", ASKING)
 @pytest.mark.parametrize("identifier", sorted(API_IDENTIFIERS))
-async def test_each_documented_error_is_named(
+async def test_each_documented_error_has_its_reason_and_hides_the_token(
     identifier: str, method: str, upstream: "Upstream", client_of: "MakeClient", token: str
 ) -> None:
     upstream.answers({"ok": False, "error": identifier, "description": f"The token `{token}` was not found."})
@@ -53,7 +53,7 @@ async def test_each_documented_error_is_named(
         ("error.rate_limit_exceeded.json", ApiErrorReason.RATE_LIMIT_EXCEEDED),
     ],
 )
-async def test_the_documented_error_examples_are_read(
+async def test_documented_error_examples_have_their_reason(
     name: str, reason: ApiErrorReason, upstream: "Upstream", client_of: "MakeClient", sample: Callable[[str], Any]
 ) -> None:
     upstream.answers(sample(name))
@@ -70,7 +70,7 @@ async def test_the_documented_error_examples_are_read(
         {"ok": False, "completedtrainings": []},
     ],
 )
-async def test_any_other_error_is_unknown_and_the_operators_business(
+async def test_any_other_error_is_unknown_error_with_the_remedy_operator(
     document: object, upstream: "Upstream", client_of: "MakeClient"
 ) -> None:
     upstream.answers(document)
@@ -78,7 +78,7 @@ async def test_any_other_error_is_unknown_and_the_operators_business(
     assert (failure.reason, failure.remedy) == (ApiErrorReason.UNKNOWN_ERROR, Remedy.OPERATOR)
 
 
-async def test_rate_limit_exceeded_silences_the_source_at_once(
+async def test_rate_limit_exceeded_pauses_the_rate_limiter(
     upstream: "Upstream", client_of: "MakeClient", budget: RateLimiter
 ) -> None:
     upstream.answers({"ok": False, "error": "server_error"})
@@ -103,20 +103,20 @@ async def test_garbage_is_not_json(body: bytes, method: str, upstream: "Upstream
 
 @pytest.mark.parametrize("method", ASKING)
 @pytest.mark.parametrize("document", [None, [], "ok", {}, {"ok": "true"}, {"completedtrainings": []}])
-async def test_json_of_another_shape_is_named(
+async def test_json_of_another_shape_is_unexpected_shape(
     document: object, method: str, upstream: "Upstream", client_of: "MakeClient"
 ) -> None:
     upstream.answers(document)
     assert (await failure_of(client_of(upstream.url), method)).reason is ApiErrorReason.UNEXPECTED_SHAPE
 
 
-async def test_a_proxys_wish_to_be_left_alone_is_told(upstream: "Upstream", client_of: "MakeClient") -> None:
+async def test_answer_503_has_the_retry_after_of_its_header(upstream: "Upstream", client_of: "MakeClient") -> None:
     upstream.answers(b"busy", status=503, Retry_After="120")
     failure = await failure_of(client_of(upstream.url))
     assert (failure.reason, failure.retry_after) == (ApiErrorReason.HTTP_STATUS, 120)
 
 
-async def test_a_redirect_is_never_followed(upstream: "Upstream", client_of: "MakeClient") -> None:
+async def test_redirect_is_never_followed(upstream: "Upstream", client_of: "MakeClient") -> None:
     upstream.answers(b"", status=307, Location=f"{upstream.url}/elsewhere")
     failure = await failure_of(client_of(upstream.url))
     assert failure.reason is ApiErrorReason.HTTP_STATUS
@@ -124,7 +124,7 @@ async def test_a_redirect_is_never_followed(upstream: "Upstream", client_of: "Ma
     assert len(upstream.asked) == 1
 
 
-async def test_a_certificate_nobody_vouches_for_is_rejected_before_the_token_is_sent(
+async def test_untrusted_certificate_is_rejected_before_the_token_is_sent(
     upstream_with_foreign_certificate: "Upstream", client_of: "MakeClient"
 ) -> None:
     upstream_with_foreign_certificate.answers({"ok": True, "completedtrainings": []})
@@ -133,7 +133,7 @@ async def test_a_certificate_nobody_vouches_for_is_rejected_before_the_token_is_
     assert upstream_with_foreign_certificate.asked == []
 
 
-async def test_a_gzip_bomb_is_not_unpacked(upstream: "Upstream", client_of: "MakeClient") -> None:
+async def test_gzip_bomb_is_answer_too_large_with_low_memory(upstream: "Upstream", client_of: "MakeClient") -> None:
     bomb = gzip.compress(bytes(64 * 1024 * 1024), compresslevel=1)
     upstream.answers(bomb, Content_Encoding="gzip")
     tracemalloc.start()
@@ -144,7 +144,7 @@ async def test_a_gzip_bomb_is_not_unpacked(upstream: "Upstream", client_of: "Mak
     assert peak < 48 * 1024 * 1024
 
 
-async def test_an_endless_body_is_left(upstream: "Upstream", client_of: "MakeClient") -> None:
+async def test_endless_body_is_answer_too_large(upstream: "Upstream", client_of: "MakeClient") -> None:
     async def script(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
@@ -155,7 +155,7 @@ async def test_an_endless_body_is_left(upstream: "Upstream", client_of: "MakeCli
     assert (await failure_of(client_of(upstream.url))).reason is ApiErrorReason.ANSWER_TOO_LARGE
 
 
-async def test_a_body_that_trickles_for_ever_is_left(upstream: "Upstream", client_of: "MakeClient") -> None:
+async def test_body_that_arrives_too_slowly_is_a_timeout(upstream: "Upstream", client_of: "MakeClient") -> None:
     async def script(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
@@ -172,8 +172,8 @@ async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         pass
 
 
-async def cancel_delayed_requests(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-    """Close without a word."""
+async def close_at_once(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    """Close the connection without an answer."""
 
 
 async def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -204,7 +204,7 @@ async def lie_about_the_encoding(_: asyncio.StreamReader, writer: asyncio.Stream
     ("peer", "reasons"),
     [
         (hang, {ApiErrorReason.TIMEOUT}),
-        (cancel_delayed_requests, {ApiErrorReason.CONNECTION_LOST}),
+        (close_at_once, {ApiErrorReason.CONNECTION_LOST}),
         (reset, {ApiErrorReason.CONNECTION_LOST}),
         (stop_in_the_middle, {ApiErrorReason.CONNECTION_LOST}),
         (stop_between_chunks, {ApiErrorReason.CONNECTION_LOST}),
@@ -212,7 +212,7 @@ async def lie_about_the_encoding(_: asyncio.StreamReader, writer: asyncio.Stream
         (lie_about_the_encoding, {ApiErrorReason.PROTOCOL_BROKEN, ApiErrorReason.CONNECTION_LOST}),
     ],
 )
-async def test_a_peer_that_breaks_the_exchange_is_named(
+async def test_broken_exchange_has_its_reason_and_the_remedy_wait(
     peer: "Peer",
     reasons: set[ApiErrorReason],
     peer_url: "Callable[[Peer], Awaitable[str]]",
@@ -223,22 +223,22 @@ async def test_a_peer_that_breaks_the_exchange_is_named(
     assert failure.remedy is Remedy.WAIT
 
 
-async def test_a_closed_port_is_named(client_of: "MakeClient", unused_tcp_port: int) -> None:
+async def test_closed_port_is_connect_failed(client_of: "MakeClient", unused_tcp_port: int) -> None:
     failure = await failure_of(client_of(f"http://127.0.0.1:{unused_tcp_port}/v1"))
     assert failure.reason is ApiErrorReason.CONNECT_FAILED
 
 
-async def test_the_token_is_in_no_url_no_log_and_no_failure(
+async def test_token_is_in_no_path_no_log_and_no_failure(
     upstream: "Upstream", client_of: "MakeClient", token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     client = client_of(upstream.url)
-    said = f"The token {token} is wrong: https://api.example.com/?{token} {token * 20}"
+    words = f"The token {token} is wrong: https://api.example.com/?{token} {token * 20}"
     failures = []
-    for document in ({"ok": False, "error": token}, {"ok": False, "error": "token_invalid", "description": said}):
+    for document in ({"ok": False, "error": token}, {"ok": False, "error": "token_invalid", "description": words}):
         upstream.answers(document)
         failures.append(await failure_of(client))
-    upstream.answers(said.encode(), Content_Type=f"text/{token}")
+    upstream.answers(words.encode(), Content_Type=f"text/{token}")
     failures.append(await failure_of(client))
     upstream.answers(b"", status=302, Location=f"https://{token}.example.com/{token}")
     failures.append(await failure_of(client))
@@ -250,7 +250,7 @@ async def test_the_token_is_in_no_url_no_log_and_no_failure(
     assert token not in repr(vars(client))
 
 
-async def test_a_token_in_a_bad_record_is_not_shown(upstream: "Upstream", client_of: "MakeClient", token: str) -> None:
+async def test_token_in_a_bad_record_is_hidden(upstream: "Upstream", client_of: "MakeClient", token: str) -> None:
     upstream.answers({"ok": True, "completedtrainings": [{"id": 1, "training_id": [token], "created": token}]})
     page = await client_of(upstream.url).page(1, limit=100, priority=Priority.HEAD)
     assert token not in str(page.bad)

@@ -1,4 +1,4 @@
-"""The client and the simulated API, written apart from each other, understand each other."""
+"""The API client works with the simulated API, which was written independently of it."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
-async def test_every_method_is_understood(api: str, client_of: "MakeClient", gathered: "Gathered") -> None:
+async def test_client_methods_work_with_the_sandbox(api: str, client_of: "MakeClient", gathered: "Gathered") -> None:
     async with serve(make_app(documented_account())) as base_url:
         client = client_of(base_url, api=api, token=DEFAULT_TOKEN)
         await client.echo()
@@ -34,7 +34,7 @@ async def test_every_method_is_understood(api: str, client_of: "MakeClient", gat
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
-async def test_a_large_account_is_read_whole_and_each_record_under_its_own_key(
+async def test_pages_of_a_large_account_contain_each_record_under_its_own_key(
     api: str, client_of: "MakeClient"
 ) -> None:
     async with serve(make_app(build_account(records=2_500), rate_limit=None)) as base_url:
@@ -46,7 +46,7 @@ async def test_a_large_account_is_read_whole_and_each_record_under_its_own_key(
         assert len({completion.key for page in pages for completion in page.completions}) == 2_500
 
 
-async def test_a_wrong_token_is_named(client_of: "MakeClient") -> None:
+async def test_wrong_token_is_token_invalid_and_is_not_repeated(client_of: "MakeClient") -> None:
     async with serve(make_app(documented_account())) as base_url:
         with pytest.raises(ApiError) as caught:
             await client_of(base_url, token="mistyped").echo()

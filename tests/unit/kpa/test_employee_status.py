@@ -27,7 +27,7 @@ def employee(user: Any, *entries: Any) -> dict[str, Any]:
     return {"m_user_id": user, "status": "active", "last_completed": [*entries]}
 
 
-def test_ends_are_read_by_training_and_what_does_not_end_is_left_out() -> None:
+def test_read_status_page_returns_only_trainings_with_a_date_and_an_end() -> None:
     ends = {"id": 7, "date_number": 20220506, "expiresOn": 20230715}
     page = read(
         [
@@ -48,7 +48,7 @@ def test_ends_are_read_by_training_and_what_does_not_end_is_left_out() -> None:
         [3],
     ],
 )
-def test_a_person_who_cannot_be_read_whole_is_left_out(entries: list[Any]) -> None:
+def test_read_status_page_omits_a_person_with_an_unreadable_entry(entries: list[Any]) -> None:
     assert read([employee("a", *entries), employee("b")]).people == {"b": {}}
     with pytest.raises(ApiError) as caught:
         read([employee("a", *entries)])
@@ -56,13 +56,13 @@ def test_a_person_who_cannot_be_read_whole_is_left_out(entries: list[Any]) -> No
 
 
 @pytest.mark.parametrize("employees", [None, {}, "none"])
-def test_without_a_list_it_is_an_error(employees: Any) -> None:
+def test_read_status_page_without_a_list_raises_unexpected_shape(employees: Any) -> None:
     with pytest.raises(ApiError) as caught:
         read(employees)
     assert caught.value.reason is ApiErrorReason.UNEXPECTED_SHAPE
 
 
-def test_the_last_page_is_the_one_that_the_api_names_or_one_that_is_not_full() -> None:
+def test_status_page_is_last_if_the_api_names_it_or_it_is_not_full() -> None:
     two = [employee("a"), employee("b")]
     assert not read(two, last_page=2).is_last
     assert read(two, last_page=1).is_last
@@ -71,7 +71,7 @@ def test_the_last_page_is_the_one_that_the_api_names_or_one_that_is_not_full() -
     assert read([], last_page=9).is_last
 
 
-def test_an_end_counts_only_for_the_completion_that_the_list_is_about() -> None:
+def test_listed_validity_needs_the_completion_date_of_the_listed_end() -> None:
     end = ListedEnd("2022-05-06", "2023-07-15")
     assert listed_validity("2022-05-06", end) == Validity("2023-07-15", ValiditySource.EMPLOYEE_STATUS)
     assert listed_validity("2022-05-07", end) is None
@@ -79,7 +79,7 @@ def test_an_end_counts_only_for_the_completion_that_the_list_is_about() -> None:
     assert listed_validity("2022-05-06", None) is None
 
 
-async def test_pages_that_repeat_themselves_end_with_an_error() -> None:
+async def test_read_employee_statuses_raises_if_a_page_repeats() -> None:
     async def page(number: int, limit: int) -> StatusPage:
         del number, limit
         return StatusPage({"a": {}}, is_last=False)
@@ -91,7 +91,7 @@ async def test_pages_that_repeat_themselves_end_with_an_error() -> None:
 
 
 @pytest.mark.parametrize("missing_is_error", [False, True])
-async def test_the_list_of_the_simulated_account_is_read_whole(client_of: "MakeClient", missing_is_error: bool) -> None:
+async def test_employee_status_reads_the_pages_of_the_sandbox(client_of: "MakeClient", missing_is_error: bool) -> None:
     account = build_account(records=400)
     account.dialect = type(account.dialect)(missing_is_error=missing_is_error)
     async with serve(make_app(account, rate_limit=None)) as base_url:

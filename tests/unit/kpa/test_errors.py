@@ -1,4 +1,4 @@
-"""Every failure has a name, a remedy, and a sentence that can be shown to anybody."""
+"""Every failure of the API has a reason, a remedy, and a sentence that contains no secret."""
 
 import pytest
 from hypothesis import given
@@ -37,12 +37,12 @@ DOCUMENTED = {
 }
 
 
-def test_the_documented_identifiers_are_the_apis() -> None:
+def test_api_identifiers_are_the_documented_ones() -> None:
     assert set(DOCUMENTED) == API_IDENTIFIERS
 
 
 @pytest.mark.parametrize(("identifier", "remedy"), DOCUMENTED.items())
-def test_an_identifier_is_its_own_reason_with_its_remedy(identifier: str, remedy: Remedy) -> None:
+def test_error_of_answer_gives_each_identifier_its_reason_and_remedy(identifier: str, remedy: Remedy) -> None:
     failure = error_of_answer(identifier, None, SECRET)
     assert (failure.reason, failure.remedy) == (ApiErrorReason(identifier), remedy)
 
@@ -51,7 +51,7 @@ def test_every_reason_has_a_meaning() -> None:
     assert set(MEANINGS) == set(ApiErrorReason)
 
 
-def test_what_breaks_on_the_way_has_the_transports_words() -> None:
+def test_no_answer_error_keeps_the_reason_and_message_of_the_transport() -> None:
     for word in TransportReason:
         failure = no_answer_error(TransportError(word, "in the transport's words"), SECRET)
         assert failure.reason.value == word.value
@@ -60,7 +60,7 @@ def test_what_breaks_on_the_way_has_the_transports_words() -> None:
 
 
 @pytest.mark.parametrize("reason", ApiErrorReason)
-def test_a_sentence_says_what_happened_and_what_to_do_and_needs_no_redaction(reason: ApiErrorReason) -> None:
+def test_api_error_message_has_the_cause_the_advice_and_no_secret(reason: ApiErrorReason) -> None:
     message = ApiError(reason).message
     assert MEANINGS[reason].happened in message
     assert MEANINGS[reason].advice in message
@@ -70,7 +70,7 @@ def test_a_sentence_says_what_happened_and_what_to_do_and_needs_no_redaction(rea
 @pytest.mark.parametrize(
     "identifier", ["invalid_token", "TOKEN_INVALID", "", "timeout", "http_status", "unknown_error"]
 )
-def test_an_identifier_outside_the_list_is_unknown_even_if_it_is_a_word_of_ours(identifier: str) -> None:
+def test_error_of_answer_with_an_undocumented_identifier_is_unknown_error(identifier: str) -> None:
     failure = error_of_answer(identifier, "It is so.", SECRET)
     assert failure.reason is ApiErrorReason.UNKNOWN_ERROR
     assert identifier in failure.message
@@ -78,30 +78,30 @@ def test_an_identifier_outside_the_list_is_unknown_even_if_it_is_a_word_of_ours(
 
 
 @pytest.mark.parametrize("nonsense", [None, True, 5, 1.5, ["token_invalid"], {"error": "token_invalid"}])
-def test_an_error_of_another_type_is_unknown(nonsense: object) -> None:
+def test_error_of_answer_with_another_type_is_unknown_error(nonsense: object) -> None:
     assert error_of_answer(nonsense, nonsense, SECRET).message == ApiError(ApiErrorReason.UNKNOWN_ERROR).message
 
 
-def test_the_token_is_never_quoted() -> None:
+def test_error_of_answer_hides_the_token() -> None:
     for identifier in ("token_invalid", SECRET, f"no_{SECRET}"):
         failure = error_of_answer(identifier, f"The token `{SECRET}` was not found.", SECRET)
         assert SECRET not in failure.message
         assert "The token `[secret]` was not found." in failure.message
 
 
-def test_a_long_quotation_is_cut_after_the_token_is_gone() -> None:
+def test_quoted_hides_the_token_before_it_cuts_a_long_text() -> None:
     for before in range(150, 250):
         words = quoted("x" * before + SECRET + "y" * 500, SECRET)
         assert len(words) < 250
         assert SECRET[:5] not in words
 
 
-def test_a_quotation_of_megabytes_costs_no_time() -> None:
+def test_quoted_returns_only_the_length_of_a_text_of_megabytes() -> None:
     assert quoted("a" * 30_000_000, SECRET) == "30000000 characters"
 
 
 @given(st.text())
-def test_a_quotation_is_one_printable_line(text: str) -> None:
+def test_quoted_returns_one_short_printable_line(text: str) -> None:
     words = quoted(text, SECRET)
     assert words.isprintable()
     assert len(words) < 210

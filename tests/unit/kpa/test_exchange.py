@@ -1,4 +1,4 @@
-"""Requests to the API through a proxy, and to one whose authority only the configuration knows."""
+"""Requests to the API through a proxy, and to an API whose authority only the configuration names."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.support.proxies import ForwardProxy, forward_proxy
 __all__ = ["certificates", "forward_proxy", "tls_receiver"]
 
 
-async def test_a_private_authority_is_trusted_also_through_a_proxy(
+async def test_http_exchange_trusts_ca_file_also_through_a_proxy(
     session: aiohttp.ClientSession,
     tls_receiver: Receiver,
     certificates: CertificateFiles,
@@ -34,7 +34,7 @@ async def test_a_private_authority_is_trusted_also_through_a_proxy(
     assert [head.split(" ")[0] for head in forward_proxy.heads] == ["CONNECT"]
 
 
-async def test_an_authority_that_goes_missing_is_named(
+async def test_http_exchange_reports_a_missing_ca_file(
     session: aiohttp.ClientSession, certificates: CertificateFiles, tmp_path: Path
 ) -> None:
     authority = Path(shutil.copy(certificates.certificate, tmp_path / "authority.pem"))

@@ -13,7 +13,7 @@ from notifier.kpa.measured_exchange import MeasuredExchange
 
 
 class Scripted:
-    """An exchange that gives one answer, or none."""
+    """An exchange that returns `answer`, or raises a timeout if it is None."""
 
     def __init__(self, answer: Answer | None) -> None:
         self.answer = answer
@@ -43,7 +43,7 @@ def answer(status: int, body: bytes) -> Answer:
         (None, True),
     ],
 )
-async def test_a_request_is_measured_once_however_it_ends(given: Answer | None, failed: bool) -> None:
+async def test_measured_exchange_records_time_and_failure_once(given: Answer | None, failed: bool) -> None:
     measured: list[tuple[float, bool]] = []
     exchange = MeasuredExchange(Scripted(given), lambda seconds, it: measured.append((seconds, it)))
     if given is None:
@@ -56,7 +56,7 @@ async def test_a_request_is_measured_once_however_it_ends(given: Answer | None, 
     assert said is failed
 
 
-async def test_a_stream_that_breaks_has_failed() -> None:
+async def test_measured_exchange_counts_a_broken_stream_as_failed() -> None:
     measured: list[bool] = []
     exchange = MeasuredExchange(Scripted(None), lambda _, it: measured.append(it))
     with pytest.raises(TransportError):

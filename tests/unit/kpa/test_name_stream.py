@@ -1,4 +1,4 @@
-"""Of people and trainings only the names are taken, however the answer arrives."""
+"""The readers of people, trainings and job titles keep only names and requested facts, however the answer is split."""
 
 import json
 import re
@@ -61,14 +61,14 @@ def failure_of(body: bytes, answer: Answer | None = None) -> ApiError:
     return caught.value
 
 
-def test_the_documented_people_are_read(sample: Callable[[str], Any]) -> None:
+def test_people_reader_reads_the_documented_example(sample: Callable[[str], Any]) -> None:
     assert read_people(sample("users.list.json")) == {
         "5804f0f30ef50473af5870c6": named("Derrick Brown", "DBROWN"),
         "5804f0f40ef50473af5870e6": named("David Ball", "DAVI2345"),
     }
 
 
-def test_the_documented_trainings_are_read(sample: Callable[[str], Any]) -> None:
+def test_trainings_reader_reads_the_documented_examples(sample: Callable[[str], Any]) -> None:
     assert read_trainings(sample("trainings.v2.list.json")) == {
         "1024": "Coordinator Training",
         "1035": "Zone Manager Training",
@@ -94,7 +94,7 @@ def test_the_documented_trainings_are_read(sample: Callable[[str], Any]) -> None
         ({"firstname": "\\ud83d", "lastname": f'\\{SECOND_HALF}"'}, named('\\ud83d \\?"', None)),
     ],
 )
-def test_a_name_is_made_of_what_is_there(user: dict[str, Any], person: Person) -> None:
+def test_people_reader_reads_name_and_number_from_the_usable_fields(user: dict[str, Any], person: Person) -> None:
     assert people({"id": "u1"} | user) == {"u1": person}
 
 
@@ -112,7 +112,7 @@ EVERY_FACT = {
 }
 
 
-def test_of_a_person_only_the_chosen_facts_are_read() -> None:
+def test_people_reader_reads_only_the_requested_facts() -> None:
     def facts(*fields: str) -> Any:
         document = json.dumps({"ok": True, "users": [EVERY_FACT]}).encode()
         reader = people_reader(head(), TOKEN, [PersonField(field) for field in fields])
@@ -129,7 +129,7 @@ def test_of_a_person_only_the_chosen_facts_are_read() -> None:
 
 
 @pytest.mark.parametrize("nothing", [None, "", 0, [], {}, True, "soon", 1.5, -1, "9" * 30, {"id": "f1"}])
-def test_a_fact_that_is_missing_or_makes_no_sense_is_none(nothing: Any) -> None:
+def test_people_reader_ignores_missing_or_invalid_facts(nothing: Any) -> None:
     user = {"id": "u1", "firstname": "Ann"} | dict.fromkeys(
         ("jobTitle_id", "terminationDate", "fieldOffice_id"), nothing
     )
@@ -142,7 +142,7 @@ def test_a_fact_that_is_missing_or_makes_no_sense_is_none(nothing: Any) -> None:
     assert found.facts["field_office_ids"] in ([], [str(nothing)])
 
 
-def test_a_list_of_a_million_ids_is_not_kept() -> None:
+def test_people_reader_keeps_at_most_200_field_offices() -> None:
     user = {"id": "u1", "firstname": "Ann", "fieldOffice_id": [*range(1000)]}
     reader = people_reader(head(), TOKEN, [PersonField.FIELD_OFFICE_IDS])
     found = read_all(reader, [json.dumps({"ok": True, "users": [user]}).encode()])["u1"]
@@ -159,12 +159,12 @@ def test_a_list_of_a_million_ids_is_not_kept() -> None:
         ({"renewal_months": {"months": 3}, "expiring_days": 1.5}, TrainingFacts()),
     ],
 )
-def test_a_trainings_rules_are_read_in_both_versions(training: dict[str, Any], facts: TrainingFacts) -> None:
+def test_trainings_reader_reads_the_rules_of_both_versions(training: dict[str, Any], facts: TrainingFacts) -> None:
     document = {"ok": True, "trainings": [{"id": 1, "title": "Ladders"} | training]}
     assert read_all(trainings_reader(head(), TOKEN), [json.dumps(document).encode()])["1"].facts == facts
 
 
-def test_job_titles_are_read_by_their_ids() -> None:
+def test_job_titles_reader_maps_ids_to_titles() -> None:
     document = {"ok": True, "jobtitles": [{"id": "j1", "title": " Crane  Operator "}, {"id": "j2"}, 5]}
     assert read_all(job_titles_reader(head(), TOKEN), [json.dumps(document).encode()]) == {"j1": "Crane Operator"}
 
@@ -173,34 +173,34 @@ NO_IDS: list[Any] = [None, "", True, 1.5, [], {}]
 
 
 @pytest.mark.parametrize(
-    "nobody",
+    "skipped",
     [None, 5, "Ann", [], [{"id": "u3", "firstname": "Ann"}], {}, {"firstname": "Ann"}, {"id": "u1"}]
     + [{"id": "u1", "firstname": " "}]
     + [{"id": no_id, "firstname": "Ann"} for no_id in NO_IDS],
 )
-def test_who_has_no_name_or_no_id_is_left_out_and_spoils_no_other(nobody: object) -> None:
-    assert people(nobody, {"id": "u2", "firstname": "Bo"}) == {"u2": named("Bo", None)}
+def test_people_reader_skips_entries_without_name_or_id_and_keeps_the_others(skipped: object) -> None:
+    assert people(skipped, {"id": "u2", "firstname": "Bo"}) == {"u2": named("Bo", None)}
 
 
-def test_a_whole_number_is_an_id_too() -> None:
+def test_people_reader_accepts_whole_numbers_as_ids() -> None:
     ids = [17, 2**63 - 1, 1 - 2**63]
     assert people(*({"id": id_, "firstname": "Bo"} for id_ in ids)).keys() == {str(id_) for id_ in ids}
 
 
-def test_a_training_without_a_title_is_left_out() -> None:
+def test_trainings_reader_skips_trainings_without_a_title() -> None:
     assert trainings(
         {"id": 1}, {"id": 2, "title": ""}, {"id": 3, "title": ["x"]}, {"id": 4, "title": " Ladder\nSafety "}
     ) == {"4": "Ladder Safety"}
 
 
-def test_lists_of_another_name_or_in_another_place_are_not_the_list() -> None:
+def test_people_reader_ignores_nested_lists_and_lists_of_another_name() -> None:
     ann, bo = {"id": "a", "firstname": "Ann"}, {"id": "b", "firstname": "Bo"}
     document = {"roles": [ann], "paging": {"users": [ann]}, "users": [bo | {"users": [ann]}], "ok": True}
     assert read_people(document) == {"b": named("Bo", None)}
 
 
 @pytest.mark.parametrize("users", [None, {}, {"item": [{"id": "u1", "firstname": "Ann"}]}, "users", 5, True])
-def test_a_list_of_another_type_is_an_unexpected_shape(users: object) -> None:
+def test_people_and_trainings_readers_without_a_list_raise_unexpected_shape(users: object) -> None:
     for read, name in ((read_people, "users"), (read_trainings, "trainings")):
         for document in ({"ok": True, name: users}, {"ok": True}):
             with pytest.raises(ApiError) as caught:
@@ -209,7 +209,7 @@ def test_a_list_of_another_type_is_an_unexpected_shape(users: object) -> None:
 
 
 @pytest.mark.parametrize("document", [None, [], [{"ok": True, "users": []}], "ok", 5, {}, {"ok": {"ok": True}}])
-def test_what_does_not_say_ok_is_an_unexpected_shape(document: object) -> None:
+def test_people_reader_without_ok_raises_unexpected_shape(document: object) -> None:
     assert failure_of(json.dumps(document).encode()).reason is ApiErrorReason.UNEXPECTED_SHAPE
 
 
@@ -221,7 +221,7 @@ def test_what_does_not_say_ok_is_an_unexpected_shape(document: object) -> None:
     ],
     ids=["first", "last"],
 )
-def test_a_refusal_is_named_wherever_it_stands(body: bytes) -> None:
+def test_people_reader_raises_the_api_error_wherever_it_is_in_the_answer(body: bytes) -> None:
     failure = failure_of(body)
     assert failure.reason is ApiErrorReason.TOKEN_PERMISSION
     assert "Not with [secret]." in failure.message
@@ -243,26 +243,26 @@ def test_a_refusal_is_named_wherever_it_stands(body: bytes) -> None:
         b'{"ok": true, "users": ' + b"[" * 1000 + b"]" * 1000 + b"}",
     ],
 )
-def test_what_is_no_json_or_beyond_reason_is_named(body: bytes) -> None:
+def test_people_reader_with_invalid_or_excessive_json_raises_not_json(body: bytes) -> None:
     failure = failure_of(body, head(headers={"Content-Type": f"text/html; by={TOKEN}"}))
     assert failure.reason is ApiErrorReason.NOT_JSON
     assert f"(after {len(body)} bytes of text/html; by=[secret])" in failure.message
 
 
-def test_a_failure_quotes_nothing_of_what_people_told_the_api() -> None:
+def test_people_reader_error_contains_no_personal_data() -> None:
     failure = failure_of(b'{"ok": true, "users": [{"id": "u1", "emergencyContact": "Spouse: (405) 555-1234" oops')
     assert failure.reason is ApiErrorReason.NOT_JSON
     assert failure.__suppress_context__
     assert "Spouse" not in f"{failure!r} {failure.message}"
 
 
-def test_what_does_not_come_from_the_api_is_named_by_its_status() -> None:
+def test_people_reader_with_a_redirect_raises_http_status() -> None:
     failure = failure_of(b"", head(302, {"Location": "https://elsewhere.example.com/"}))
     assert failure.reason is ApiErrorReason.HTTP_STATUS
     assert "redirect to https://elsewhere.example.com/" in failure.message
 
 
-def test_names_are_there_as_soon_as_their_entry_is() -> None:
+def test_people_reader_returns_each_person_as_soon_as_the_entry_is_complete() -> None:
     reader = people_reader(head(), TOKEN)
     reader.feed(b'{"users": [{"id": "u1", "firstname": "Ann"}, {"id": "u2", "firstname": "B')
     assert reader.take() == {"u1": named("Ann", None)}
@@ -283,7 +283,7 @@ words = st.text(st.sampled_from(["a", "é", "\\", '"', "u", "d", "8", "\n", "\U0
 )
 @example(users=[{"id": 1, "firstname": "\U0001f600" * 3, "lastname": ""}], cuts=list(range(400)), escaped=True)
 @example(users=[{"id": 1, "firstname": SECOND_HALF * 3, "lastname": "\\" * 9}], cuts=list(range(400)), escaped=True)
-def test_names_are_the_same_however_the_answer_is_cut(
+def test_people_reader_returns_the_same_names_for_any_chunks(
     users: list[dict[str, Any]], cuts: list[int], escaped: bool
 ) -> None:
     body = json.dumps({"ok": True, "users": users}, ensure_ascii=escaped).encode("utf-8", "replace")
@@ -291,9 +291,9 @@ def test_names_are_the_same_however_the_answer_is_cut(
     names = read_all(people_reader(head(), TOKEN), [body[start:end] for start, end in pairwise(bounds)])
     expected = {}
     for user in json.loads(body)["users"]:
-        told = re.sub("[\ud800-\udfff]", "?", f"{user['firstname']} {user['lastname']}")
-        if told := " ".join(told.split()):
-            expected[str(user["id"])] = told
+        full_name = re.sub("[\ud800-\udfff]", "?", f"{user['firstname']} {user['lastname']}")
+        if full_name := " ".join(full_name.split()):
+            expected[str(user["id"])] = full_name
     assert {id_: person.name for id_, person in names.items()} == expected
 
 
@@ -307,7 +307,7 @@ def test_names_are_the_same_however_the_answer_is_cut(
         max_leaves=10,
     )
 )
-def test_arbitrary_entries_give_names_or_nothing(value: Any) -> None:
+def test_readers_with_arbitrary_entries_return_only_non_empty_names(value: Any) -> None:
     sane = json.loads(json.dumps(value), parse_constant=lambda _: None)
     for user_id, person in people(sane, *(sane if isinstance(sane, list) else [])).items():
         assert user_id

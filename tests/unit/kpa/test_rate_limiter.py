@@ -1,4 +1,4 @@
-"""The request budget, in a loop whose time passes only when everybody waits: no second of these tests is real."""
+"""The rate limiter, in an event loop whose time passes only when all tasks wait: no test waits in real time."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ A_BIT = 1e-6
 
 
 class LeapingSelector(selectors.DefaultSelector):
-    """Instead of waiting for time to pass, lets it have passed."""
+    """A selector that advances its clock instead of waiting."""
 
     now = 0.0
 
@@ -59,7 +59,7 @@ def run(main: Coroutine[None, None, T]) -> T:
 
 @dataclass(slots=True)
 class Users:
-    """Tasks that take from one budget, and when each got its turn."""
+    """The tasks that share one rate limiter, and the time at which each got its turn."""
 
     budget: RateLimiter
     turns: list[tuple[float, str]] = field(default_factory=list)
@@ -92,7 +92,7 @@ reserves = st.sampled_from([0.0, 1.0])
 
 
 @given(rates, st.lists(st.tuples(st.floats(0, 600), st.integers(1, 100), reserves), max_size=10))
-def test_no_60_seconds_see_more_than_the_rate_whoever_comes_when(
+def test_bucket_never_exceeds_the_rate_in_any_60_seconds(
     per_minute: float, crowds: list[tuple[float, int, float]]
 ) -> None:
     bucket, now, times = Bucket.for_rate(per_minute), 0.0, []
@@ -106,7 +106,7 @@ def test_no_60_seconds_see_more_than_the_rate_whoever_comes_when(
 
 
 @given(rates, reserves)
-def test_who_always_wants_more_gets_nineteen_twentieths_of_the_rate_evenly(per_minute: float, reserve: float) -> None:
+def test_bucket_under_constant_demand_gives_95_percent_of_the_rate_evenly(per_minute: float, reserve: float) -> None:
     bucket, now, waits = Bucket.for_rate(per_minute), 0.0, []
     for _ in range(math.ceil(per_minute / 20) + 100):
         opens = max(now, bucket.available_at(reserve))
@@ -118,13 +118,13 @@ def test_who_always_wants_more_gets_nineteen_twentieths_of_the_rate_evenly(per_m
 
 
 @given(rates, st.floats(0, 1e6))
-def test_a_token_given_back_leaves_no_trace(per_minute: float, now: float) -> None:
+def test_bucket_with_token_returned_equals_the_bucket_before_taking_it(per_minute: float, now: float) -> None:
     bucket = Bucket.for_rate(per_minute).with_token_taken(now)
     assert bucket.with_token_taken(now).with_token_returned().full_at == pytest.approx(bucket.full_at)
 
 
 @given(rates, rates, st.lists(st.floats(0, 600), max_size=30), st.floats(0, 600))
-def test_another_rate_adds_no_token_and_takes_only_those_that_it_cannot_hold(
+def test_bucket_at_rate_adds_no_tokens_and_drops_only_those_above_the_capacity(
     before: float, after: float, takers: list[float], gap: float
 ) -> None:
     def tokens(bucket: Bucket, now: float) -> float:
@@ -142,11 +142,11 @@ def test_another_rate_adds_no_token_and_takes_only_those_that_it_cannot_hold(
 
 Troubles = list[tuple[float, float]]
 troubles = st.lists(st.tuples(st.floats(0, 10_000), st.floats(0.001, 600)), max_size=12)
-"""The time since the one before, and the silence that it begins."""
+"""For each refusal by the API: the seconds since the previous one, and the length of the silence that follows."""
 
 
 def after(configured: float, troubles: Troubles) -> tuple[Allowance, float]:
-    """What is left after all of these, and the time of the last one."""
+    """Return the allowance after all of these refusals, and the time of the last one."""
     allowance, now = Allowance.full(configured), 0.0
     for gap, pause in troubles:
         now += gap
@@ -155,7 +155,7 @@ def after(configured: float, troubles: Troubles) -> tuple[Allowance, float]:
 
 
 @given(rates, troubles, st.floats(0, 100_000))
-def test_never_more_is_allowed_than_is_configured_nor_less_than_a_sixteenth_and_one_a_minute(
+def test_allowance_stays_between_its_floor_and_the_configured_rate(
     configured: float, troubles: Troubles, gap: float
 ) -> None:
     allowance, now = after(configured, troubles)
@@ -163,14 +163,14 @@ def test_never_more_is_allowed_than_is_configured_nor_less_than_a_sixteenth_and_
 
 
 @given(rates, troubles, st.lists(st.floats(0, 100_000), min_size=2))
-def test_without_trouble_what_is_allowed_only_grows(configured: float, troubles: Troubles, gaps: list[float]) -> None:
+def test_allowance_without_new_refusals_never_falls(configured: float, troubles: Troubles, gaps: list[float]) -> None:
     allowance, now = after(configured, troubles)
     allowed = [allowance.rate_at(now + gap) for gap in sorted(gaps)]
     assert allowed == sorted(allowed)
 
 
 @given(rates, troubles, st.floats(0, 10_000), st.floats(0.001, 600))
-def test_trouble_after_the_silence_halves_what_is_allowed_at_that_moment(
+def test_allowance_halved_after_the_silence_is_half_of_the_current_rate(
     configured: float, troubles: Troubles, gap: float, pause: float
 ) -> None:
     allowance, now = after(configured, troubles)
@@ -180,7 +180,7 @@ def test_trouble_after_the_silence_halves_what_is_allowed_at_that_moment(
 
 
 @given(rates, troubles, st.lists(st.floats(0, 1), min_size=1))
-def test_trouble_during_the_silence_is_no_news(configured: float, troubles: Troubles, moments: list[float]) -> None:
+def test_allowance_halves_once_in_one_silence(configured: float, troubles: Troubles, moments: list[float]) -> None:
     first, now = after(configured, [*troubles, (10_000, 60)])
     allowance = first
     for moment in moments:
@@ -189,7 +189,7 @@ def test_trouble_during_the_silence_is_no_news(configured: float, troubles: Trou
 
 
 @given(st.integers(16, 10**9), troubles)
-def test_everything_is_allowed_again_after_a_tenth_more_every_ten_minutes(configured: int, troubles: Troubles) -> None:
+def test_allowance_rises_by_a_tenth_every_ten_minutes_until_full(configured: int, troubles: Troubles) -> None:
     allowance, _ = after(configured, troubles)
     allowed = [allowance.rate_at(allowance.rises_from + 60 * minute + 1) for minute in range(101)]
     for earlier, later in zip(allowed, allowed[10:], strict=False):
@@ -198,7 +198,7 @@ def test_everything_is_allowed_again_after_a_tenth_more_every_ten_minutes(config
     assert allowed[-1] == configured
 
 
-def test_the_climb_begins_with_the_end_of_the_silence() -> None:
+def test_allowance_rises_from_the_end_of_the_silence() -> None:
     allowance = Allowance.full(30).halved(100, 160)
     assert [allowance.rate_at(now) for now in (100, 160, 219, 220, 760, 1060)] == pytest.approx(
         [15, 15, 15, 15.3, 18, 19.5]
@@ -207,7 +207,7 @@ def test_the_climb_begins_with_the_end_of_the_silence() -> None:
 
 
 @given(st.lists(st.floats(0, 50), max_size=60), st.floats(0, 200))
-def test_the_last_minute_is_what_passed_in_60_seconds(gaps: list[float], rest: float) -> None:
+def test_sliding_window_total_counts_the_last_60_seconds(gaps: list[float], rest: float) -> None:
     minute, moments = SlidingWindow(), list(accumulate(gaps, initial=1000.0))
     for moment in moments:
         minute.add(moment, 1)
@@ -218,7 +218,7 @@ def test_the_last_minute_is_what_passed_in_60_seconds(gaps: list[float], rest: f
     assert minute.total(now) == 0
 
 
-def test_who_need_not_wait_does_not_even_give_way() -> None:
+def test_wait_for_turn_with_a_free_turn_returns_without_suspending() -> None:
     async def main() -> None:
         budget = RateLimiter(10_000_000, LoopClock())
         for priority in [*Priority] * 5_000:
@@ -230,7 +230,7 @@ def test_who_need_not_wait_does_not_even_give_way() -> None:
     run(main())
 
 
-def test_the_urgent_go_first_and_equals_in_order_of_arrival() -> None:
+def test_rate_limiter_serves_by_priority_then_by_arrival() -> None:
     async def main() -> None:
         queue = users(per_minute=10)
         await queue.take(Priority.HEAD, "first")
@@ -242,7 +242,7 @@ def test_the_urgent_go_first_and_equals_in_order_of_arrival() -> None:
     run(main())
 
 
-def test_a_head_poll_does_not_wait_behind_a_sweep() -> None:
+def test_head_poll_once_a_minute_never_waits_for_a_sweep() -> None:
     async def sweep(queue: Users) -> None:
         while True:
             await queue.take(Priority.SWEEP, "sweep")
@@ -265,7 +265,7 @@ def test_a_head_poll_does_not_wait_behind_a_sweep() -> None:
     rates,
     st.lists(st.tuples(st.floats(0, 100), st.sampled_from(Priority), st.none() | st.floats(0, 50)), max_size=60),
 )
-def test_no_60_seconds_see_more_than_the_rate_even_when_many_give_up(
+def test_rate_limiter_with_cancelled_requests_never_exceeds_the_rate(
     per_minute: float, plans: list[tuple[float, Priority, float | None]]
 ) -> None:
     async def user(queue: Users, start: float, priority: Priority, timeout_seconds: float | None) -> bool:
@@ -286,7 +286,7 @@ def test_no_60_seconds_see_more_than_the_rate_even_when_many_give_up(
     run(main())
 
 
-def test_a_silence_stops_everybody_and_then_lets_them_pass() -> None:
+def test_silence_delays_all_requests_until_it_ends() -> None:
     async def main() -> None:
         queue = users(per_minute=60)
         queue.budget.silence(60)
@@ -298,7 +298,7 @@ def test_a_silence_stops_everybody_and_then_lets_them_pass() -> None:
     run(main())
 
 
-def test_a_silence_also_stops_those_who_wait_already() -> None:
+def test_silence_also_delays_requests_that_already_wait() -> None:
     async def main() -> None:
         queue = users(per_minute=1)
         await queue.take(Priority.HEAD)
@@ -311,7 +311,7 @@ def test_a_silence_also_stops_those_who_wait_already() -> None:
     run(main())
 
 
-def test_a_shorter_silence_does_not_cut_a_longer_one_short() -> None:
+def test_silence_does_not_shorten_a_longer_one() -> None:
     async def main() -> None:
         budget = RateLimiter(60, LoopClock())
         budget.silence(60)
@@ -321,7 +321,7 @@ def test_a_shorter_silence_does_not_cut_a_longer_one_short() -> None:
     run(main())
 
 
-def test_who_is_cancelled_while_waiting_leaves_the_turn_to_the_next() -> None:
+def test_request_cancelled_while_waiting_leaves_its_turn_to_the_next() -> None:
     async def main() -> None:
         queue = users(per_minute=1)
         await queue.take(Priority.HEAD, "first")
@@ -337,7 +337,7 @@ def test_who_is_cancelled_while_waiting_leaves_the_turn_to_the_next() -> None:
     run(main())
 
 
-def test_who_is_cancelled_just_as_the_turn_has_come_gives_it_back() -> None:
+def test_request_cancelled_as_its_turn_comes_returns_the_turn() -> None:
     async def main() -> None:
         queue = users(per_minute=20)
         queue.budget.silence(60)
@@ -357,7 +357,7 @@ def test_who_is_cancelled_just_as_the_turn_has_come_gives_it_back() -> None:
     run(main())
 
 
-def test_nothing_is_left_behind_when_the_last_one_is_cancelled() -> None:
+def test_last_waiting_request_if_cancelled_uses_no_turn() -> None:
     async def main() -> None:
         queue = users(per_minute=1)
         await queue.take(Priority.HEAD)
@@ -372,7 +372,7 @@ def test_nothing_is_left_behind_when_the_last_one_is_cancelled() -> None:
     run(main())
 
 
-def test_six_heads_may_pass_before_the_most_urgent_of_the_others_has_its_turn() -> None:
+def test_rate_limiter_serves_another_priority_after_six_head_polls() -> None:
     async def main() -> None:
         queue = users(per_minute=10)
         await queue.take(Priority.HEAD, "first")
@@ -385,7 +385,7 @@ def test_six_heads_may_pass_before_the_most_urgent_of_the_others_has_its_turn() 
     run(main())
 
 
-def test_heads_that_nobody_waited_for_are_not_counted() -> None:
+def test_head_polls_in_a_row_are_counted_only_while_another_request_waits() -> None:
     async def main() -> None:
         queue = users(per_minute=10)
         for _ in range(20):
@@ -396,7 +396,7 @@ def test_heads_that_nobody_waited_for_are_not_counted() -> None:
     run(main())
 
 
-def test_heads_that_passed_those_who_gave_up_are_not_counted() -> None:
+def test_head_polls_in_a_row_are_reset_when_the_waiting_request_is_cancelled() -> None:
     async def main() -> None:
         queue = users(per_minute=10)
         await queue.take(Priority.HEAD)
@@ -416,7 +416,7 @@ async def always(queue: Users, priority: Priority) -> None:
         await queue.take(priority, priority.name)
 
 
-def test_heads_that_want_everything_get_six_of_seven_and_not_a_request_is_lost() -> None:
+def test_constant_head_polls_get_six_of_seven_turns_and_no_turn_is_lost() -> None:
     async def main() -> None:
         queue = users(per_minute=30)
         with contextlib.suppress(TimeoutError):
@@ -432,7 +432,7 @@ def test_heads_that_want_everything_get_six_of_seven_and_not_a_request_is_lost()
 
 
 @pytest.mark.parametrize("per_minute", [1, 5, 30, 80, 600])
-def test_polls_that_want_four_fifths_are_in_time_though_a_sweep_and_names_always_wait(per_minute: int) -> None:
+def test_polls_at_80_percent_of_the_rate_stay_on_time_beside_sweep_and_names(per_minute: int) -> None:
     interval = 2 * 60 / (0.8 * per_minute)
 
     async def poll(queue: Users, late: list[float]) -> None:
@@ -455,7 +455,7 @@ def test_polls_that_want_four_fifths_are_in_time_though_a_sweep_and_names_always
     run(main())
 
 
-async def test_a_refusal_by_the_api_halves_what_its_client_may_send(
+async def test_client_after_rate_limit_exceeded_halves_the_allowed_rate(
     upstream: "Upstream", client_of: "MakeClient", budget: RateLimiter
 ) -> None:
     upstream.answers({"ok": False, "error": "rate_limit_exceeded"})
@@ -464,7 +464,7 @@ async def test_a_refusal_by_the_api_halves_what_its_client_may_send(
     assert budget.usage().allowed == budget.usage().configured / 2
 
 
-def test_several_refusals_of_one_moment_halve_once_and_prolong_the_silence(clock: "FakeClock") -> None:
+def test_reduce_rate_during_the_silence_does_not_halve_again_but_prolongs_it(clock: "FakeClock") -> None:
     budget = RateLimiter(30, clock)
     budget.reduce_rate(60)
     clock.advance(20)
@@ -476,13 +476,13 @@ def test_several_refusals_of_one_moment_halve_once_and_prolong_the_silence(clock
     assert (budget.silent_for(), budget.usage().allowed) == pytest.approx((60, 8.85))
 
 
-def test_a_remembered_silence_takes_nothing_away(clock: "FakeClock") -> None:
+def test_silence_does_not_reduce_the_allowed_rate(clock: "FakeClock") -> None:
     budget = RateLimiter(30, clock)
     budget.silence(60)
     assert budget.usage().allowed == 30
 
 
-def test_after_a_refusal_requests_come_at_half_the_rate_and_slowly_as_before() -> None:
+def test_requests_after_reduce_rate_start_at_half_the_rate_and_recover_slowly() -> None:
     async def main() -> None:
         queue = users(per_minute=60)
         await asyncio.gather(*(queue.take(Priority.SWEEP) for _ in range(10)))
@@ -508,7 +508,7 @@ def test_after_a_refusal_requests_come_at_half_the_rate_and_slowly_as_before() -
     st.lists(st.tuples(st.floats(0, 1000), st.integers(1, 30), st.sampled_from(Priority)), max_size=20),
     st.lists(st.tuples(st.floats(0, 1000), st.floats(0.001, 100)), max_size=6),
 )
-def test_no_60_seconds_see_more_than_the_most_that_was_allowed_in_them(
+def test_rate_limiter_never_exceeds_the_highest_allowed_rate_of_any_60_seconds(
     per_minute: float, plans: list[tuple[float, int, Priority]], refusals: list[tuple[float, float]]
 ) -> None:
     allowed: list[tuple[float, float]] = []
@@ -543,7 +543,7 @@ def test_no_60_seconds_see_more_than_the_most_that_was_allowed_in_them(
 
 
 def range_of(first: float) -> Callable[[float], bool]:
-    """Tell what lies within the 60 seconds from this moment on."""
+    """Return a check whether a time is within the 60 seconds from `first` on."""
     return lambda moment: first <= moment < first + 60 - A_BIT
 
 
@@ -551,7 +551,7 @@ def by(*passed: Priority) -> dict[str, int]:
     return {priority.label: passed.count(priority) for priority in Priority}
 
 
-def test_usage_tells_who_passed_in_the_last_minute_and_who_waits() -> None:
+def test_usage_counts_requests_of_the_last_minute_and_those_that_wait() -> None:
     def usage(used: int, waiting: int, total: int, *passed: Priority, longest_wait_seconds: float = 0.0) -> Usage:
         return Usage(20, 20, used, waiting, total, by(*passed), longest_wait_seconds)
 
@@ -577,7 +577,7 @@ def test_usage_tells_who_passed_in_the_last_minute_and_who_waits() -> None:
     run(main())
 
 
-def test_the_used_share_is_that_of_the_rate_that_is_allowed_now() -> None:
+def test_used_share_is_relative_to_the_currently_allowed_rate() -> None:
     async def main() -> None:
         budget = RateLimiter(20, LoopClock())
         for _ in range(2):
@@ -591,7 +591,7 @@ def test_the_used_share_is_that_of_the_rate_that_is_allowed_now() -> None:
     run(main())
 
 
-def test_sweeps_and_names_that_wait_are_not_starved() -> None:
+def test_longest_wait_ignores_waiting_sweep_and_names_requests() -> None:
     async def main() -> None:
         queue = users(per_minute=20)
         queue.budget.silence(60)
@@ -603,7 +603,7 @@ def test_sweeps_and_names_that_wait_are_not_starved() -> None:
     run(main())
 
 
-def test_a_turn_given_back_was_not_used() -> None:
+def test_usage_does_not_count_a_returned_turn() -> None:
     async def main() -> None:
         queue = users(per_minute=20)
         queue.budget.silence(60)
@@ -616,7 +616,7 @@ def test_a_turn_given_back_was_not_used() -> None:
     run(main())
 
 
-def test_a_budget_at_rest_wakes_nobody_up() -> None:
+def test_idle_rate_limiter_leaves_no_timer() -> None:
     async def main() -> None:
         queue = users(per_minute=60)
         await asyncio.gather(*(queue.take(Priority.SWEEP) for _ in range(10)))

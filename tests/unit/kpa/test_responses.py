@@ -1,4 +1,4 @@
-"""Bodies and headers as peers really send them."""
+"""How answers are read: bodies and headers as servers really send them."""
 
 from contextlib import nullcontext
 from typing import Any
@@ -46,11 +46,11 @@ def failure_of(given_answer: Answer) -> ApiError:
         b"9" * 5000,
     ],
 )
-def test_what_is_no_json_is_called_so(body: bytes) -> None:
+def test_read_object_with_invalid_json_raises_not_json(body: bytes) -> None:
     assert failure_of(answer(body)).reason is ApiErrorReason.NOT_JSON
 
 
-def test_what_came_in_place_of_json_is_described_and_not_shown() -> None:
+def test_not_json_error_describes_the_body_without_quoting_it() -> None:
     page = answer(b"<html>Dear Susan</html>", Content_Type="text/html; charset=utf-8")
     assert failure_of(page).message.endswith("(23 bytes of text/html; charset=utf-8)")
     assert failure_of(answer(b"")).message.endswith("(an empty body)")
@@ -61,34 +61,34 @@ def test_what_came_in_place_of_json_is_described_and_not_shown() -> None:
     [b"null", b"true", b"5", b'"ok"', b"[]", b'["ok", true]', b"{}", b'{"completedtrainings": []}']
     + [b'{"ok": %s}' % value for value in (b"null", b"1", b"0", b"1.0", b'"true"', b'"false"', b"[]", b"{}")],
 )
-def test_json_that_does_not_say_ok_is_of_an_unexpected_shape(body: bytes) -> None:
+def test_read_object_without_boolean_ok_raises_unexpected_shape(body: bytes) -> None:
     assert failure_of(answer(body)).reason is ApiErrorReason.UNEXPECTED_SHAPE
 
 
 @pytest.mark.parametrize("status", [201, 204, 301, 302, 307, 400, 401, 403, 404, 407, 429, 500, 502, 503])
-def test_a_status_other_than_200_is_not_the_apis_whatever_the_body(status: int) -> None:
+def test_read_object_with_a_status_other_than_200_raises_http_status(status: int) -> None:
     failure = failure_of(answer(b'{"ok": true}', status))
     assert failure.reason is ApiErrorReason.HTTP_STATUS
     assert f"HTTP {status}" in failure.message
 
 
-def test_a_redirect_names_the_host_and_nothing_more_of_where_it_leads() -> None:
+def test_redirect_error_names_only_the_host() -> None:
     failure = failure_of(answer(b"", 308, Location="https://user:pass@elsewhere.example/v1/secret?token=x"))
     assert "a redirect to https://elsewhere.example/..., which is never followed" in failure.message
 
 
-def test_half_a_surrogate_pair_costs_one_character_and_no_record() -> None:
+def test_parse_json_replaces_lone_surrogates() -> None:
     body = rb'{"ok": true, "notes": ["\ud83d cut", "\ude00", "\ud83d\ude00", "\u00fc"]}'
     assert parse_json(body)["notes"] == ["\ufffd cut", "\ufffd", "\U0001f600", "ü"]
     orjson.dumps(parse_json(body))
 
 
-def test_a_byte_order_mark_does_not_matter() -> None:
+def test_parse_json_ignores_a_byte_order_mark() -> None:
     assert parse_json(b'\xef\xbb\xbf{"ok": true}') == {"ok": True}
 
 
 @given(st.binary() | st.text().map(lambda text: text.encode("utf-8", "surrogatepass")))
-def test_arbitrary_bytes_never_crash(body: bytes) -> None:
+def test_read_object_with_arbitrary_bytes_raises_not_json_or_unexpected_shape(body: bytes) -> None:
     assert failure_of(answer(body)).reason in {ApiErrorReason.NOT_JSON, ApiErrorReason.UNEXPECTED_SHAPE}
 
 
@@ -103,7 +103,7 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_arbitrary_json_is_a_failure_unless_it_says_ok(value: Any) -> None:
+def test_read_object_with_arbitrary_json_fails_unless_ok_is_true(value: Any) -> None:
     says_ok = isinstance(value, dict) and value.get("ok") is True
     with nullcontext() if says_ok else pytest.raises(ApiError):
         assert read_object(answer(orjson.dumps(value)), "", parse_json) == value
@@ -124,20 +124,20 @@ def test_arbitrary_json_is_a_failure_unless_it_says_ok(value: Any) -> None:
         ("1795280400", None),
     ],
 )
-def test_the_servers_clock_is_read_from_its_date(date: str, expected: int | None) -> None:
+def test_served_at_ms_reads_the_date_header(date: str, expected: int | None) -> None:
     assert served_at_ms({"Date": date}) == expected
 
 
-def test_without_a_date_there_is_no_servers_clock() -> None:
+def test_served_at_ms_without_a_date_header_returns_none() -> None:
     assert served_at_ms({}) is None
 
 
 @pytest.mark.parametrize(("asked", "believed"), [("120", 120.0), ("9" * 400, 3600.0), ("soon", None)])
-def test_a_wish_to_be_left_alone_is_believed_for_an_hour(asked: str, believed: float | None) -> None:
+def test_retry_after_is_limited_to_an_hour(asked: str, believed: float | None) -> None:
     assert failure_of(answer(b"", status=503, Retry_After=asked)).retry_after == believed
 
 
 @given(date=st.text() | st.from_regex(r"\w{0,3},? ?\d{0,5} \w{3} -?\d{0,6} \d\d?:\d\d?:\d{1,3} [-+]?\w{0,6}"))
-def test_arbitrary_headers_never_crash(date: str) -> None:
+def test_served_at_ms_with_an_arbitrary_date_returns_a_number_or_none(date: str) -> None:
     number = served_at_ms({"Date": date})
     assert number is None or number == number  # noqa: PLR0124  not NaN

@@ -1,4 +1,4 @@
-"""Pages of the usual form give what pages of any form give, or nothing."""
+"""Pages of the usual form: `skim` and `parse` return what full parsing returns, or None."""
 
 import json
 from typing import Any
@@ -24,7 +24,7 @@ def body_of(*records: Any) -> bytes:
 
 
 def assert_as_parsed(page: UsualPage, body: bytes) -> None:
-    """Compare with what parsing makes of the same answer."""
+    """Check that the page equals the result of fully parsing the same answer."""
     document = parse_json(body)
     completions, bad = V2.parse(document["completedtrainings"])
     assert bad == []
@@ -46,7 +46,7 @@ def skimmed_of(page: UsualPage) -> SkimmedRecords:
     return page.skimmed
 
 
-def test_a_page_that_holds_an_id_twice_or_an_unreadable_record_is_not_skimmed() -> None:
+def test_skim_and_parse_return_none_for_a_repeated_id_or_unreadable_record() -> None:
     assert skim(body_of(RECORD_V2, SECOND), V2) is not None
     assert parse(body_of(RECORD_V2, SECOND), V2) is not None
     others: list[Any] = [RECORD_V2 | {"notes": "another"}, RECORD_V2 | {"id": "1238"}, None, [], {}]
@@ -75,13 +75,13 @@ def test_a_page_that_holds_an_id_twice_or_an_unreadable_record_is_not_skimmed() 
         body_of(RECORD_V2).replace(b"on paper", rb"\ud83d"),
     ],
 )
-def test_an_answer_that_is_no_list_of_records_is_not_skimmed(body: bytes) -> None:
+def test_skim_and_parse_return_none_for_an_answer_without_a_readable_list(body: bytes) -> None:
     assert skim(body, V2) is None
     assert parse(body, V2) is None
 
 
 @pytest.mark.parametrize("spelling", [{}, {"separators": (",", ":")}, {"indent": 2, "ensure_ascii": False}])
-def test_an_answer_may_be_spelled_as_it_likes(spelling: dict[str, Any]) -> None:
+def test_skim_and_parse_accept_any_json_formatting(spelling: dict[str, Any]) -> None:
     document = {"ok": True, "completedtrainings": [RECORD_V2, SECOND | {"notes": "später"}], "paging": {"last_page": 3}}
     body = json.dumps(document, **spelling).encode()
     for page in (skim(body, V2), parse(body, V2)):
@@ -89,14 +89,14 @@ def test_an_answer_may_be_spelled_as_it_likes(spelling: dict[str, Any]) -> None:
         assert_as_parsed(page, body)
 
 
-def test_the_json_of_a_usual_answer_is_kept_as_it_is_stored() -> None:
+def test_skim_returns_the_json_of_each_record_in_its_stored_form() -> None:
     for body in (body_of(RECORD_V2, SECOND), json.dumps(orjson.loads(body_of(RECORD_V2, SECOND))).encode()):
         page = skim(body, V2)
         assert page is not None
         assert skimmed_of(page).raws == [completion.raw for completion in V2.parse([RECORD_V2, SECOND])[0]]
 
 
-def test_a_record_with_too_many_levels_is_no_json() -> None:
+def test_parse_except_with_a_record_nested_too_deeply_raises_api_error() -> None:
     deep = b"[" * 1100 + b"]" * 1100
     page = skim(body_of(RECORD_V2, SECOND | {"files": "deep"}).replace(b'"deep"', deep), V2)
     if page is not None:  # it depends on the version of Python
@@ -105,14 +105,14 @@ def test_a_record_with_too_many_levels_is_no_json() -> None:
 
 
 @given(st.lists(st.integers(1, 9).map(lambda number: RECORD_V2 | {"id": number}) | records_of(V2), max_size=4))
-def test_what_is_skimmed_is_what_is_parsed(records: list[Any]) -> None:
+def test_skim_and_parse_return_the_same_as_full_parsing(records: list[Any]) -> None:
     body = body_of(*records)
     for page in (skim(body, V2), parse(body, V2)):
         if page is not None:
             assert_as_parsed(page, body)
 
 
-def test_the_newest_page_is_read_again_only_if_its_bytes_have_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_newest_page_skims_again_only_if_the_bytes_have_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[bytes] = []
 
     def counted(body: bytes, version: RecordFormat) -> UsualPage | None:
@@ -132,7 +132,7 @@ def test_the_newest_page_is_read_again_only_if_its_bytes_have_changed(monkeypatc
     assert read == [body, other, body]
 
 
-def test_an_answer_that_cannot_be_skimmed_does_not_replace_the_newest_page() -> None:
+def test_newest_page_returns_none_for_an_answer_that_cannot_be_skimmed() -> None:
     newest = NewestPage(V2)
     assert newest.skim(body_of(RECORD_V2)) is not None
     assert newest.skim(b"<html>") is None
@@ -143,7 +143,7 @@ def test_an_answer_that_cannot_be_skimmed_does_not_replace_the_newest_page() -> 
     assert NewestPage(V1).skim(body_of(RECORD_V1)) is None
 
 
-def test_escaped_characters_are_stored_in_one_spelling() -> None:
+def test_parse_decodes_escaped_characters() -> None:
     body = body_of(RECORD_V2 | {"notes": "later"}).replace(b"later", rb"sp\u00e4ter")
     page = parse(body, V2)
     assert page is not None

@@ -1,4 +1,4 @@
-"""The keys of records of version 1, which has no ids: equal records are told apart by number and by content."""
+"""The keys of records of version 1, which has no ids: equal records are distinguished by number and content."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,9 +35,7 @@ contents = st.lists(st.integers(0, 4), max_size=6)
 
 
 @given(contents, contents)
-def test_assign_keys_complete_gives_each_record_a_key_and_changes_as_few_as_possible(
-    api: list[int], store: list[int]
-) -> None:
+def test_assign_keys_complete_gives_each_record_a_key_with_the_fewest_changes(api: list[int], store: list[int]) -> None:
     assigned = assign_keys([record(content) for content in api], known(store), complete=True)
     keys = [one.key for one in assigned.assigned]
     assert assigned.unclear == ()
@@ -50,7 +48,7 @@ def test_assign_keys_complete_gives_each_record_a_key_and_changes_as_few_as_poss
 
 
 @given(contents, contents, st.sets(st.integers(1, 6)))
-def test_assign_keys_page_never_turns_one_known_record_into_another(
+def test_assign_keys_incomplete_never_gives_a_known_key_to_another_record(
     page: list[int], store: list[int], removed: set[int]
 ) -> None:
     memory = known(store, frozenset(removed))
@@ -60,17 +58,17 @@ def test_assign_keys_page_never_turns_one_known_record_into_another(
     assert len(assigned.assigned) + len(assigned.unclear) == len(page)
 
 
-def test_assign_keys_removed_record_that_is_there_again_is_recognised() -> None:
+def test_assign_keys_gives_a_returned_record_its_earlier_key() -> None:
     [back] = assign_keys([record(7)], known([7], removed=frozenset({1})), complete=False).assigned
     assert back.key == BASE
 
 
-def test_assign_keys_present_record_goes_before_a_removed_equal_one() -> None:
+def test_assign_keys_prefers_a_present_record_to_a_removed_equal_one() -> None:
     [one] = assign_keys([record(7)], known([7, 7], removed=frozenset({1})), complete=False).assigned
     assert one.key == numbered_key(BASE, 2)
 
 
-def test_assign_keys_numbers_go_on_behind_the_highest_known_one() -> None:
+def test_assign_keys_continues_after_the_highest_known_number() -> None:
     assigned = assign_keys([record(1), record(2), record(3)], known([1, 2]), complete=False)
     assert [one.key for one in assigned.assigned] == [BASE, f"{BASE}-2", f"{BASE}-3"]
 
@@ -89,14 +87,14 @@ def test_key_without_id_is_derived_from_person_training_and_moment() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from([BASE, OTHER]), st.integers(1, 3)), max_size=8))
-def test_by_base_groups_all_in_order(keys: list[tuple[str, int]]) -> None:
+def test_group_by_base_keeps_every_record_in_order(keys: list[tuple[str, int]]) -> None:
     page = [record(place, number, base) for place, (base, number) in enumerate(keys)]
     groups = group_by_base(page)
     assert all(groups[base] == [one for one in page if key_base(one.key) == base] for base in groups)
     assert sum(map(len, groups.values())) == len(page)
 
 
-def test_bases_at_ends_are_those_of_several_equal_records_at_an_end() -> None:
+def test_bases_at_ends_returns_the_bases_of_equal_records_at_an_end() -> None:
     def page(*bases: str) -> list[Completion]:
         return [record(place, base=base) for place, base in enumerate(bases)]
 

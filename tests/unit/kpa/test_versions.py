@@ -1,4 +1,4 @@
-"""Records of both versions become completions, or are reported, and never anything in between."""
+"""How records of both versions are read: each becomes a valid completion or is reported as invalid."""
 
 import hashlib
 from collections.abc import Callable
@@ -15,9 +15,9 @@ from notifier.kpa.versions import API_VERSIONS, V1, V2, InvalidRecord, RecordFor
 from tests.support.api_records import RECORD_V1, RECORD_V2, example, records_of
 
 A_LIST, AN_OBJECT = ["5e580f0cb780600088bd2c11"], {"id": 1}
-NO_ID = [None, "", "12\x0034", True, False, 1.5, 1e300, A_LIST, AN_OBJECT]
-NO_OPTIONAL_ID = [True, False, 1.5, A_LIST, [], AN_OBJECT, {}]
-NO_MOMENT = [
+INVALID_IDS = [None, "", "12\x0034", True, False, 1.5, 1e300, A_LIST, AN_OBJECT]
+INVALID_OPTIONAL_IDS = [True, False, 1.5, A_LIST, [], AN_OBJECT, {}]
+INVALID_MOMENTS = [
     "-1",
     True,
     1.5,
@@ -29,32 +29,32 @@ NO_MOMENT = [
     [],
     {},
 ]
-NOT_BELIEVED = [-1, 5, 1582830441, 1104537599999, 1582830441803000, 253402300800000, 10**19, "1582830441"]
-NO_DAY = [20201345, 20210229, 20200000, 20200100, -20200227, 202002270, 1, 99991232, 10**19, "2020-02-27"]
-NO_DAY += ["yesterday", True, 1.5, "20200227.5", 2e99, A_LIST, [], {}]
-NO_TEXT: list[Any] = [5, 0, True, False, 1.5, ["on paper"], [], {}]
-NO_LIST = ["", "card.jpg", 1, 0, True, False, {}, AN_OBJECT]
+IMPLAUSIBLE_MOMENTS = [-1, 5, 1582830441, 1104537599999, 1582830441803000, 253402300800000, 10**19, "1582830441"]
+INVALID_DAYS = [20201345, 20210229, 20200000, 20200100, -20200227, 202002270, 1, 99991232, 10**19, "2020-02-27"]
+INVALID_DAYS += ["yesterday", True, 1.5, "20200227.5", 2e99, A_LIST, [], {}]
+INVALID_TEXTS: list[Any] = [5, 0, True, False, 1.5, ["on paper"], [], {}]
+INVALID_LISTS = ["", "card.jpg", 1, 0, True, False, {}, AN_OBJECT]
 
-WITHOUT_WHICH_NOTHING_IS_TOLD: list[tuple[RecordFormat, str, list[Any]]] = [
-    (V2, "id", NO_ID),
-    (V2, "training_id", NO_ID),
-    (V2, "m_user_id", NO_ID),
-    (V2, "date_number", NO_DAY),
-    (V1, "training_id", NO_ID),
-    (V1, "user_id", NO_ID),
-    (V1, "created", NO_MOMENT),
-    (V1, "dateNumber", NO_DAY),
+REQUIRED_FIELDS: list[tuple[RecordFormat, str, list[Any]]] = [
+    (V2, "id", INVALID_IDS),
+    (V2, "training_id", INVALID_IDS),
+    (V2, "m_user_id", INVALID_IDS),
+    (V2, "date_number", INVALID_DAYS),
+    (V1, "training_id", INVALID_IDS),
+    (V1, "user_id", INVALID_IDS),
+    (V1, "created", INVALID_MOMENTS),
+    (V1, "dateNumber", INVALID_DAYS),
 ]
-BESIDE: list[tuple[RecordFormat, str, str, list[Any]]] = [
-    (V2, "created", "recorded_at", [*NO_MOMENT, *NOT_BELIEVED]),
-    (V2, "special_expiration_date_number", "expires_on", NO_DAY),
-    (V2, "m_instructor_id", "instructor_id", NO_OPTIONAL_ID),
-    (V2, "group_training_id", "group_training_id", NO_OPTIONAL_ID),
-    (V2, "notes", "notes", NO_TEXT),
-    (V2, "files", "has_attachments", NO_LIST),
-    (V1, "specialExpirationDateNumber", "expires_on", NO_DAY),
-    (V1, "instructor_id", "instructor_id", NO_OPTIONAL_ID),
-    (V1, "groupTraining_id", "group_training_id", NO_OPTIONAL_ID),
+OPTIONAL_FIELDS: list[tuple[RecordFormat, str, str, list[Any]]] = [
+    (V2, "created", "recorded_at", [*INVALID_MOMENTS, *IMPLAUSIBLE_MOMENTS]),
+    (V2, "special_expiration_date_number", "expires_on", INVALID_DAYS),
+    (V2, "m_instructor_id", "instructor_id", INVALID_OPTIONAL_IDS),
+    (V2, "group_training_id", "group_training_id", INVALID_OPTIONAL_IDS),
+    (V2, "notes", "notes", INVALID_TEXTS),
+    (V2, "files", "has_attachments", INVALID_LISTS),
+    (V1, "specialExpirationDateNumber", "expires_on", INVALID_DAYS),
+    (V1, "instructor_id", "instructor_id", INVALID_OPTIONAL_IDS),
+    (V1, "groupTraining_id", "group_training_id", INVALID_OPTIONAL_IDS),
 ]
 
 
@@ -74,7 +74,7 @@ def without(record: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in record.items() if name not in names}
 
 
-def test_a_v2_record_gives_every_field() -> None:
+def test_v2_parse_reads_every_field() -> None:
     assert fields(only(V2, RECORD_V2)) == Completion(
         key="1238",
         training_id="1046",
@@ -90,7 +90,7 @@ def test_a_v2_record_gives_every_field() -> None:
     )
 
 
-def test_a_v1_record_gives_every_field_that_v1_has() -> None:
+def test_v1_parse_reads_every_field_of_v1() -> None:
     canonical = b'["5804f0f40ef50473af5870e6","5804f0f70ef50473af5871ab","1476718840233"]'
     assert fields(only(V1, RECORD_V1)) == Completion(
         key="v1-" + hashlib.sha256(canonical).hexdigest()[:16],
@@ -107,7 +107,7 @@ def test_a_v1_record_gives_every_field_that_v1_has() -> None:
     )
 
 
-def test_keys_never_change_from_one_release_to_the_next() -> None:
+def test_v1_key_is_the_same_in_every_release() -> None:
     assert only(V1, RECORD_V1).key == "v1-28951e5a0a8876e4"
 
 
@@ -119,7 +119,7 @@ def test_keys_never_change_from_one_release_to_the_next() -> None:
         ("v1", "completedtrainings.list.v1.json", None),
     ],
 )
-def test_the_documented_examples_are_read_whole(
+def test_parse_reads_the_documented_examples(
     version: str, name: str, keys: list[str] | None, sample: Callable[[str], Any]
 ) -> None:
     records = sample(name)["completedtrainings"]
@@ -132,12 +132,12 @@ def test_the_documented_examples_are_read_whole(
 
 
 @pytest.mark.parametrize("version", [V1, V2])
-def test_the_record_is_kept_whole_with_fields_nobody_knows(version: RecordFormat) -> None:
+def test_parse_keeps_unknown_fields_in_raw(version: RecordFormat) -> None:
     record = example(version) | {"brand_new": {"deep": [1, None, "ü"]}, "created": "1582830441803"}
     assert orjson.loads(only(version, record).raw) == record
 
 
-def test_a_record_without_a_field_keeps_what_an_earlier_form_had_of_it_when_it_is_read_again() -> None:
+def test_fill_missing_takes_an_absent_field_from_the_earlier_completion() -> None:
     whole = only(V2, {**example(V2), "files": [{"id": 1}], "notes": "before"})
     narrow = only(V2, {**without(example(V2), "files"), "notes": "after"})
     absent = V2.missing_fields([narrow.raw])
@@ -147,7 +147,7 @@ def test_a_record_without_a_field_keeps_what_an_earlier_form_had_of_it_when_it_i
     assert only(V2, orjson.loads(completed.raw)).content() == completed.content()
 
 
-def test_numbers_may_arrive_as_strings() -> None:
+def test_parse_accepts_numbers_as_strings() -> None:
     texts = {"id": "1238", "training_id": "1046", "created": "1582830441803", "date_number": "20200227"}
     texts |= {"special_expiration_date_number": "20210101", "group_training_id": "1050"}
     assert fields(only(V2, RECORD_V2 | texts)) == fields(only(V2, RECORD_V2))
@@ -170,7 +170,7 @@ def test_numbers_may_arrive_as_strings() -> None:
         (V1, "groupTraining_id", "group_training_id"),
     ],
 )
-def test_an_absent_a_null_and_an_empty_field_are_the_same(version: RecordFormat, name: str, field: str) -> None:
+def test_parse_treats_absent_null_and_empty_fields_alike(version: RecordFormat, name: str, field: str) -> None:
     absent = fields(only(version, without(example(version), name)))
     assert getattr(absent, field) is None
     assert fields(only(version, example(version) | {name: None})) == absent
@@ -180,7 +180,7 @@ def test_an_absent_a_null_and_an_empty_field_are_the_same(version: RecordFormat,
         assert fields(only(version, example(version) | {name: "0"})) == absent
 
 
-def test_an_account_that_gets_notes_and_files_sees_no_change() -> None:
+def test_v2_parse_treats_absent_and_empty_notes_and_files_alike() -> None:
     before = fields(only(V2, without(RECORD_V2, "notes", "files", "signature")))
     assert (before.notes, before.has_attachments) == ("", False)
     for empty in ({"notes": "", "files": []}, {"notes": None, "files": None}):
@@ -189,9 +189,9 @@ def test_an_account_that_gets_notes_and_files_sees_no_change() -> None:
 
 @pytest.mark.parametrize(
     ("version", "name", "value"),
-    [(version, name, value) for version, name, values in WITHOUT_WHICH_NOTHING_IS_TOLD for value in values],
+    [(version, name, value) for version, name, values in REQUIRED_FIELDS for value in values],
 )
-def test_who_what_or_when_that_cannot_be_read_makes_the_record_bad_and_spoils_no_other(
+def test_parse_with_an_unreadable_required_field_rejects_only_that_record(
     version: RecordFormat, name: str, value: object
 ) -> None:
     good = example(version)
@@ -200,15 +200,15 @@ def test_who_what_or_when_that_cannot_be_read_makes_the_record_bad_and_spoils_no
     [record] = bad
     assert f"`{name}`" in record.problem
     assert record.field_name == name
-    of_the_key = {"id"} if version is V2 else {"user_id", "training_id", "created"}
-    assert record.key == (None if name in of_the_key else only(version, good).key)
+    key_fields = {"id"} if version is V2 else {"user_id", "training_id", "created"}
+    assert record.key == (None if name in key_fields else only(version, good).key)
 
 
 @pytest.mark.parametrize(
     ("version", "name", "field", "value"),
-    [(version, name, field, value) for version, name, field, values in BESIDE for value in values],
+    [(version, name, field, value) for version, name, field, values in OPTIONAL_FIELDS for value in values],
 )
-def test_any_other_field_that_cannot_be_read_is_left_empty_and_named(
+def test_parse_with_an_unreadable_optional_field_leaves_it_empty_and_names_it(
     version: RecordFormat, name: str, field: str, value: object
 ) -> None:
     record = example(version) | {name: value}
@@ -222,14 +222,14 @@ def test_any_other_field_that_cannot_be_read_is_left_empty_and_named(
     assert f"`{name}`" in unread.problem
 
 
-def test_a_v1_moment_that_is_not_believed_still_tells_records_apart() -> None:
+def test_v1_key_depends_on_the_moment_even_if_it_is_implausible() -> None:
     seconds, later = only(V1, RECORD_V1 | {"created": 1476718840}), only(V1, RECORD_V1 | {"created": 1476718841})
     assert seconds.recorded_at is later.recorded_at is None
     assert seconds.key != later.key
 
 
 @pytest.mark.parametrize("form", [float, lambda number: f"{number}.0", lambda number: f"{float(number):.12e}"])
-def test_whole_numbers_may_be_written_with_a_fraction_or_an_exponent(form: Callable[[Any], object]) -> None:
+def test_parse_accepts_whole_numbers_with_a_fraction_or_an_exponent(form: Callable[[Any], object]) -> None:
     names = ("created", "date_number", "special_expiration_date_number")
     record = RECORD_V2 | {"created": 1582830000000}
     written = record | {name: form(record[name]) for name in names}
@@ -237,7 +237,7 @@ def test_whole_numbers_may_be_written_with_a_fraction_or_an_exponent(form: Calla
     assert fields(only(V2, record | {"id": 1238.0, "training_id": 1046.0})) == fields(only(V2, record))
 
 
-def test_a_missing_id_makes_the_record_bad() -> None:
+def test_parse_rejects_a_record_without_an_id() -> None:
     for version, names in ((V2, ("id", "training_id", "m_user_id")), (V1, ("training_id", "user_id"))):
         for name in names:
             completions, bad = version.parse([without(example(version), name)])
@@ -246,11 +246,11 @@ def test_a_missing_id_makes_the_record_bad() -> None:
 
 
 @pytest.mark.parametrize("record", [None, True, 5, "text", [], [RECORD_V2]])
-def test_what_is_no_object_is_bad(record: object) -> None:
+def test_parse_rejects_a_record_that_is_no_object(record: object) -> None:
     assert V2.parse([record]) == ([], [InvalidRecord(None, "the record is not an object")])
 
 
-def test_a_problem_shows_numbers_and_no_text() -> None:
+def test_parse_problem_shows_numbers_but_no_text() -> None:
     [of_number] = V2.parse([RECORD_V2 | {"date_number": 20201345}])[1]
     problem = "`date_number` should be a day (yyyymmdd), but is 20201345"
     assert of_number == InvalidRecord("1238", problem, field_name="date_number")
@@ -259,31 +259,31 @@ def test_a_problem_shows_numbers_and_no_text() -> None:
 
 
 @pytest.mark.parametrize("damage", [{"notes": "half an emoji: \ud83d"}, {"signature": 10**30}])
-def test_a_record_that_cannot_be_kept_is_bad(damage: dict[str, Any]) -> None:
+def test_parse_rejects_a_record_that_cannot_be_converted_to_json(damage: dict[str, Any]) -> None:
     completions, bad = V2.parse([RECORD_V2 | damage, RECORD_V2 | {"id": 5}])
     assert [completion.key for completion in completions] == ["5"]
     assert "cannot be converted to JSON" in bad[0].problem
 
 
-def test_a_record_nested_too_deeply_is_bad() -> None:
+def test_parse_rejects_a_record_nested_too_deeply() -> None:
     nested: list[Any] = []
     for _ in range(500):
         nested = [nested]
     assert V2.parse([RECORD_V2 | {"signature": nested}])[1][0].key is None
 
 
-def test_days_of_any_year_are_days() -> None:
+def test_parse_accepts_days_of_any_year() -> None:
     assert only(V2, RECORD_V2 | {"date_number": 2200227}).completed_on == "0220-02-27"
     assert only(V2, RECORD_V2 | {"date_number": 99991231}).completed_on == "9999-12-31"
     assert only(V2, RECORD_V2 | {"date_number": 20240229}).completed_on == "2024-02-29"
 
 
-def test_the_last_moment_that_can_be_written_is_a_moment() -> None:
+def test_parse_accepts_the_last_moment_of_the_year_9999() -> None:
     completion = only(V2, RECORD_V2 | {"created": 253402300799999})
     assert completion.content()["recorded_at"] == "9999-12-31T23:59:59.999Z"
 
 
-def test_v1_keys_tell_user_training_and_moment_apart_and_nothing_else() -> None:
+def test_v1_key_depends_only_on_user_training_and_moment() -> None:
     variants = [
         RECORD_V1,
         RECORD_V1 | {"user_id": "u"},
@@ -295,21 +295,21 @@ def test_v1_keys_tell_user_training_and_moment_apart_and_nothing_else() -> None:
     assert only(V1, RECORD_V1 | {"dateNumber": 20200101, "notes": "x"}).key == only(V1, RECORD_V1).key
 
 
-def test_equal_v1_records_are_numbered_in_order() -> None:
+def test_v1_parse_numbers_equal_records_in_order() -> None:
     key = only(V1, RECORD_V1).key
     other = RECORD_V1 | {"user_id": "someone else"}
     completions, _ = V1.parse([RECORD_V1, other, RECORD_V1 | {"dateNumber": 20180101}, RECORD_V1])
     assert [completion.key for completion in completions] == [key, only(V1, other).key, f"{key}-2", f"{key}-3"]
 
 
-def test_an_unreadable_one_of_equal_v1_records_keeps_its_number() -> None:
+def test_v1_parse_numbers_an_unreadable_record_with_its_equals() -> None:
     key = only(V1, RECORD_V1).key
     completions, bad = V1.parse([RECORD_V1 | {"dateNumber": "?"}, RECORD_V1])
     assert [record.key for record in bad] == [key]
     assert [completion.key for completion in completions] == [f"{key}-2"]
 
 
-def test_a_v2_id_that_stands_twice_on_a_page_counts_once() -> None:
+def test_v2_parse_rejects_the_second_record_with_the_same_id() -> None:
     completions, bad = V2.parse([RECORD_V2, RECORD_V2 | {"notes": "another"}])
     assert [completion.notes for completion in completions] == ["on paper"]
     assert [record.key for record in bad] == ["1238"]
@@ -326,13 +326,13 @@ def test_a_v2_id_that_stands_twice_on_a_page_counts_once() -> None:
         (V1, "1046", "1046"),
     ],
 )
-def test_a_v2_training_is_asked_for_by_its_number(version: RecordFormat, training_id: str, sent: object) -> None:
+def test_training_filter_sends_numeric_v2_ids_as_numbers(version: RecordFormat, training_id: str, sent: object) -> None:
     assert version.training_filter(training_id) == sent
     assert type(version.training_filter(training_id)) is type(sent)
 
 
 @given(st.sampled_from([V1, V2]).flatmap(lambda version: st.tuples(st.just(version), st.lists(records_of(version)))))
-def test_arbitrary_json_gives_well_formed_completions_or_bad_records(
+def test_parse_with_arbitrary_json_returns_valid_completions_or_bad_records(
     drawn: tuple[RecordFormat, list[Any]],
 ) -> None:
     version, records = drawn

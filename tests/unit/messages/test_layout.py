@@ -1,4 +1,4 @@
-"""What messages say, whatever service they go to: examples that one can read."""
+"""The text of messages, which is the same for every service: readable examples."""
 
 from typing import TYPE_CHECKING
 
@@ -34,18 +34,18 @@ BO = {"user_id": "5f2", "user_name": "Bo"}
 SESSION = {"group_training_id": "77", "instructor_id": "5f9", "instructor_name": "Ida Wu"}
 
 
-def test_one_completion_is_one_line(make_event: "MakeEvent") -> None:
+def test_message_about_one_completion_is_one_line(make_event: "MakeEvent") -> None:
     event = make_event(expires_on="2021-02-27", instructor_id="5f9", instructor_name="Ida Wu")
     line = "completed Ladder Safety on 27 Feb 2020 · valid until 27 Feb 2021 · instructor Ida Wu · #1238"
     assert drawn([event]) == f"*David Ball* {line}"
 
 
-def test_what_is_not_known_is_left_out_and_ids_stand_for_names(make_event: "MakeEvent") -> None:
+def test_message_omits_unknown_values_and_shows_ids_for_unknown_names(make_event: "MakeEvent") -> None:
     event = make_event(user_name=None, training_title=None, completed_on=None, instructor_id="5f9")
     assert drawn([event]) == "*user 5e580f0cb780600088bd2c11* completed training 1046 · instructor 5f9 · #1238"
 
 
-def test_a_change_says_what_was_and_what_is(make_event: "MakeEvent") -> None:
+def test_message_about_a_change_shows_old_and_new_values(make_event: "MakeEvent") -> None:
     previous = {"expires_on": None, "instructor_id": "5f8", "notes": "", "has_attachments": False}
     event = make_event(
         kind=EventType.UPDATED,
@@ -62,27 +62,27 @@ def test_a_change_says_what_was_and_what_is(make_event: "MakeEvent") -> None:
     )
 
 
-def test_notes_that_look_like_days_stay_as_they_are(make_event: "MakeEvent") -> None:
+def test_message_about_a_change_does_not_format_notes_as_days(make_event: "MakeEvent") -> None:
     event = make_event(kind=EventType.UPDATED, previous={"notes": "20200227"}, notes="2020-02-28")
     assert "notes 20200227 → 2020-02-28" in drawn([event])
 
 
-def test_half_a_character_costs_no_more_than_itself(make_event: "MakeEvent") -> None:
+def test_message_replaces_a_lone_surrogate_and_keeps_the_rest(make_event: "MakeEvent") -> None:
     assert drawn([make_event(user_name="Zo\ud83d Ball")]).startswith("*Zo\ufffd Ball* completed Ladder Safety")
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"completion": 5}', b"{" * 100_000])
-def test_data_that_says_nothing_still_names_its_record(make_event: "MakeEvent", data: bytes) -> None:
+def test_message_about_unusable_data_shows_the_key(make_event: "MakeEvent", data: bytes) -> None:
     assert drawn([replace(make_event(), data=data)]) == "*somebody* completed a training · #1238"
 
 
-def test_a_removal_says_so(make_event: "MakeEvent") -> None:
+def test_message_about_a_removal_is_one_line(make_event: "MakeEvent") -> None:
     assert drawn([make_event(kind=EventType.REMOVED)]) == (
         "*David Ball* · Ladder Safety on 27 Feb 2020 was removed · #1238"
     )
 
 
-def test_a_notice_says_its_condition_state_and_summary(make_alert: "MakeEvent") -> None:
+def test_message_about_an_alert_shows_condition_state_and_summary(make_alert: "MakeEvent") -> None:
     assert drawn([make_alert()]) == (
         "⚠️ *acme: cannot be read* · No successful poll for 15 minutes · since 21 Nov 2026, 16:45 UTC"
     )
@@ -91,7 +91,7 @@ def test_a_notice_says_its_condition_state_and_summary(make_alert: "MakeEvent") 
     )
 
 
-def test_several_stand_under_their_count(make_event: "MakeEvent", make_alert: "MakeEvent") -> None:
+def test_message_about_several_begins_with_their_counts(make_event: "MakeEvent", make_alert: "MakeEvent") -> None:
     events = [
         make_event(1),
         make_event(2, **ANN, completed_on="2020-02-28"),
@@ -107,7 +107,7 @@ def test_several_stand_under_their_count(make_event: "MakeEvent", make_alert: "M
     ]
 
 
-def test_a_group_session_is_a_heading_with_its_people(make_event: "MakeEvent") -> None:
+def test_message_about_a_group_session_is_a_heading_with_its_people(make_event: "MakeEvent") -> None:
     events = [make_event(1, **SESSION), make_event(2, **SESSION, **ANN), make_event(3, **SESSION, **BO)]
     assert drawn(events).splitlines() == [
         "*Ladder Safety* · group session on 27 Feb 2020 · instructor Ida Wu · 3 people",
@@ -117,7 +117,7 @@ def test_a_group_session_is_a_heading_with_its_people(make_event: "MakeEvent") -
     ]
 
 
-def test_a_group_session_among_others_stays_together(make_event: "MakeEvent") -> None:
+def test_message_with_a_group_session_among_others_keeps_it_together(make_event: "MakeEvent") -> None:
     events = [
         make_event(1, **SESSION),
         make_event(2, **ANN),
@@ -136,7 +136,7 @@ def test_a_group_session_among_others_stays_together(make_event: "MakeEvent") ->
     ]
 
 
-def test_a_digest_counts(make_event: "MakeEvent", make_alert: "MakeEvent") -> None:
+def test_digest_counts_events_by_training_and_shows_alerts(make_event: "MakeEvent", make_alert: "MakeEvent") -> None:
     titles = ["Ladder Safety"] * 30 + ["Forklift"] * 20 + [f"Course {number:02d}" for number in range(12)]
     events = [
         make_event(1000 + number, training_id=title, training_title=title, user_id=person, user_name=f"Person {person}")
@@ -155,12 +155,12 @@ def test_a_digest_counts(make_event: "MakeEvent", make_alert: "MakeEvent") -> No
     ]
 
 
-def test_names_are_cut_no_shorter_than_needed(make_event: "MakeEvent") -> None:
+def test_message_with_enough_room_does_not_shorten_names(make_event: "MakeEvent") -> None:
     name = "Maximiliane Wolkenstein-Trostburg zu Rodenegg" * 3
     assert f"*{name}* completed" in drawn([make_event(user_name=name)])
 
 
-def test_ends_of_completions_are_one_line_each(make_event: "MakeEvent") -> None:
+def test_message_about_an_expiry_is_one_line(make_event: "MakeEvent") -> None:
     ending = make_event(kind=EventType.EXPIRING, valid_until="2026-12-21")
     assert drawn([ending]) == "*David Ball*: Ladder Safety expires on 21 Dec 2026 · #1238"
     over = make_event(kind=EventType.EXPIRED, valid_until="2026-11-20")
@@ -168,7 +168,7 @@ def test_ends_of_completions_are_one_line_each(make_event: "MakeEvent") -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "valid_until", "says"),
+    ("key", "valid_until", "wording"),
     [
         ("1100", "2027-12-21", "was renewed, valid until 21 Dec 2027"),
         ("1100", None, "was renewed"),
@@ -182,16 +182,16 @@ def test_ends_of_completions_are_one_line_each(make_event: "MakeEvent") -> None:
         (None, None, "no longer expires as announced: the record was changed or removed"),
     ],
 )
-def test_what_was_announced_and_holds_no_longer_says_why(
-    make_event: "MakeEvent", key: str | None, valid_until: str | None, says: str
+def test_message_about_a_renewed_event_gives_the_reason(
+    make_event: "MakeEvent", key: str | None, valid_until: str | None, wording: str
 ) -> None:
     renewed = make_event(kind=EventType.RENEWED, valid_until=valid_until)
     data = orjson.loads(renewed.data)
     data["previous"] = {"key": key, "valid_until": "2026-12-21"} if key else None
-    assert drawn([replace(renewed, data=orjson.dumps(data))]) == f"*David Ball*: Ladder Safety {says} · #1238"
+    assert drawn([replace(renewed, data=orjson.dumps(data))]) == f"*David Ball*: Ladder Safety {wording} · #1238"
 
 
-def test_a_digest_of_ends_is_grouped_by_person(make_event: "MakeEvent") -> None:
+def test_digest_of_expiries_is_grouped_by_person(make_event: "MakeEvent") -> None:
     events = [
         make_event(number, EventType.EXPIRING, valid_until="2026-12-21", training_title=title, **who)
         for number, (title, who) in enumerate([("Cranes", ANN), ("Ladders", ANN), ("Cranes", BO)])
@@ -203,6 +203,6 @@ def test_a_digest_of_ends_is_grouped_by_person(make_event: "MakeEvent") -> None:
     ]
 
 
-def test_a_digest_of_very_many_ends_gives_numbers(make_event: "MakeEvent") -> None:
+def test_digest_of_61_expiries_counts_them_by_training(make_event: "MakeEvent") -> None:
     events = [make_event(number, EventType.EXPIRED, user_id=str(number)) for number in range(61)]
     assert drawn(events, digest=True).splitlines()[:2] == ["*61 trainings expired*", "• Ladder Safety: 61"]

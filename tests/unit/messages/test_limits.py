@@ -99,7 +99,7 @@ def service(request: pytest.FixtureRequest) -> Service:
     return SERVICES[request.param]
 
 
-def said(service: Service, events: list[Event], templates: Templates = SHIPPED, *, digest: bool = False) -> str:
+def displayed(service: Service, events: list[Event], templates: Templates = SHIPPED, *, digest: bool = False) -> str:
     """Check the message about these events, and return all its text."""
     text = service.read(lay_out(events, templates, digest=digest, fits=service.fits))
     text.encode()
@@ -120,8 +120,8 @@ def check_each_is_shown(text: str, events: list[Event]) -> None:
         if event.type == EventType.ALERT:
             needed = [alert_variables(parse_event(event).data, 8)["title"]]
         else:
-            said = completion_variables(parse_event(event), 8).variables
-            needed = [said["person"], f"#{said['key']}"] if said["key"] else [said["person"]]
+            displayed = completion_variables(parse_event(event), 8).variables
+            needed = [displayed["person"], f"#{displayed['key']}"] if displayed["key"] else [displayed["person"]]
         places = [line for line in lines if all(shortened(word) in line for word in needed)]
         assert places, needed
 
@@ -147,16 +147,16 @@ KINDS = st.sampled_from([*EventType, "completion.of_tomorrow"])
 
 @settings(max_examples=40)
 @given(st.lists(st.tuples(KINDS, FIELDS, FIELDS | st.none()), min_size=1, max_size=MAX_LINES), st.booleans())
-def test_whatever_is_in_the_fields_the_limits_are_kept_and_every_event_is_shown(
+def test_message_with_arbitrary_fields_keeps_the_limits_and_shows_every_event(
     service: Service,
     make_event: "MakeEvent",
     items: list[tuple[str, dict[str, Any], dict[str, Any] | None]],
     digest: bool,
 ) -> None:
     events = [make_event(number, kind, old, **fields) for number, (kind, fields, old) in enumerate(items)]
-    text = said(service, events, digest=digest)
+    text = displayed(service, events, digest=digest)
     if digest or is_digest():
-        # A change of everything is long: ten of them have no room in the shortest messages.
+        # A change of every field is long: ten of them do not fit into the messages with the lowest limit.
         assert digest or (service is SERVICES["apprise"] and EventType.UPDATED in {event.type for event in events})
         assert is_digest()
     else:
@@ -165,14 +165,14 @@ def test_whatever_is_in_the_fields_the_limits_are_kept_and_every_event_is_shown(
 
 @settings(max_examples=40)
 @given(st.lists(st.tuples(NAMES, NAMES, st.sampled_from(["1", "2", None])), min_size=1, max_size=MAX_LINES))
-def test_names_of_an_ordinary_length_are_all_shown_in_full(
+def test_message_shows_names_of_ordinary_length_in_full(
     service: Service, make_event: "MakeEvent", items: list[tuple[str, str, str | None]]
 ) -> None:
     events = [
         make_event(number, user_name=person, training_id=title, training_title=title, group_training_id=group)
         for number, (person, title, group) in enumerate(items)
     ]
-    text = said(service, events)
+    text = displayed(service, events)
     assert not is_digest()
     assert "…" not in text
     check_each_is_shown(text, events)
@@ -184,10 +184,10 @@ def test_names_of_an_ordinary_length_are_all_shown_in_full(
 
 @pytest.mark.parametrize("wide", ["😀", "\\", "\ud800", "ש", "&", "\x00a", "@", "{"])
 @pytest.mark.parametrize("kind", [EventType.CREATED, EventType.UPDATED])
-def test_ten_of_the_longest_still_fit(service: Service, make_event: "MakeEvent", wide: str, kind: EventType) -> None:
+def test_message_of_ten_longest_fits(service: Service, make_event: "MakeEvent", wide: str, kind: EventType) -> None:
     old = dict.fromkeys((*TEXT_FIELDS, *DATES, "group_training_id"), wide * 4000)
     events = [make_event(number, kind, old, **(old | {"key": f"{wide * 10}{number}"})) for number in range(MAX_LINES)]
-    text = said(service, events)
+    text = displayed(service, events)
     if kind is EventType.UPDATED and service is SERVICES["apprise"]:
         assert is_digest()
     else:
@@ -198,7 +198,7 @@ def test_ten_of_the_longest_still_fit(service: Service, make_event: "MakeEvent",
 @given(
     st.integers(11, 50), st.sampled_from(["x", "😀", "\\", "ש", "@", "Ann "]), st.integers(1, 300), st.integers(1, 40)
 )
-def test_a_group_session_of_any_size_is_told_whole_or_counted(
+def test_group_session_of_any_size_is_listed_in_full_or_counted(
     service: Service, make_event: "MakeEvent", people: int, wide: str, name: int, key: int
 ) -> None:
     events = [
@@ -208,7 +208,7 @@ def test_a_group_session_of_any_size_is_told_whole_or_counted(
         for number in range(people)
     ]
     assert len(set(map(session_key, events))) == 1
-    text = said(service, events)
+    text = displayed(service, events)
     if is_digest():
         assert text.lstrip().startswith(f"{people} trainings completed")
         assert len(wide.encode()) * min(key, 40) > (0 if service is SERVICES["apprise"] else 60)
@@ -217,7 +217,7 @@ def test_a_group_session_of_any_size_is_told_whole_or_counted(
 
 
 @pytest.mark.parametrize("count", [1, 11, 1000])
-def test_a_digest_of_any_size_fits(
+def test_digest_of_any_size_keeps_the_limits(
     service: Service, make_event: "MakeEvent", make_alert: "MakeEvent", count: int
 ) -> None:
     events = [
@@ -225,7 +225,7 @@ def test_a_digest_of_any_size_fits(
         for number in range(count)
     ]
     events += [make_alert(number, summary="😀" * 900, subject="😀" * 900) for number in range(5)]
-    text = said(service, events, digest=True)
+    text = displayed(service, events, digest=True)
     assert text.startswith(f"{count:,} training")
     assert is_digest()
 
@@ -257,7 +257,7 @@ HOSTILE_FIELDS = st.fixed_dictionaries(
 
 @settings(max_examples=40)
 @given(st.lists(st.tuples(HOSTILE_KINDS, HOSTILE_FIELDS), min_size=1, max_size=MAX_LINES), st.booleans())
-def test_no_template_breaks_a_message_or_loses_a_record(
+def test_hostile_templates_keep_the_limits_and_lose_no_record(
     service: Service,
     make_event: "MakeEvent",
     hostile: Templates,
@@ -267,6 +267,6 @@ def test_no_template_breaks_a_message_or_loses_a_record(
     events = [
         make_event(number, kind, {"notes": "", **fields}, **fields) for number, (kind, fields) in enumerate(items)
     ]
-    text = said(service, events, hostile, digest=digest)
+    text = displayed(service, events, hostile, digest=digest)
     if not digest:
         assert is_digest() or all(event.subject in text for event in events)

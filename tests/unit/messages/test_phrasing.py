@@ -33,7 +33,7 @@ CHICAGO = Phrasing(zone=ZoneInfo("America/Chicago"))
 SPANISH = Phrasing(Language.ES, ZoneInfo("America/Chicago"))
 
 
-def test_dates_and_times_are_local_without_milliseconds() -> None:
+def test_phrasing_formats_days_and_local_times_without_milliseconds() -> None:
     assert CHICAGO.format_day(date(2020, 2, 7)) == "7 Feb 2020"
     assert SPANISH.format_day(date(2020, 8, 27)) == "27 ago 2020"
     text = "since 2026-11-21T05:45:09.123Z, until 2026-07-01T00:00:00Z"
@@ -41,7 +41,7 @@ def test_dates_and_times_are_local_without_milliseconds() -> None:
     assert CHICAGO.localize_times("9999-99-99T99:99:99Z and no time") == "9999-99-99T99:99:99Z and no time"
 
 
-def test_a_link_needs_all_its_values_and_escapes_them() -> None:
+def test_record_url_escapes_values_and_is_empty_if_one_is_missing() -> None:
     pattern = Phrasing(link_pattern="https://kpa.example.com/{training_id}?r={key}")
     assert pattern.record_url({"training_id": "a/b c&d", "key": "1"}) == "https://kpa.example.com/a%2Fb%20c%26d?r=1"
     assert pattern.record_url({"training_id": None, "key": "1"}) == ""
@@ -50,7 +50,7 @@ def test_a_link_needs_all_its_values_and_escapes_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "says"),
+    ("pattern", "problem"),
     [
         ("https://x.example.com/{training}", "unknown field {training}; did you mean `training_id`"),
         ("https://x.example.com/{", "must have fields in braces"),
@@ -60,20 +60,20 @@ def test_a_link_needs_all_its_values_and_escapes_them() -> None:
         ("https://me:secret@x.example.com/{key}", "must not contain a user name"),
     ],
 )
-def test_a_wrong_link_is_refused(pattern: str, says: str) -> None:
+def test_link_setting_rejects_a_wrong_pattern(pattern: str, problem: str) -> None:
     with pytest.raises(InvalidValue) as refused:
         _check_link(pattern)
-    assert says in str(refused.value)
+    assert problem in str(refused.value)
 
 
 @pytest.mark.parametrize("markup", ["@here", "<!everybody>", "<https://x>", "<@U1> now", "<!subteam^s1>", ""])
-def test_a_mention_is_one_of_slacks(markup: str) -> None:
+def test_mention_setting_accepts_only_mentions_of_slack(markup: str) -> None:
     with pytest.raises(InvalidValue):
         _check_mention(markup)
     assert _check_mention("<!subteam^S1>") == "<!subteam^S1>"
 
 
-def test_linked_text_is_a_span_with_an_address() -> None:
+def test_linked_text_becomes_a_span_with_a_url() -> None:
     marked = sanitize_line(f"see {linked('#1', 'https://x.example.com/1')} and {linked('#2', '')}")
     line = parse_spans(marked)
     assert line == (Span("see "), Span("#1", None, "https://x.example.com/1"), Span(" and #2"))
@@ -93,7 +93,7 @@ NOTICE: dict[str, Any] = {
 }
 
 
-def test_a_notice_names_its_subject_once_and_says_what_to_do() -> None:
+def test_alert_variables_name_the_subject_once_and_contain_the_remedy() -> None:
     found = alert_variables(NOTICE, 200, CHICAGO)
     assert (found["name"], found["title"]) == ("acme", "cannot be read")
     assert found["details"].startswith("No poll has succeeded since 21 Nov 2026, 11:00 CST: see ")
@@ -106,7 +106,7 @@ def test_a_notice_names_its_subject_once_and_says_what_to_do() -> None:
     assert alert_variables({**NOTICE, "remedy": "see `notifier status`"}, 200)["remedy"] == ""
 
 
-def test_a_notice_about_several_or_about_nothing_known_reads_well() -> None:
+def test_alert_variables_support_several_subjects_and_unknown_conditions() -> None:
     several = {**NOTICE, "subject": "sources", "subjects": ["sources/acme", "sources/beta"]}
     assert (alert_variables(several, 200)["name"], alert_variables(several, 200, SPANISH)["name"]) == (
         "several sources",
@@ -127,7 +127,7 @@ def test_every_condition_has_a_title_in_each_language() -> None:
 @pytest.mark.parametrize("name", TYPES)
 @pytest.mark.parametrize("kind", SampleKind)
 @pytest.mark.parametrize("language", Language)
-async def test_every_kind_of_message_can_be_shown(
+async def test_preview_shows_every_kind_of_message_in_each_language(
     name: str,
     kind: SampleKind,
     language: Language,
@@ -158,7 +158,7 @@ async def test_every_kind_of_message_can_be_shown(
         assert spanish[kind] in text
 
 
-async def test_only_the_configuration_mentions_people_in_slack(
+async def test_slack_message_contains_only_mentions_from_the_configuration(
     session: aiohttp.ClientSession, clock: "FakeClock", make_event: "MakeEvent", deliveries: "Deliveries"
 ) -> None:
     mention = {"Crane*": "<!subteam^S1>", "*safety": "<@U1>", "crane": "<!here>", "*": "<!subteam^S1>"}
@@ -191,20 +191,18 @@ async def test_only_the_configuration_mentions_people_in_slack(
     ],
     ids=["en", "es"],
 )
-def test_a_message_says_whether_it_was_the_first_time(
-    make_event: "MakeEvent", phrasing: Phrasing, lines: list[str]
-) -> None:
+def test_message_shows_first_time_or_renewal(make_event: "MakeEvent", phrasing: Phrasing, lines: list[str]) -> None:
     templates = Templates(None, lambda _: None, phrasing.language)
 
-    def said(*events: Any) -> str:
+    def first_row(*events: Any) -> str:
         return lay_out(events, templates, digest=False, fits=lambda _: True, phrasing=phrasing)[0].text
 
     parts = (phrasing.format_day(date(2020, 2, 27)), " · #")
     for number, occasion in enumerate(["first", "renewal", None]):
-        alone = said(make_event(1, occasion=occasion))
+        alone = first_row(make_event(1, occasion=occasion))
         assert alone.partition(parts[0])[2].partition(parts[1])[0] == lines[number]
     session = [make_event(n, occasion="renewal", group_training_id="7") for n in (1, 2)]
-    assert said(*session).partition(parts[0])[2].startswith(lines[3])
+    assert first_row(*session).partition(parts[0])[2].startswith(lines[3])
     names = zip(("Ana", "Ben"), ("first", "renewal"), strict=True)
     listed = [
         make_event(n, user_id=name, user_name=name, occasion=occasion) for n, (name, occasion) in enumerate(names, 1)

@@ -42,7 +42,7 @@ async def shown(destination: Any, deliveries: list[Delivery]) -> list[tuple[str,
     return [(await destination.preview(group)).lines async for group in groups]
 
 
-async def test_the_same_words_go_everywhere(
+async def test_message_lines_are_the_same_for_every_type(
     make: Make, make_event: "MakeEvent", make_alert: "MakeEvent", deliveries: Deliveries
 ) -> None:
     events = [make_event(1), make_event(2, "completion.removed"), make_alert(3, since=None)]
@@ -56,7 +56,7 @@ async def test_the_same_words_go_everywhere(
     ]
 
 
-async def test_a_group_session_of_more_than_ten_stays_together(
+async def test_group_session_of_more_than_ten_is_one_message(
     make: Make, make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
     single = make_event(1)
@@ -67,7 +67,7 @@ async def test_a_group_session_of_more_than_ten_stays_together(
     assert together[1:] == tuple(f"• Person {number} · #{1196 + number}" for number in range(2, 27))
 
 
-async def test_ten_share_a_message_and_more_than_the_setting_become_a_digest(
+async def test_ten_events_share_a_message_and_more_than_digest_above_become_a_digest(
     make: Make, make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
     some = make(digest_above=12)
@@ -82,14 +82,14 @@ async def test_ten_share_a_message_and_more_than_the_setting_become_a_digest(
     )
 
 
-async def test_a_message_of_more_than_ten_that_are_no_session_is_a_digest(
+async def test_preview_of_more_than_ten_events_without_a_session_is_a_digest(
     make: Make, make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
     preview = await make().preview(deliveries(*(make_event(number) for number in range(1, 12))))
     assert preview.lines == ("11 trainings completed", "• Ladder Safety: 11", "David Ball")
 
 
-async def test_own_templates_speak_and_are_read_before_the_first_message_and_again_when_asked(
+async def test_own_templates_are_read_by_prepare_and_not_for_each_message(
     make: Make, make_event: "MakeEvent", deliveries: Deliveries, tmp_path: Path
 ) -> None:
     file = tmp_path / "completed.j2"
@@ -103,7 +103,7 @@ async def test_own_templates_speak_and_are_read_before_the_first_message_and_aga
     assert await shown(destination, deliveries(make_event())) == [("David Ball: Ladder Safety",)]
 
 
-async def test_a_wrong_template_delays_nothing_and_is_logged_once(
+async def test_wrong_template_is_replaced_by_the_shipped_one_and_logged_once(
     make: Make,
     make_event: "MakeEvent",
     deliveries: Deliveries,
@@ -125,7 +125,7 @@ def slotted(deliveries: list[Delivery]) -> list[Delivery]:
     return [replace(delivery, slot_ms=1) for delivery in deliveries]
 
 
-async def test_the_digest_of_a_slot_names_every_event_by_training(
+async def test_slot_digest_lists_every_event_by_training(
     make: Make, make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
     events = [
@@ -143,7 +143,7 @@ async def test_the_digest_of_a_slot_names_every_event_by_training(
     ]
 
 
-async def test_the_digest_of_a_slot_can_be_grouped_by_person(
+async def test_slot_digest_can_be_grouped_by_person(
     make: Make, make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
     events = [
@@ -156,7 +156,7 @@ async def test_the_digest_of_a_slot_can_be_grouped_by_person(
     ]
 
 
-async def test_a_single_event_of_a_slot_is_one_line(
+async def test_slot_with_a_single_event_is_one_line(
     make: Make, make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
     assert await shown(make(), slotted(deliveries(make_event(1)))) == [
@@ -164,7 +164,7 @@ async def test_a_single_event_of_a_slot_is_one_line(
     ]
 
 
-async def test_a_digest_too_long_for_one_message_goes_into_the_fewest_and_names_everybody(
+async def test_slot_digest_too_long_for_one_message_is_split_evenly_and_names_everyone(
     make: Make, make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
     names = [f"Person Number {number:04d}" for number in range(1, 601)]

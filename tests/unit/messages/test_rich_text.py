@@ -1,4 +1,4 @@
-"""Text that people have typed is made safe to show."""
+"""Text that people have typed is made safe for messages."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ from notifier.messages.variables import format_day
         (1046, "1046"),
     ],
 )
-def test_text_is_literal_bounded_and_disturbs_nothing_around_it(value: Any, text: str) -> None:
+def test_sanitize_shortens_text_and_removes_control_characters(value: Any, text: str) -> None:
     assert sanitize(value, 8) == text
 
 
@@ -42,12 +42,12 @@ def test_text_is_literal_bounded_and_disturbs_nothing_around_it(value: Any, text
         (20200227, "20200227"),
     ],
 )
-def test_days_are_written_for_people(value: Any, text: str) -> None:
+def test_format_day_formats_days_and_keeps_other_text(value: Any, text: str) -> None:
     assert format_day(value, 20) == text
 
 
 @given(st.text(st.characters() | st.sampled_from("\x01\x02\x03\u2068\u2069\u202e\n- ")))
-def test_whatever_a_template_gives_becomes_one_valid_line(text: str) -> None:
+def test_sanitize_line_with_arbitrary_text_returns_one_valid_line(text: str) -> None:
     line = "".join(span.text for span in parse_spans(sanitize_line(text)))
     line.encode()
     assert not any(char < " " or "\u202a" <= char <= "\u202e" for char in line)

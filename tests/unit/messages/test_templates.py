@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parents[3] / "notifier" / "messages" / "shipped" / "en"
 
 
-def wrong(folder: Path, name: str = "slack") -> list[str]:
+def problems_in(folder: Path, name: str = "slack") -> list[str]:
     """Return the problems of the templates in a folder, for a destination of type `name`."""
     table, url = TYPES[name]
     settings = table.model_validate({"type": name, "url": url, "templates": str(folder)})
@@ -33,36 +33,36 @@ def wrong(folder: Path, name: str = "slack") -> list[str]:
     return [problem.message for problem in found]
 
 
-def said(templates: Templates, *events: Event, room: int = 9999) -> list[str]:
+def show(templates: Templates, *events: Event, room: int = 9999) -> list[str]:
     """Return the rows of a message about these events, of at most `room` characters."""
     layout = lay_out(events, templates, digest=False, fits=lambda rows: sum(len(row.text) for row in rows) <= room)
     return [row.text for row in layout]
 
 
-def test_there_is_a_file_for_each_template_and_nothing_else() -> None:
+def test_shipped_folder_contains_exactly_one_file_per_template() -> None:
     for language in Language:
         folder = SHIPPED.with_name(language.value)
         assert {file.name for file in folder.iterdir()} == {template.file for template in Template}
 
 
-def test_whatever_people_read_is_made_of_templates() -> None:
+def test_destination_types_for_people_have_message_settings_and_a_size_check() -> None:
     assert all(issubclass(table, MessageSettings) for table, _ in TYPES.values())
     for name, (table, url) in TYPES.items():
         assert destination_type(table.model_validate({"type": name, "url": url})).fits is not None
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_what_a_user_copies_from_the_shipped_ones_is_right(tmp_path: Path, name: str) -> None:
+def test_template_check_accepts_copies_of_the_shipped_templates(tmp_path: Path, name: str) -> None:
     for file in SHIPPED.iterdir():
         (tmp_path / file.name).write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
-    assert wrong(tmp_path, name) == []
+    assert problems_in(tmp_path, name) == []
 
 
-def test_an_own_template_speaks_and_the_others_are_the_shipped_ones(tmp_path: Path, make_event: "MakeEvent") -> None:
+def test_own_template_replaces_only_the_shipped_one_of_the_same_name(tmp_path: Path, make_event: "MakeEvent") -> None:
     (tmp_path / "completed.j2").write_text("{{ training | upper | code }}:\n  {{ person | bold }}\n({{ source }})")
     troubles: list[TemplateProblem] = []
     templates = Templates(tmp_path, troubles.append)
-    assert said(templates, make_event(), make_event(43, EventType.REMOVED)) == [
+    assert show(templates, make_event(), make_event(43, EventType.REMOVED)) == [
         "1 training completed, 1 record removed",
         "• LADDER SAFETY: David Ball (acme)",
         "• David Ball · Ladder Safety on 27 Feb 2020 was removed · #1239",
@@ -77,11 +77,11 @@ def test_an_own_template_speaks_and_the_others_are_the_shipped_ones(tmp_path: Pa
     assert troubles == []
 
 
-def test_own_templates_share_parts(tmp_path: Path, make_event: "MakeEvent") -> None:
+def test_own_templates_can_import_shared_parts(tmp_path: Path, make_event: "MakeEvent") -> None:
     (tmp_path / "completed.j2").write_text('{% from "_parts.j2" import who %}{{ who(person) }} did it')
     (tmp_path / "_parts.j2").write_text("{% macro who(name) %}{{ name | bold }}{% endmacro %}")
-    assert wrong(tmp_path) == []
-    assert said(Templates(tmp_path, print), make_event()) == ["David Ball did it"]
+    assert problems_in(tmp_path) == []
+    assert show(Templates(tmp_path, print), make_event()) == ["David Ball did it"]
 
 
 WRONG = [
@@ -119,66 +119,66 @@ WRONG = [
 
 
 @pytest.mark.parametrize("files", WRONG, ids=["most", "too long, empty", "endless"])
-def test_what_is_wrong_is_told_by_file_and_line(tmp_path: Path, files: dict[str, tuple[str, str]]) -> None:
+def test_template_check_reports_problems_by_file_and_line(tmp_path: Path, files: dict[str, tuple[str, str]]) -> None:
     for name, (text, _) in files.items():
         (tmp_path / name).write_text(text)
-    found = {re.split("[,:]", message)[0]: message for message in wrong(tmp_path)}
+    found = {re.split("[,:]", message)[0]: message for message in problems_in(tmp_path)}
     assert found.keys() == files.keys()
-    for name, (_, told) in files.items():
-        assert found[name].startswith(told)
+    for name, (_, reported) in files.items():
+        assert found[name].startswith(reported)
 
 
 @pytest.mark.parametrize(
     ("name", "room", "too_much"), [("slack", 10_000, 14_000), ("teams", 10_000, 14_000), ("apprise", 1000, 1900)]
 )
-def test_how_much_there_is_room_for_depends_on_the_type(tmp_path: Path, name: str, room: int, too_much: int) -> None:
+def test_template_check_limits_text_by_destination_type(tmp_path: Path, name: str, room: int, too_much: int) -> None:
     (tmp_path / "session.j2").write_text("x" * room)
-    assert wrong(tmp_path, name) == []
+    assert problems_in(tmp_path, name) == []
     (tmp_path / "session.j2").write_text("x" * too_much)
-    assert wrong(tmp_path, name) == ["produces more text than a message has room for, even with short names"]
+    assert problems_in(tmp_path, name) == ["produces more text than a message has room for, even with short names"]
 
 
-def test_what_has_no_room_is_said_by_the_shipped_template(tmp_path: Path, make_event: "MakeEvent") -> None:
+def test_own_template_without_room_is_reported_and_replaced(tmp_path: Path, make_event: "MakeEvent") -> None:
     (tmp_path / "completed.j2").write_text("{{ person }} {{ 'x' * 500 }}")
     troubles: list[TemplateProblem] = []
     templates = Templates(tmp_path, troubles.append)
-    assert said(templates, make_event(), room=600)[0].endswith("xxx")
+    assert show(templates, make_event(), room=600)[0].endswith("xxx")
     assert troubles == []
-    assert said(templates, make_event(1), make_event(2), room=600)[1].startswith("• David Ball completed Ladder Safety")
+    assert show(templates, make_event(1), make_event(2), room=600)[1].startswith("• David Ball completed Ladder Safety")
     assert [trouble.file for trouble in troubles] == [""]
 
 
-def test_a_template_is_not_blamed_when_the_shipped_ones_need_as_much(tmp_path: Path, make_event: "MakeEvent") -> None:
+def test_own_template_is_not_reported_if_the_shipped_one_is_as_long(tmp_path: Path, make_event: "MakeEvent") -> None:
     (tmp_path / "digest.j2").write_text("{{ heading }} in all")
     troubles: list[TemplateProblem] = []
-    assert said(Templates(tmp_path, troubles.append), make_event(1), make_event(2), room=80) == [
+    assert show(Templates(tmp_path, troubles.append), make_event(1), make_event(2), room=80) == [
         "2 trainings completed in all"
     ]
     assert troubles == []
 
 
-def test_every_wrong_file_is_told_once(tmp_path: Path) -> None:
+def test_template_check_reports_every_wrong_file_once(tmp_path: Path) -> None:
     for template in Template:
         (tmp_path / template.file).write_text("{{ nobody_knows }}")
-    told = wrong(tmp_path)
-    assert {message.split(",")[0] for message in told} == {template.file for template in Template}
-    assert len(told) == len(Template)
+    reported = problems_in(tmp_path)
+    assert {message.split(",")[0] for message in reported} == {template.file for template in Template}
+    assert len(reported) == len(Template)
 
 
-def test_a_file_that_is_no_text_is_told_and_replaced(tmp_path: Path, make_event: "MakeEvent") -> None:
+def test_template_file_that_is_not_utf8_is_reported_and_replaced(tmp_path: Path, make_event: "MakeEvent") -> None:
     (tmp_path / "completed.j2").write_bytes(b"\xff\xfe\x00")
-    assert wrong(tmp_path) == ["completed.j2: is not text in UTF-8"]
-    (text,) = said(Templates(tmp_path, lambda _: None), make_event())
+    assert problems_in(tmp_path) == ["completed.j2: is not text in UTF-8"]
+    (text,) = show(Templates(tmp_path, lambda _: None), make_event())
     assert text.startswith("David Ball completed")
 
 
-def test_a_folder_that_goes_away_does_not_matter(tmp_path: Path, make_event: "MakeEvent") -> None:
-    (text,) = said(Templates(tmp_path / "gone", lambda _: None), make_event())
+def test_missing_template_folder_is_replaced_by_the_shipped_templates(tmp_path: Path, make_event: "MakeEvent") -> None:
+    (text,) = show(Templates(tmp_path / "gone", lambda _: None), make_event())
     assert text.startswith("David Ball completed")
 
 
-def test_a_pipe_is_told_and_replaced(tmp_path: Path, make_event: "MakeEvent") -> None:
+def test_named_pipe_as_template_is_reported_and_replaced(tmp_path: Path, make_event: "MakeEvent") -> None:
     os.mkfifo(tmp_path / "completed.j2")
-    assert wrong(tmp_path) == ["completed.j2: is a named pipe, not a regular file"]
-    (text,) = said(Templates(tmp_path, lambda _: None), make_event())
+    assert problems_in(tmp_path) == ["completed.j2: is a named pipe, not a regular file"]
+    (text,) = show(Templates(tmp_path, lambda _: None), make_event())
     assert text.startswith("David Ball completed")

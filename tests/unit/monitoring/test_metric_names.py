@@ -1,4 +1,4 @@
-"""Rules and dashboard speak of metrics that exist, with labels and states that they have."""
+"""Alert rules and dashboard use only metrics that exist, with the labels and states that they have."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from tests.support.metric_names import HISTOGRAMS, METRICS, RULES, STATES
 from tests.support.promtool import promtool
 
 DASHBOARD = json.loads((RULES.parent / "grafana-dashboard.json").read_text(encoding="utf-8"))
-OF_EVERY_SERIES = {"job", "instance", "le"}
+COMMON_LABELS = {"job", "instance", "le"}
 
 _METRIC = re.compile(r"\b(notifier_\w+)(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r'(\w+)(=~|!~|!=|=)"([^"]*)"')
@@ -47,24 +47,24 @@ def base(series: str) -> str:
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_every_metric_exists_with_the_labels_that_are_asked_for(query: str) -> None:
+def test_query_uses_only_metrics_labels_and_states_that_exist(query: str) -> None:
     for series, matchers in _METRIC.findall(query):
         labels = METRICS[base(series)]
         assert series.endswith("_bucket") == (base(series) in HISTOGRAMS)
         for label, _, value in _MATCHER.findall(matchers):
-            assert label in labels | OF_EVERY_SERIES
+            assert label in labels | COMMON_LABELS
             if label == "state":
                 assert value in STATES[series]
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_groups_are_made_by_labels_that_a_metric_of_the_query_has(query: str) -> None:
-    there = OF_EVERY_SERIES.union(*(METRICS[base(series)] for series, _ in _METRIC.findall(query)))
+def test_query_groups_only_by_labels_of_its_metrics(query: str) -> None:
+    there = COMMON_LABELS.union(*(METRICS[base(series)] for series, _ in _METRIC.findall(query)))
     for group in _GROUPED.findall(query):
         assert set(group.replace(" ", "").split(",")) <= there
 
 
-def test_labels_that_texts_show_are_there() -> None:
+def test_alert_texts_and_legends_show_only_labels_that_exist() -> None:
     shown = set(re.findall(r"\$labels\.(\w+)", RULES.read_text(encoding="utf-8")))
     shown |= {
         label
@@ -72,16 +72,16 @@ def test_labels_that_texts_show_are_there() -> None:
         for target in panel.get("targets", ())
         for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])
     }
-    assert shown <= OF_EVERY_SERIES.union(*METRICS.values())
+    assert shown <= COMMON_LABELS.union(*METRICS.values())
 
 
-def test_what_matters_is_shown_or_told() -> None:
+def test_rules_and_dashboard_use_all_metrics_except_two() -> None:
     used = {base(series) for query in QUERIES for series, _ in _METRIC.findall(query)}
     left_out = METRICS.keys() - used
     assert left_out <= {"notifier_build_info", "notifier_source_next_poll_timestamp_seconds"}
 
 
-def test_prometheus_can_read_every_query_of_the_dashboard(tmp_path: Path) -> None:
+def test_promtool_accepts_every_query_of_the_dashboard(tmp_path: Path) -> None:
     def readable(query: str) -> str:
         for variable, value in _VARIABLES.items():
             query = query.replace(variable, value)
@@ -96,10 +96,10 @@ def test_prometheus_can_read_every_query_of_the_dashboard(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
 
 
-# The dashboard as Grafana reads it
+# The file of the dashboard
 
 
-def test_the_data_source_is_the_readers_choice() -> None:
+def test_dashboard_lets_the_user_choose_the_data_source() -> None:
     choice = DASHBOARD["templating"]["list"][0]
     assert (choice["name"], choice["type"], choice["query"]) == ("datasource", "datasource", "prometheus")
     assert {source["uid"] for source in data_sources(DASHBOARD)} == {"${datasource}", "-- Grafana --"}
@@ -119,14 +119,14 @@ def data_sources(value: Any) -> Iterator[dict[str, Any]]:
             pass
 
 
-def test_nothing_in_it_is_one_machines() -> None:
+def test_dashboard_contains_nothing_specific_to_one_machine() -> None:
     assert DASHBOARD["id"] is None
     assert DASHBOARD["uid"] == "completion-notifier"
     assert DASHBOARD["schemaVersion"] >= 36
     assert "http" not in json.dumps(DASHBOARD)
 
 
-def test_panels_have_numbers_and_places_of_their_own() -> None:
+def test_dashboard_panels_have_unique_ids_and_do_not_overlap() -> None:
     panels = DASHBOARD["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     taken: set[tuple[int, int]] = set()
@@ -138,7 +138,7 @@ def test_panels_have_numbers_and_places_of_their_own() -> None:
         taken |= cells
 
 
-def test_each_panel_says_what_it_shows() -> None:
+def test_dashboard_panels_have_title_description_and_queries() -> None:
     for panel in DASHBOARD["panels"]:
         assert panel["title"]
         if panel["type"] == "row":
@@ -148,7 +148,7 @@ def test_each_panel_says_what_it_shows() -> None:
         assert all(target["expr"] for target in panel["targets"])
 
 
-def test_states_have_words_and_colours() -> None:
+def test_dashboard_state_timelines_map_every_state() -> None:
     shown = [
         {option["text"] for option in panel["fieldConfig"]["defaults"]["mappings"][0]["options"].values()}
         for panel in DASHBOARD["panels"]

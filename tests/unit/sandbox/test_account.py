@@ -38,7 +38,7 @@ def account_of(*records: Record) -> Account:
 
 
 class ListedAsDocumented(RuleBasedStateMachine):
-    """Whatever is done to an account, both versions list what is left by completion date, and filters agree."""
+    """After any changes, an account lists its records by completion date, and pages and filters agree with the list."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,18 +111,18 @@ ListedAsDocumented.TestCase.settings = settings(max_examples=40, stateful_step_c
 TestListedAsDocumented = ListedAsDocumented.TestCase
 
 
-def test_a_record_dated_in_the_past_does_not_come_to_the_top() -> None:
+def test_account_lists_a_backdated_record_by_its_date() -> None:
     account = account_of(Record(1, ANNA, CRANE, NOW, 20260920), Record(2, ANNA, CRANE, NOW, 20260919))
     account.add(user=ANNA, training=CRANE, date_number=20200101)
     assert ids(account) == [1, 2, 3]
 
 
-def test_what_is_entered_without_details_is_of_now_and_of_today() -> None:
+def test_account_add_without_details_uses_the_present_moment_and_day() -> None:
     added = account_of(Record(41, ANNA, CRANE, 5, 20200101)).add(user=BORIS, training=LADDER)
     assert (added.id, added.created, added.date_number) == (42, NOW, 20260921)
 
 
-def test_equal_dates_show_the_last_entry_first_until_they_are_reshuffled() -> None:
+def test_account_lists_equal_dates_newest_entry_first_until_reshuffled() -> None:
     account = account_of(*(Record(number, ANNA, CRANE, NOW, 20200227) for number in range(1, 51)))
     assert ids(account) == list(range(50, 0, -1))
     orders = []
@@ -133,7 +133,7 @@ def test_equal_dates_show_the_last_entry_first_until_they_are_reshuffled() -> No
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(1, 51))
 
 
-def test_an_id_that_is_taken_is_refused_and_nothing_of_its_batch_is_entered() -> None:
+def test_account_add_many_with_a_taken_id_raises_and_adds_nothing() -> None:
     account = account_of(Record(1, ANNA, CRANE, NOW, 20200227))
     for taken in (1, 2):
         with pytest.raises(ValueError, match=f"record {taken} already"):
@@ -141,14 +141,14 @@ def test_an_id_that_is_taken_is_refused_and_nothing_of_its_batch_is_entered() ->
     assert ids(account) == [1]
 
 
-def test_records_that_are_not_there_cannot_be_had_edited_or_removed() -> None:
+def test_account_get_edit_and_remove_of_an_unknown_record_raise_key_error() -> None:
     account = account_of()
     for attempt in (account.get, account.remove, account.edit):
         with pytest.raises(KeyError):
             attempt(7)
 
 
-def test_people_and_trainings_are_known_by_name_or_by_their_records() -> None:
+def test_account_knows_people_and_trainings_by_name_or_by_their_records() -> None:
     account = documented_account()
     derrick = account.users[0]["id"]
     added = account.add(user="0" * 24, training=LADDER)
@@ -161,7 +161,7 @@ def test_people_and_trainings_are_known_by_name_or_by_their_records() -> None:
     assert account.has_training(1035)
 
 
-def test_both_versions_show_twins_of_one_record() -> None:
+def test_account_page_shows_the_same_record_in_both_versions() -> None:
     group = IdPair.from_number(1050)
     account = account_of(
         Record(9, ANNA, CRANE, NOW, 20200227, expiry=20210101, instructor=BORIS, group=group, notes="ok")
@@ -196,12 +196,12 @@ def test_both_versions_show_twins_of_one_record() -> None:
     assert len(CRANE.v1) == 24
 
 
-def test_v1_leaves_out_what_a_record_does_not_have() -> None:
+def test_v1_page_omits_fields_that_a_record_does_not_have() -> None:
     (record,) = account_of(Record(9, ANNA, CRANE, NOW, 20200227)).page(Version.V1).records
     assert record.keys() == {"user_id", "training_id", "created", "dateNumber"}
 
 
-def test_an_account_of_2020_lacks_the_newer_fields() -> None:
+def test_v2_page_without_newer_fields_omits_notes_signature_and_files() -> None:
     account = account_of(Record(9, ANNA, CRANE, NOW, 20200227, notes="late", files=({"name": "a.pdf"},)))
     account.dialect = Dialect(newer_fields=False)
     (record,) = account.page(Version.V2).records
@@ -209,7 +209,7 @@ def test_an_account_of_2020_lacks_the_newer_fields() -> None:
 
 
 @pytest.mark.parametrize("version", Version)
-def test_overrides_show_odd_values_and_leave_the_place_in_the_list(version: Version) -> None:
+def test_overrides_change_the_shown_values_but_not_the_order(version: Version) -> None:
     odd = {"created": "1709784464569", "training_id": Override.ABSENT, "colour": [1, None]}
     account = account_of(Record(1, ANNA, CRANE, NOW, 20200227), Record(2, ANNA, CRANE, NOW, 20200301))
     account.edit(1, overrides={**odd, "date_number": "soon", "dateNumber": "soon"})
@@ -220,7 +220,7 @@ def test_overrides_show_odd_values_and_leave_the_place_in_the_list(version: Vers
     assert account.edit(1, overrides=None).overrides is None
 
 
-def test_a_deep_page_of_a_large_account_is_as_right_as_the_first() -> None:
+def test_account_page_40_of_a_large_account_is_correct() -> None:
     account = synthetic_account(50_000, seed=3)
     page = account.page(Version.V2, limit=1000, page=40)
     expected = sorted(account.records(), key=lambda r: (r.date_number, r.id), reverse=True)[39_000:40_000]

@@ -1,4 +1,4 @@
-"""The control: which requests a fault is for, edits while an answer is on its way, and all of it over HTTP."""
+"""The control of the sandbox: which requests a fault affects, edits during an answer, and the same over HTTP."""
 
 import time
 from datetime import timedelta
@@ -29,7 +29,7 @@ def control(account: Account, clock: FakeClock) -> SandboxControl:
     return SandboxControl(account, clock.monotonic)
 
 
-def meets(control: SandboxControl, *questions: ApiRequest) -> list[bool]:
+def is_affected(control: SandboxControl, *questions: ApiRequest) -> list[bool]:
     return [bool(control.select_faults(question)) for question in questions]
 
 
@@ -42,7 +42,7 @@ OLD_PAGE_1 = ApiRequest("completedtrainings.list")
 
 
 @pytest.mark.parametrize(
-    ("scope", "met"),
+    ("scope", "affected"),
     [
         ("", [PAGE_1, PAGE_4, COUNT, PRECISE, OLD_PAGE_1]),
         ("page=4", [PAGE_4]),
@@ -55,29 +55,29 @@ OLD_PAGE_1 = ApiRequest("completedtrainings.list")
         ("method=completedtrainings.v2.list,page=1,of=list", [PAGE_1]),
     ],
 )
-def test_a_scope_is_for_some_requests(control: SandboxControl, scope: str, met: list[ApiRequest]) -> None:
+def test_fault_scope_selects_matching_requests(control: SandboxControl, scope: str, affected: list[ApiRequest]) -> None:
     control.begin(f"empty:{scope}")
     every = [PAGE_1, PAGE_4, COUNT, PRECISE, NAMES, OLD_PAGE_1]
-    assert [question for question in every if control.select_faults(question)] == met
+    assert [question for question in every if control.select_faults(question)] == affected
 
 
-def test_a_scope_counts_requests(control: SandboxControl) -> None:
+def test_fault_scope_with_every_and_times_selects_by_count(control: SandboxControl) -> None:
     control.begin("empty:every=2,times=2")
-    assert meets(control, *[PAGE_1] * 6) == [False, True, False, True, False, False]
+    assert is_affected(control, *[PAGE_1] * 6) == [False, True, False, True, False, False]
     assert control.running() == []
 
 
-def test_a_scope_has_its_time(control: SandboxControl, clock: FakeClock) -> None:
+def test_fault_scope_with_after_and_for_selects_by_time(control: SandboxControl, clock: FakeClock) -> None:
     control.begin("empty:after=5s,for=10s")
     seen = []
     for _ in range(5):
-        seen += meets(control, PAGE_1)
+        seen += is_affected(control, PAGE_1)
         clock.seconds += 4
     assert seen == [False, False, True, True, False]
     assert control.running() == []
 
 
-def test_faults_end_one_by_one_or_all(control: SandboxControl) -> None:
+def test_control_end_ends_one_fault_or_all(control: SandboxControl) -> None:
     first, second = control.begin("empty"), control.begin("halved")
     control.run_during_answer(lambda: None, "page=1")
     control.end(first)
@@ -86,7 +86,7 @@ def test_faults_end_one_by_one_or_all(control: SandboxControl) -> None:
     assert control.running() == []
 
 
-def test_an_ambush_happens_once_for_its_request(control: SandboxControl) -> None:
+def test_run_during_answer_runs_once_for_its_request(control: SandboxControl) -> None:
     done: list[int] = []
     control.run_during_answer(lambda: done.append(1), "page=4")
     for question in (PAGE_1, PAGE_4, PAGE_4):
@@ -94,44 +94,44 @@ def test_an_ambush_happens_once_for_its_request(control: SandboxControl) -> None
     assert done == [1]
 
 
-def test_an_ambush_that_cannot_be_made_is_no_fault_of_the_answer(control: SandboxControl) -> None:
+def test_waiting_edit_that_fails_does_not_fail_the_answer(control: SandboxControl) -> None:
     control.edit("delete:#1,page=4")
     control.run_waiting_edits(PAGE_4)
 
 
-def made(control: SandboxControl, text: str) -> list[Record]:
+def edited_records(control: SandboxControl, text: str) -> list[Record]:
     records = control.edit(text)
     assert isinstance(records, list)
     return records
 
 
-def test_people_enter_backdate_and_synchronise(control: SandboxControl, account: Account) -> None:
+def test_edits_enter_backdate_and_offline_add_records(control: SandboxControl, account: Account) -> None:
     now = time.time_ns() // 1_000_000
     today = date_number(day_of(account.now_ms()))
-    (record,) = made(control, "enter")
+    (record,) = edited_records(control, "enter")
     assert record.date_number == today
     assert record.created == pytest.approx(now, abs=5000)
-    several = made(control, "backdate:2,days=10")
+    several = edited_records(control, "backdate:2,days=10")
     assert len({record.id for record in several}) == 2
     assert all(it.date_number < today and it.created >= record.created for it in several)
-    (offline,) = made(control, "offline:1,days=3")
+    (offline,) = edited_records(control, "offline:1,days=3")
     assert offline.created == pytest.approx(now - 3 * 86_400_000, abs=5000)
     assert len(account) == 54
 
 
-def test_people_correct_move_delete_restore_and_double(control: SandboxControl, account: Account) -> None:
+def test_edits_edit_move_delete_restore_and_twin_change_records(control: SandboxControl, account: Account) -> None:
     record = next(account.records())
     text = f"#{record.id}"
-    assert made(control, f"edit:{text},notes=hello")[0].notes == "hello"
-    (moved,) = made(control, f"move:{text},days=40,person=5e580f0cb780600088bd2c11")
+    assert edited_records(control, f"edit:{text},notes=hello")[0].notes == "hello"
+    (moved,) = edited_records(control, f"move:{text},days=40,person=5e580f0cb780600088bd2c11")
     assert moved.user == "5e580f0cb780600088bd2c11"
     assert moved.date_number == date_number(day_of(account.now_ms()) - timedelta(days=40))
-    made(control, f"delete:{text}")
+    edited_records(control, f"delete:{text}")
     assert len(account) == 49
-    assert made(control, "restore") == [moved]
-    (twin,) = made(control, f"twin:{text}")
+    assert edited_records(control, "restore") == [moved]
+    (twin,) = edited_records(control, f"twin:{text}")
     assert twin == replace(moved, id=twin.id)
-    assert len(made(control, "delete:10%")) == 5
+    assert len(edited_records(control, "delete:10%")) == 5
 
 
 @pytest.mark.parametrize(
@@ -144,12 +144,12 @@ def test_people_correct_move_delete_restore_and_double(control: SandboxControl, 
         ("delete:#1,days=3", "`delete` has no `days`"),
     ],
 )
-def test_an_edit_that_is_written_wrong_is_told(control: SandboxControl, text: str, problem: str) -> None:
+def test_edit_with_wrong_notation_raises_notation_error(control: SandboxControl, text: str, problem: str) -> None:
     with pytest.raises(NotationError, match=problem):
         control.edit(text)
 
 
-def test_an_edit_that_cannot_be_made_is_told(control: SandboxControl) -> None:
+def test_edit_that_cannot_be_made_raises_edit_error(control: SandboxControl) -> None:
     with pytest.raises(EditError, match="no record 1"):
         control.edit("delete:#1")
     with pytest.raises(EditError, match="deleted"):
@@ -157,7 +157,7 @@ def test_an_edit_that_cannot_be_made_is_told(control: SandboxControl) -> None:
 
 
 class Remote:
-    """The control over HTTP."""
+    """A client of the control over HTTP."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
         self.url = url
@@ -168,7 +168,7 @@ class Remote:
             return response.status, await response.json()
 
 
-async def test_everything_can_be_had_over_http(account: Account) -> None:
+async def test_control_over_http_manages_faults_and_edits(account: Account) -> None:
     app = make_app(account, rate_limit=None)
     async with serve(app) as url, aiohttp.ClientSession() as session:
         remote = Remote(url.removesuffix("/v1"), session)
@@ -188,7 +188,7 @@ async def test_everything_can_be_had_over_http(account: Account) -> None:
         assert len(account) == 51
         assert (await remote.ask("DELETE", "/faults"))[1] == {"ended": []}
         async with session.get(f"{remote.url}/control") as response:
-            said = await response.text()
-        assert "late:DURATION" in said
+            usage = await response.text()
+        assert "late:DURATION" in usage
         assert app[TRAFFIC].requests == {V2: 1}
         assert app[CONTROL].running() == []

@@ -1,4 +1,4 @@
-"""Each fault as it shows on the wire."""
+"""Each fault, as a client of the simulated API receives it."""
 
 import asyncio
 import time
@@ -63,7 +63,7 @@ def ids_of(account: "Account") -> list[int]:
     return [record.id for record in account.records()]
 
 
-async def test_late_computes_at_once_and_sends_later(sandbox: Sandbox) -> None:
+async def test_late_computes_the_answer_at_once_and_sends_it_later(sandbox: Sandbox) -> None:
     sandbox.control.begin("late:200ms,times=1")
     top = ids_of(sandbox.account)[0]
     started = time.monotonic()
@@ -81,7 +81,7 @@ async def test_hang_never_answers(sandbox: Sandbox) -> None:
         await asyncio.wait_for(sandbox.ids(), 0.2)
 
 
-async def test_stale_answers_as_of_some_time_ago(sandbox: Sandbox) -> None:
+async def test_stale_answers_with_an_earlier_list(sandbox: Sandbox) -> None:
     before = await sandbox.page()
     first, second, third = ids_of(sandbox.account)[:3]
     sandbox.clock.seconds += 10
@@ -108,14 +108,14 @@ async def test_hidden_records_are_neither_listed_nor_counted(sandbox: Sandbox) -
     assert await sandbox.ids(limit=1000) == first
 
 
-async def test_unlisted_records_are_counted_and_others_move_up(sandbox: Sandbox) -> None:
+async def test_unlisted_records_are_counted_and_later_ones_move_up(sandbox: Sandbox) -> None:
     sandbox.control.begin("unlisted:20")
     assert await sandbox.last_page() == 250
     pages = [await sandbox.ids(page) for page in (1, 2, 3)]
     assert [len(page) for page in pages] == [100, 100, 30]
 
 
-async def test_short_pages_lack_a_record_while_others_keep_their_place(sandbox: Sandbox) -> None:
+async def test_short_omits_a_record_and_moves_no_other(sandbox: Sandbox) -> None:
     whole = ids_of(sandbox.account)
     sandbox.control.begin(f"short:#{whole[120]}")
     assert await sandbox.ids(1) == whole[:100]
@@ -124,20 +124,20 @@ async def test_short_pages_lack_a_record_while_others_keep_their_place(sandbox: 
 
 
 @pytest.mark.parametrize(("fault", "left"), [("empty", 0), ("halved", 125), ("hidden:50%", 125)])
-async def test_empty_and_halved_lists_are_counted_so(sandbox: Sandbox, fault: str, left: int) -> None:
+async def test_empty_halved_and_hidden_lists_have_the_matching_count(sandbox: Sandbox, fault: str, left: int) -> None:
     sandbox.control.begin(fault)
     assert len(await sandbox.ids(limit=1000)) == left
     assert await sandbox.last_page() == max(left, 1)
 
 
-async def test_a_precise_question_can_be_answered_with_nothing(sandbox: Sandbox) -> None:
+async def test_empty_of_precise_affects_only_precise_questions(sandbox: Sandbox) -> None:
     sandbox.control.begin("empty:of=precise")
     user = next(sandbox.account.records()).user
     assert await sandbox.ids(user_id=user) == []
     assert len(await sandbox.ids()) == 100
 
 
-async def test_counts_are_told_or_not_and_off(sandbox: Sandbox) -> None:
+async def test_total_no_last_page_and_miscounted_change_the_paging(sandbox: Sandbox) -> None:
     assert (await sandbox.page())["paging"] == {"last_page": 3}
     sandbox.control.begin("total")
     assert (await sandbox.page())["paging"] == {"last_page": 3, "total": 250}
@@ -154,7 +154,7 @@ async def test_counts_are_told_or_not_and_off(sandbox: Sandbox) -> None:
     assert (await sandbox.page(limit=1))["paging"] == {"last_page": 249, "total": 249}
 
 
-async def test_limit_can_be_capped_and_page_ignored(sandbox: Sandbox) -> None:
+async def test_capped_limits_the_page_size_and_same_page_ignores_the_page(sandbox: Sandbox) -> None:
     whole = ids_of(sandbox.account)
     sandbox.control.begin("capped:50")
     assert await sandbox.ids(2, limit=1000) == whole[50:100]
@@ -164,7 +164,7 @@ async def test_limit_can_be_capped_and_page_ignored(sandbox: Sandbox) -> None:
     assert await sandbox.ids(3) == whole[:100]
 
 
-async def test_the_order_can_be_reversed_or_open_among_equal_dates(sandbox: Sandbox) -> None:
+async def test_oldest_first_reverses_the_order_and_shuffled_ties_varies_it(sandbox: Sandbox) -> None:
     whole = ids_of(sandbox.account)
     sandbox.control.begin("oldest-first")
     assert await sandbox.ids(limit=1000) == whole[::-1]
@@ -178,7 +178,7 @@ async def test_the_order_can_be_reversed_or_open_among_equal_dates(sandbox: Sand
 
 
 @pytest.mark.parametrize("method", [LIST, "completedtrainings.list"])
-async def test_unreadable_records_keep_their_place_and_lose_their_date(sandbox: Sandbox, method: str) -> None:
+async def test_unreadable_records_are_listed_with_an_unknown_date(sandbox: Sandbox, method: str) -> None:
     sandbox.control.begin("unreadable:3")
     records = (await sandbox.page(limit=1000, method=method))["completedtrainings"]
     field = "date_number" if method == LIST else "dateNumber"
@@ -186,7 +186,7 @@ async def test_unreadable_records_keep_their_place_and_lose_their_date(sandbox: 
     assert len(records) == 250
 
 
-async def test_fields_can_be_written_otherwise(sandbox: Sandbox) -> None:
+async def test_no_files_capitals_and_renumbered_change_the_fields(sandbox: Sandbox) -> None:
     before = (await sandbox.page())["completedtrainings"]
     sandbox.control.begin("no-files")
     sandbox.control.begin("capitals")
@@ -198,7 +198,7 @@ async def test_fields_can_be_written_otherwise(sandbox: Sandbox) -> None:
     assert all("files" in record for record in before)
 
 
-async def test_date_is_wrong_as_often_as_asked(sandbox: Sandbox) -> None:
+async def test_wrong_date_with_times_1_changes_one_date_header(sandbox: Sandbox) -> None:
     sandbox.control.begin("wrong-date:1d,times=1")
     body = orjson.dumps({"token": "sandbox"})
     off = []
@@ -210,16 +210,16 @@ async def test_date_is_wrong_as_often_as_asked(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "error_name"),
     [("rate-limit", "rate_limit_exceeded"), ("error", "server_error"), ("error:token_inactive", "token_inactive")],
 )
-async def test_the_api_refuses(sandbox: Sandbox, fault: str, said: str) -> None:
+async def test_rate_limit_and_error_answer_with_an_api_error(sandbox: Sandbox, fault: str, error_name: str) -> None:
     sandbox.control.begin(f"{fault},times=1" if ":" in fault else f"{fault}:times=1")
-    assert await sandbox.page() == {"ok": False, "error": said}
+    assert await sandbox.page() == {"ok": False, "error": error_name}
     assert (await sandbox.page())["ok"]
 
 
-async def test_what_lies_between_fails(sandbox: Sandbox) -> None:
+async def test_status_and_cut_off_answer_without_valid_json(sandbox: Sandbox) -> None:
     body = orjson.dumps({"token": "sandbox"})
     sandbox.control.begin("status:503,times=1")
     response, content = await sandbox.caller.exchange("POST", LIST, body)
@@ -233,7 +233,7 @@ async def test_what_lies_between_fails(sandbox: Sandbox) -> None:
         orjson.loads(content)
 
 
-async def test_faults_are_combined(sandbox: Sandbox) -> None:
+async def test_several_faults_apply_together(sandbox: Sandbox) -> None:
     sandbox.control.begin("hidden:50")
     sandbox.control.begin("capped:30")
     sandbox.control.begin("total:+2")
@@ -248,7 +248,7 @@ def parts(fault: "Fault") -> list[object]:
 
 
 @pytest.mark.parametrize("kind", FAULT_KINDS)
-def test_each_fault_is_read_as_it_is_shown(kind: str) -> None:
+def test_parse_fault_reads_each_kind_with_its_value(kind: str) -> None:
     example = {"DURATION": "5s", "WHICH": "#1500+#1501", "N": "500", "NAME": "server_error", "": ""}
     value = example[FAULT_KINDS[kind].value]
     fault, scope = parse_fault(f"{kind}:{value}," if value else kind)
@@ -257,7 +257,7 @@ def test_each_fault_is_read_as_it_is_shown(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FAULT_KINDS)
-def test_each_fault_without_a_value_is_read_with_a_scope(kind: str) -> None:
+def test_parse_fault_without_a_value_reads_the_scope_or_raises(kind: str) -> None:
     if FAULT_KINDS[kind].value and not FAULT_KINDS[kind].default:
         with pytest.raises(NotationError, match="needs a value"):
             parse_fault(f"{kind},times=1")
@@ -287,12 +287,12 @@ def test_each_fault_without_a_value_is_read_with_a_scope(kind: str) -> None:
         ("total:many", "such as +1"),
     ],
 )
-def test_what_is_written_wrong_is_told(text: str, problem: str) -> None:
+def test_parse_fault_with_wrong_notation_raises_notation_error(text: str, problem: str) -> None:
     with pytest.raises(NotationError, match=problem.replace("+", r"\+")):
         parse_fault(text)
 
 
-async def test_faults_of_the_list_of_who_is_current(sandbox: Sandbox) -> None:
+async def test_faults_apply_to_the_training_employee_status_list(sandbox: Sandbox) -> None:
     method = "training-employee-status.list"
 
     async def completed(page: int = 1) -> tuple[int, dict[str, int]]:

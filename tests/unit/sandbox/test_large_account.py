@@ -18,14 +18,14 @@ def late(record: Record) -> bool:
     return record.date_number < date_number(day_of(record.created))
 
 
-def test_the_same_seed_makes_the_same_account_and_another_one_does_not() -> None:
+def test_synthetic_account_is_determined_by_its_seed() -> None:
     first, again, other = (synthetic_account(500, seed=seed, now_ms=now) for seed in (1, 1, 2))
     assert first.page(Version.V2, limit=1000) == again.page(Version.V2, limit=1000)
     assert first.page(Version.V2, limit=1000) != other.page(Version.V2, limit=1000)
     assert first.users == again.users
 
 
-def test_a_synthetic_account_looks_like_a_company() -> None:
+def test_synthetic_account_has_realistic_proportions() -> None:
     account = synthetic_account(10_000, now_ms=now)
     records = list(account.records())
     people = {user["id"]: f"{user['firstname']} {user['lastname']}" for user in account.users}
@@ -44,7 +44,7 @@ def test_a_synthetic_account_looks_like_a_company() -> None:
     assert 0 < sum(bool(record.files) for record in records) < 1000
 
 
-def test_records_of_one_group_session_are_entered_together() -> None:
+def test_synthetic_group_session_has_one_training_day_and_time_of_entry() -> None:
     sessions = defaultdict(list)
     for record in synthetic_account(3000, now_ms=now).records():
         if record.group is not None:
@@ -56,7 +56,7 @@ def test_records_of_one_group_session_are_entered_together() -> None:
         assert max(record.created for record in members) - min(record.created for record in members) < 1000
 
 
-def test_growth_adds_mostly_what_happened_today_and_some_that_was_entered_late() -> None:
+def test_growth_adds_mostly_records_of_today_and_some_late_ones() -> None:
     account = synthetic_account(1000, now_ms=now)
     added = Growth(account, seed=7).grow(2000)
     assert len(account) == 3000
@@ -67,14 +67,14 @@ def test_growth_adds_mostly_what_happened_today_and_some_that_was_entered_late()
     assert added[0].id > 1000
 
 
-def test_growth_is_determined_by_its_seed_however_it_is_cut_into_pieces() -> None:
+def test_growth_is_determined_by_its_seed_for_any_batch_sizes() -> None:
     whole, pieces = (synthetic_account(100, now_ms=now) for _ in range(2))
     expected = Growth(whole, seed=3).grow(60)
     growth = Growth(pieces, seed=3)
     assert [record for size in (0, 1, 19, 40) for record in growth.grow(size)] == expected
 
 
-def test_growth_dates_each_record_by_the_clock_of_its_moment() -> None:
+def test_growth_takes_created_from_the_clock_of_the_account() -> None:
     moment = [NOW]
     account = documented_account(now_ms=lambda: moment[0])
     growth = Growth(account)
@@ -83,12 +83,12 @@ def test_growth_dates_each_record_by_the_clock_of_its_moment() -> None:
     assert {record.created for record in growth.grow(10)} == {moment[0]}
 
 
-def test_growth_needs_somebody_who_completes_something() -> None:
+def test_growth_without_people_and_trainings_raises_value_error() -> None:
     with pytest.raises(ValueError, match="needs people and trainings"):
         Growth(Account())
 
 
-async def test_running_growth_keeps_its_rate_until_it_is_cancelled() -> None:
+async def test_growth_run_keeps_its_rate_until_it_is_cancelled() -> None:
     enough = asyncio.Event()
 
     def watched_now() -> int:

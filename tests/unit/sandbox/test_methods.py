@@ -25,14 +25,14 @@ async def api(start: "Start", account: Account) -> "Caller":
     return await start(account, rate_limit=None)
 
 
-async def test_both_versions_serve_the_documented_examples(start: "Start", sample: Sample) -> None:
+async def test_completedtrainings_lists_return_the_documented_examples(start: "Start", sample: Sample) -> None:
     old = await start(documented_account(Version.V1))
     assert await old.post(V1) == {**sample("completedtrainings.list.v1.json"), "paging": {"last_page": 1}}
     new = await start(documented_account(Version.V2, dialect=Dialect(newer_fields=False)))
     assert await new.post(V2) == {**sample("completedtrainings.v2.list.2020.json"), "paging": {"last_page": 1}}
 
 
-async def test_names_are_served_for_both_versions(start: "Start", sample: Sample) -> None:
+async def test_users_and_trainings_lists_contain_the_documented_examples(start: "Start", sample: Sample) -> None:
     api = await start(documented_account())
     users = (await api.post("users.list"))["users"]
     assert users[:2] == sample("users.list.json")["users"]
@@ -42,7 +42,7 @@ async def test_names_are_served_for_both_versions(start: "Start", sample: Sample
         assert all(training["id"] and training["title"] for training in trainings)
 
 
-async def test_names_join_the_completions_of_either_version(api: "Caller") -> None:
+async def test_users_and_trainings_lists_contain_the_ids_of_all_completions(api: "Caller") -> None:
     users = {user["id"] for user in (await api.post("users.list"))["users"]}
     titles = {training["id"] for training in (await api.post("trainings.list"))["trainings"]}
     titles_v2 = {training["id"] for training in (await api.post("trainings.v2.list"))["trainings"]}
@@ -54,7 +54,7 @@ async def test_names_join_the_completions_of_either_version(api: "Caller") -> No
         assert record["training_id"] in titles_v2
 
 
-async def test_who_is_current_follows_from_each_persons_newest_completions(api: "Caller", account: Account) -> None:
+async def test_training_employee_status_follows_from_the_newest_completions(api: "Caller", account: Account) -> None:
     person, training = account.users[0]["id"], account.trainings[0]
     account.add(user=person, training=training.ids, date_number=20990101, expiry=20990715)
     asked = {"m_user_ids": [person], "training_ids": [training.ids.v2]}
@@ -85,7 +85,7 @@ async def test_who_is_current_follows_from_each_persons_newest_completions(api: 
     assert "is_required" not in employee["last_completed"][0]
 
 
-async def test_who_is_current_comes_in_pages_and_refuses_wrong_parameters(api: "Caller", account: Account) -> None:
+async def test_training_employee_status_has_pages_and_rejects_wrong_parameters(api: "Caller", account: Account) -> None:
     pages = [(await api.post(STATUS, page=page, limit=10))["employees"] for page in (1, 2)]
     people = [employee["m_user_id"] for page in pages for employee in page]
     assert people == [user["id"] for user in account.users[:20]]
@@ -93,13 +93,13 @@ async def test_who_is_current_comes_in_pages_and_refuses_wrong_parameters(api: "
         assert (await api.post(STATUS, **wrong))["error"] == "parameter_invalid"
 
 
-async def test_the_echo_is_the_whole_answer(api: "Caller") -> None:
+async def test_api_echo_answers_with_exactly_the_given_response(api: "Caller") -> None:
     response = {"ok": True, "foo": "bar", "nested": [1, {"a": None}]}
     assert await api.post("api.echo", response=response) == response
 
 
 @pytest.mark.parametrize("method", [V1, V2])
-async def test_pages_of_any_size_make_up_the_whole_list(api: "Caller", account: Account, method: str) -> None:
+async def test_pages_of_any_size_add_up_to_the_whole_list(api: "Caller", account: Account, method: str) -> None:
     everything = (await api.post(method, limit=1000))["completedtrainings"]
     assert len(everything) == len(account) == 450
     for limit in (100, 7, 450, 449):
@@ -115,22 +115,22 @@ async def test_pages_of_any_size_make_up_the_whole_list(api: "Caller", account: 
         assert last_page == -(-450 // limit)
 
 
-async def test_without_parameters_the_first_hundred_are_listed(api: "Caller") -> None:
+async def test_list_without_parameters_returns_the_first_hundred_records(api: "Caller") -> None:
     default = await api.post(V2)
     assert default == await api.post(V2, limit=100, page=1)
     assert len(default["completedtrainings"]) == 100
 
 
-async def test_a_page_of_one_record_tells_how_many_there_are(api: "Caller") -> None:
+async def test_last_page_with_limit_1_is_the_number_of_records(api: "Caller") -> None:
     assert (await api.post(V2, limit=1))["paging"] == {"last_page": 450}
 
 
-async def test_an_empty_list_has_one_page(start: "Start") -> None:
+async def test_empty_list_has_one_page(start: "Start") -> None:
     api = await start(Account())
     assert await api.post(V1) == {"ok": True, "completedtrainings": [], "paging": {"last_page": 1}}
 
 
-async def test_the_total_stands_there_only_when_the_account_says_so(api: "Caller", account: Account) -> None:
+async def test_paging_contains_the_total_only_with_the_dialect_for_it(api: "Caller", account: Account) -> None:
     user = next(account.records()).user
     assert (await api.post(V1))["paging"] == {"last_page": 5}
     account.dialect = Dialect(total=True)
@@ -139,7 +139,7 @@ async def test_the_total_stands_there_only_when_the_account_says_so(api: "Caller
     assert answer["paging"] == {"last_page": 1, "total": len(answer["completedtrainings"])}
 
 
-async def test_filters_choose_records_and_page_through_them(api: "Caller", account: Account) -> None:
+async def test_filters_select_records_and_apply_to_every_page(api: "Caller", account: Account) -> None:
     record = next(account.records())
     everything = (await api.post(V2, limit=1000))["completedtrainings"]
     for filters, chosen in (
@@ -164,7 +164,7 @@ async def test_filters_choose_records_and_page_through_them(api: "Caller", accou
         assert second["paging"]["last_page"] == -(-len(chosen) // 2)
 
 
-async def test_v1_filters_by_its_own_training_ids(api: "Caller", account: Account) -> None:
+async def test_v1_list_filters_by_training_ids_of_v1(api: "Caller", account: Account) -> None:
     record = next(account.records())
     everything = (await api.post(V1, limit=1000))["completedtrainings"]
     answer = await api.post(V1, limit=1000, training_id=record.training.v1, user_id=record.user)
@@ -173,25 +173,25 @@ async def test_v1_filters_by_its_own_training_ids(api: "Caller", account: Accoun
     ]
 
 
-async def test_ids_may_be_written_otherwise(api: "Caller", account: Account) -> None:
+async def test_v2_filters_accept_ids_as_text_and_in_capitals(api: "Caller", account: Account) -> None:
     record = next(account.records())
     expected = await api.post(V2, training_id=record.training.v2, user_id=record.user)
     assert expected["completedtrainings"]
     assert await api.post(V2, training_id=str(record.training.v2), user_id=record.user.upper()) == expected
 
 
-async def test_a_filter_that_names_nothing_lists_nothing(api: "Caller") -> None:
+async def test_filter_with_an_unknown_id_returns_an_empty_list(api: "Caller") -> None:
     empty = {"ok": True, "completedtrainings": [], "paging": {"last_page": 1}}
     assert await api.post(V2, user_id="0" * 24) == empty
     assert await api.post(V2, training_id=-1) == empty
     assert await api.post(V1, training_id="0" * 24) == empty
 
 
-async def test_beyond_the_last_page_there_is_nothing(api: "Caller") -> None:
+async def test_page_beyond_the_last_one_is_empty(api: "Caller") -> None:
     assert await api.post(V2, page=6) == {"ok": True, "completedtrainings": [], "paging": {"last_page": 5}}
 
 
-async def test_what_is_missing_can_be_made_an_error(api: "Caller", account: Account) -> None:
+async def test_missing_is_error_answers_with_content_not_found(api: "Caller", account: Account) -> None:
     account.dialect = Dialect(missing_is_error=True)
     user = next(account.records()).user
     for parameters in ({"user_id": "0" * 24}, {"training_id": 7}, {"page": 6}, {"user_id": user, "page": 99}):
@@ -210,9 +210,7 @@ async def test_what_is_missing_can_be_made_an_error(api: "Caller", account: Acco
     ],
 )
 @pytest.mark.parametrize("method", [V1, V2])
-async def test_values_that_are_not_allowed_are_refused(
-    api: "Caller", method: str, parameter: str, value: object
-) -> None:
+async def test_invalid_parameter_values_are_rejected(api: "Caller", method: str, parameter: str, value: object) -> None:
     answer = await api.post(method, **{parameter: value})
     assert answer["error"] == "parameter_invalid"
     assert f"`{parameter}`" in answer["description"]
@@ -231,7 +229,7 @@ async def test_values_that_are_not_allowed_are_refused(
         (V2, "has_attachments", 1),
     ],
 )
-async def test_values_of_the_other_version_are_refused(
+async def test_parameter_values_of_another_type_or_version_are_rejected(
     api: "Caller", method: str, parameter: str, value: object
 ) -> None:
     assert (await api.post(method, **{parameter: value}))["error"] == "parameter_invalid"
@@ -247,18 +245,18 @@ async def test_values_of_the_other_version_are_refused(
         ("trainings.v2.list", "page"),
     ],
 )
-async def test_parameters_that_a_method_does_not_have_are_refused(api: "Caller", method: str, parameter: str) -> None:
+async def test_parameters_that_a_method_does_not_have_are_rejected(api: "Caller", method: str, parameter: str) -> None:
     answer = await api.post(method, **{parameter: 1})
     assert answer["error"] == "parameter_unexpected"
     assert f"`{parameter}`" in answer["description"]
 
 
 @pytest.mark.parametrize("limit", [1, 1000])
-async def test_the_extremes_of_the_limit_are_allowed(api: "Caller", limit: int) -> None:
+async def test_list_accepts_the_lowest_and_highest_limit(api: "Caller", limit: int) -> None:
     assert len((await api.post(V1, limit=limit))["completedtrainings"]) == min(limit, 450)
 
 
-async def test_the_list_shifts_while_the_account_changes(api: "Caller", account: Account) -> None:
+async def test_list_shows_added_and_removed_records_at_once(api: "Caller", account: Account) -> None:
     before = (await api.post(V2, limit=10))["completedtrainings"]
     (added,) = Growth(account, seed=1).grow()
     account.edit(added.id, date_number=99991231)

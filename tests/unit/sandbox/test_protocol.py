@@ -1,4 +1,4 @@
-"""What every method has in common: requests, answers, tokens, errors."""
+"""The behaviour that all methods share: requests, answers, tokens, errors."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -108,25 +108,25 @@ async def test_every_error_is_answered_with_its_identifier(
     assert strict.traffic.errors == {identifier: 1}
 
 
-def test_the_errors_above_are_all_that_are_documented_but_the_rate_limit() -> None:
+def test_tested_errors_are_all_documented_ones_except_the_rate_limit() -> None:
     assert {*(identifier for *_, identifier in ERRORS), "rate_limit_exceeded"} == set(ErrorIdentifier)
 
 
-async def test_an_unknown_token_is_answered_as_documented(
+async def test_unknown_token_is_answered_as_documented(
     strict: "Caller", sample: Callable[[str], dict[str, Any]]
 ) -> None:
     assert await strict.post("users.list", token="YOUR_TOKEN") != sample("error.token_invalid.json")
     assert await strict.post("api.echo", token="YOUR_TOKEN") == sample("error.token_invalid.json")
 
 
-async def test_a_head_request_is_no_get(strict: "Caller") -> None:
+async def test_head_request_is_rejected_as_an_invalid_method(strict: "Caller") -> None:
     response, body = await strict.exchange("HEAD", "api.echo")
     assert (response.status, body) == (200, b"")
     assert strict.traffic.errors == {"request_method_invalid": 1}
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_get_and_post_answer_alike(start: "Start", method: str) -> None:
+async def test_get_and_post_return_the_same_answer(start: "Start", method: str) -> None:
     api = await start(documented_account())
     parameters = {"response": {"ok": True, "sum": "1 + 1 = 2 & ä"}} if method == "api.echo" else {}
     answer = await api.post(method, **parameters)
@@ -144,7 +144,7 @@ async def test_pretty_indents_answers_and_errors(start: "Start") -> None:
         assert orjson.loads(plain) == orjson.loads(pretty)
 
 
-async def test_answers_are_dated_by_the_clock_of_the_account(start: "Start") -> None:
+async def test_date_header_follows_the_clock_of_the_account(start: "Start") -> None:
     moment = [784_111_777_000]
     api = await start(Account(now_ms=lambda: moment[0]))
     response, _ = await api.exchange("POST", "users.list", b'{"token": "sandbox"}')
@@ -154,7 +154,7 @@ async def test_answers_are_dated_by_the_clock_of_the_account(start: "Start") -> 
     assert response.headers["Date"] == "Sun, 06 Nov 1994 08:50:37 GMT"
 
 
-async def test_a_token_can_be_deactivated_while_the_api_runs() -> None:
+async def test_token_can_be_deactivated_while_the_api_runs() -> None:
     app = make_app(documented_account())
     async with serve(app) as base_url, aiohttp.ClientSession() as session:
         app[TOKENS]["sandbox"] = Token("sandbox", active=False)
@@ -162,26 +162,26 @@ async def test_a_token_can_be_deactivated_while_the_api_runs() -> None:
             assert (await response.json())["error"] == "token_inactive"
 
 
-async def test_a_token_may_be_limited_to_methods(strict: "Caller") -> None:
+async def test_token_limited_to_methods_is_rejected_by_others(strict: "Caller") -> None:
     assert (await strict.post("completedtrainings.v2.list", token="completions-only"))["ok"]
     assert (await strict.post("api.echo", token="completions-only"))["error"] == "token_permission"
 
 
-async def test_injected_faults_go_out_as_they_are_and_are_counted(start: "Start") -> None:
+async def test_answer_of_a_middleware_is_sent_unchanged_and_counted(start: "Start") -> None:
     api = await start(documented_account(), middlewares=[lose_the_answer])
     response, body = await api.exchange("POST", "users.list", b'{"token": "sandbox"}')
     assert (response.status, response.content_type, body) == (502, "text/html", b"<h1>Bad gateway</h1>")
     assert api.traffic.requests == {"users.list": 1}
 
 
-async def test_requests_are_counted_by_method(start: "Start") -> None:
+async def test_traffic_counts_requests_by_method(start: "Start") -> None:
     api = await start(documented_account())
     for method in ("users.list", "users.list", "trainings.list", "users.lists"):
         await api.post(method)
     assert api.traffic.requests == {"users.list": 2, "trainings.list": 1, "users.lists": 1}
 
 
-async def test_an_address_in_use_cannot_be_had() -> None:
+async def test_serve_on_a_port_in_use_raises_os_error() -> None:
     account = documented_account()
     async with serve(make_app(account)) as base_url:
         port = int(base_url.removeprefix("http://127.0.0.1:").removesuffix("/v1"))
@@ -190,7 +190,7 @@ async def test_an_address_in_use_cannot_be_had() -> None:
                 pass
 
 
-async def test_nothing_is_logged_for_a_request(start: "Start", caplog: pytest.LogCaptureFixture) -> None:
+async def test_requests_are_not_logged(start: "Start", caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     api = await start(documented_account(), rate_limit=RateLimit(requests=1))
     for _ in range(3):

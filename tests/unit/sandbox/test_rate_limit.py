@@ -12,7 +12,7 @@ async def answers(api: "Caller", requests: int, **parameters: Any) -> list[bool]
     return [(await api.post("trainings.list", **parameters))["ok"] for _ in range(requests)]
 
 
-async def test_the_request_above_eighty_a_minute_is_refused_as_documented(
+async def test_rate_limit_rejects_the_81st_request_in_a_minute_as_documented(
     start: "Start", sample: Callable[[str], dict[str, Any]]
 ) -> None:
     api = await start(documented_account(), clock=FakeClock().monotonic)
@@ -22,7 +22,7 @@ async def test_the_request_above_eighty_a_minute_is_refused_as_documented(
     assert api.traffic.requests == {"trainings.list": 81}
 
 
-async def test_after_that_every_request_of_every_token_fails_for_a_minute(start: "Start") -> None:
+async def test_rate_limit_penalty_rejects_every_token_for_a_minute(start: "Start") -> None:
     clock = FakeClock()
     api = await start(documented_account(), tokens=[Token("sandbox"), Token("payroll")], clock=clock.monotonic)
     assert all(await answers(api, 40))
@@ -34,7 +34,7 @@ async def test_after_that_every_request_of_every_token_fails_for_a_minute(start:
     assert all(await answers(api, 40) + await answers(api, 40, token="payroll"))
 
 
-async def test_the_minute_slides(start: "Start") -> None:
+async def test_rate_limit_counts_a_sliding_minute(start: "Start") -> None:
     clock = FakeClock()
     api = await start(documented_account(), clock=clock.monotonic, rate_limit=RateLimit(requests=4))
     assert all(await answers(api, 2))
@@ -44,7 +44,7 @@ async def test_the_minute_slides(start: "Start") -> None:
     assert await answers(api, 3) == [True, True, False]
 
 
-async def test_the_penalty_lasts_although_the_minute_would_have_room_again(start: "Start") -> None:
+async def test_rate_limit_penalty_lasts_even_if_the_minute_has_room_again(start: "Start") -> None:
     clock = FakeClock()
     api = await start(documented_account(), clock=clock.monotonic, rate_limit=RateLimit(requests=4))
     await answers(api, 2)
@@ -56,7 +56,7 @@ async def test_the_penalty_lasts_although_the_minute_would_have_room_again(start
     assert await answers(api, 1) == [True]
 
 
-async def test_a_steady_rate_within_the_limit_is_never_refused(start: "Start") -> None:
+async def test_rate_limit_never_rejects_a_steady_rate_within_it(start: "Start") -> None:
     clock = FakeClock()
     api = await start(documented_account(), clock=clock.monotonic)
     for _ in range(200):
@@ -64,7 +64,7 @@ async def test_a_steady_rate_within_the_limit_is_never_refused(start: "Start") -
         assert all(await answers(api, 1))
 
 
-async def test_wrong_requests_of_the_customer_draw_on_the_pool_and_strangers_do_not(start: "Start") -> None:
+async def test_rate_limit_counts_wrong_requests_of_known_tokens_only(start: "Start") -> None:
     tokens = [Token("sandbox"), Token("sleeping", active=False)]
     api = await start(
         documented_account(), tokens=tokens, clock=FakeClock().monotonic, rate_limit=RateLimit(requests=3)
@@ -76,6 +76,6 @@ async def test_wrong_requests_of_the_customer_draw_on_the_pool_and_strangers_do_
     assert (await api.post("trainings.list", token="stranger"))["error"] == "token_invalid"
 
 
-async def test_the_limit_can_be_switched_off(start: "Start") -> None:
+async def test_rate_limit_none_rejects_no_request(start: "Start") -> None:
     api = await start(documented_account(), rate_limit=None)
     assert all(await answers(api, 200))

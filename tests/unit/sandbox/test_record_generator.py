@@ -8,24 +8,24 @@ from notifier.sandbox import Account, Dialect, Version, build_account, documente
 Sample = Callable[[str], dict[str, Any]]
 
 
-def test_the_v1_account_lists_exactly_the_documented_example(sample: Sample) -> None:
+def test_documented_v1_account_lists_exactly_the_example(sample: Sample) -> None:
     page = documented_account(Version.V1).page(Version.V1)
     assert page.records == sample("completedtrainings.list.v1.json")["completedtrainings"]
 
 
-def test_the_v2_account_of_2020_lists_exactly_the_documented_example(sample: Sample) -> None:
+def test_documented_v2_account_of_2020_lists_exactly_the_example(sample: Sample) -> None:
     page = documented_account(Version.V2, dialect=Dialect(newer_fields=False)).page(Version.V2)
     assert page.records == sample("completedtrainings.v2.list.2020.json")["completedtrainings"]
 
 
-def test_the_v2_account_of_today_starts_with_the_documented_example(sample: Sample) -> None:
+def test_documented_v2_account_of_today_begins_with_the_example(sample: Sample) -> None:
     page = documented_account(Version.V2).page(Version.V2)
     payload = sample("completedtrainings.v2.list.today.json")
     assert page.records[:1] == payload["completedtrainings"]
     assert page.last_page == payload["paging"]["last_page"]
 
 
-def test_both_examples_together_make_one_account_for_both_versions(sample: Sample) -> None:
+def test_documented_account_contains_the_examples_of_both_versions(sample: Sample) -> None:
     account = documented_account(dialect=Dialect(newer_fields=False))
     v2 = sample("completedtrainings.v2.list.2020.json")["completedtrainings"]
     v1 = sample("completedtrainings.list.v1.json")["completedtrainings"]
@@ -37,16 +37,16 @@ def test_both_examples_together_make_one_account_for_both_versions(sample: Sampl
 @pytest.mark.parametrize(
     ("version", "name"), [(Version.V1, "trainings.list.v1.json"), (Version.V2, "trainings.v2.list.json")]
 )
-def test_the_documented_trainings_are_among_those_of_the_account(version: Version, name: str, sample: Sample) -> None:
+def test_documented_account_contains_the_documented_trainings(version: Version, name: str, sample: Sample) -> None:
     shown = [training.format_for(version) for training in documented_account().trainings]
     assert [training for training in shown if training in sample(name)["trainings"]] == sample(name)["trainings"]
 
 
-def test_the_documented_people_are_among_those_of_the_account(sample: Sample) -> None:
+def test_documented_account_contains_the_documented_people(sample: Sample) -> None:
     assert documented_account().users[:2] == sample("users.list.json")["users"]
 
 
-def test_names_are_known_for_most_ids_of_the_examples() -> None:
+def test_documented_account_has_names_for_most_ids() -> None:
     account = documented_account()
     people = {user["id"] for user in account.users}
     trainings = {training.ids for training in account.trainings}
@@ -55,7 +55,7 @@ def test_names_are_known_for_most_ids_of_the_examples() -> None:
     assert all(record.instructor in people for record in account.records() if record.instructor)
 
 
-def test_the_command_line_asks_for_the_examples_or_for_a_size() -> None:
+def test_build_account_returns_the_examples_or_an_account_of_a_given_size() -> None:
     def shown(account: Account) -> list[dict[str, Any]]:
         return account.page(Version.V2).records
 

@@ -40,7 +40,7 @@ def copied() -> set[str]:
 
 
 def quadlet(section: str) -> list[tuple[str, str]]:
-    """Return the keys of a section with their values; a key may stand there several times."""
+    """Return the keys of a section with their values; a key may occur several times."""
     text = re.sub(r"^#.*\n", "", QUADLET.read_text(encoding="utf-8"), flags=re.MULTILINE)
     body = text.partition(f"[{section}]\n")[2].partition("\n[")[0]
     pairs = [line.partition("=") for line in body.splitlines() if line]
@@ -62,7 +62,7 @@ def pod() -> dict[str, Any]:
     return specification
 
 
-def test_what_the_build_copies_is_there_and_in_its_context() -> None:
+def test_build_copies_exactly_the_existing_files_of_its_context() -> None:
     lines = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
     sent = {line[1:] for line in lines if line.startswith("!")}
     assert "*" in lines
@@ -70,13 +70,13 @@ def test_what_the_build_copies_is_there_and_in_its_context() -> None:
     assert [name for name in copied() if not (REPOSITORY / name).exists()] == []
 
 
-def test_no_link_in_the_package_leads_out_of_what_is_copied() -> None:
+def test_links_in_the_package_lead_only_to_copied_files() -> None:
     links = [file for file in (REPOSITORY / "notifier").rglob("*") if file.is_symlink()]
     targets = {str(file.resolve().relative_to(REPOSITORY)) for file in links}
     assert targets <= copied() | {name for name in targets if name.startswith("notifier/")}
 
 
-def test_all_that_the_wheel_needs_is_copied() -> None:
+def test_build_copies_all_files_of_the_wheel_and_uses_a_supported_python() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     needed = {project["project"]["readme"], *project["project"]["license-files"], *wheel["packages"]}
@@ -87,13 +87,13 @@ def test_all_that_the_wheel_needs_is_copied() -> None:
     assert f"Programming Language :: Python :: {base}" in project["project"]["classifiers"]
 
 
-def test_libraries_are_installed_with_their_hashes_and_nothing_is_compiled() -> None:
+def test_build_installs_libraries_with_hashes_and_compiles_none() -> None:
     (installed,) = [one.text for one in BUILD.all("RUN") if "requirements.txt" in one.text]
     assert "--require-hashes" in installed
     assert "--only-binary=:all:" in installed
 
 
-def test_the_image_runs_commands_that_exist_as_a_user_without_a_password() -> None:
+def test_image_runs_existing_commands_as_an_unprivileged_user() -> None:
     for command in (IMAGE.command, IMAGE.health_command):
         assert command[0] == "notifier"
         assert command[1] in COMMANDS
@@ -102,11 +102,11 @@ def test_the_image_runs_commands_that_exist_as_a_user_without_a_password() -> No
     assert "/opt/notifier/bin" in IMAGE.environment["PATH"].split(":")
 
 
-def test_the_state_is_in_the_volume() -> None:
+def test_image_keeps_the_state_file_in_the_volume() -> None:
     assert str(default_state_file(IMAGE.environment).parent) == IMAGE.only("VOLUME").text
 
 
-def test_the_quadlet_is_the_same_container() -> None:
+def test_quadlet_matches_the_image() -> None:
     keys = dict(quadlet("Container"))
     assert (int(keys["User"]), int(keys["Group"])) == IMAGE.user
     assert keys["HealthCmd"].split() == IMAGE.health_command
@@ -120,12 +120,12 @@ def test_the_quadlet_is_the_same_container() -> None:
         assert keys[key] == value
     service = dict(quadlet("Service"))
     assert int(service["RestartPreventExitStatus"]) == ExitCode.WRONG_CONFIGURATION
-    # Podman stops it, and systemd waits for Podman.
+    # Podman stops the container, and systemd waits for Podman.
     (stop_timeout,) = re.findall(r"--stop-timeout=(\d+)", keys["PodmanArgs"])
     assert int(stop_timeout) < int(service["TimeoutStopSec"].removesuffix("s"))
 
 
-def test_systemd_understands_the_rest_of_the_quadlet(tmp_path: Path) -> None:
+def test_systemd_accepts_the_other_sections_of_the_quadlet(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         skip = "looking at units takes systemd-analyze, of Debian's package systemd"
@@ -139,7 +139,7 @@ def test_systemd_understands_the_rest_of_the_quadlet(tmp_path: Path) -> None:
     assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
 
 
-def test_the_pods_of_the_page_run_the_image_as_it_is() -> None:
+def test_documented_pod_matches_the_image() -> None:
     (container,) = pod()["containers"]
     security = pod()["securityContext"]
     assert (security["runAsUser"], security["runAsGroup"]) == IMAGE.user
@@ -155,7 +155,7 @@ def test_the_pods_of_the_page_run_the_image_as_it_is() -> None:
     assert document("StatefulSet")["spec"]["volumeClaimTemplates"][0]["metadata"]["name"] == "state"
 
 
-def test_the_probes_of_the_page_ask_what_the_daemon_answers() -> None:
+def test_documented_probes_request_existing_routes() -> None:
     (container,) = pod()["containers"]
     (port,) = container["ports"]
     known = {operation.route.partition(" ")[2] for group in OPERATIONS.values() for operation in group}
@@ -166,7 +166,7 @@ def test_the_probes_of_the_page_ask_what_the_daemon_answers() -> None:
     assert str(port["containerPort"]) == PORT
 
 
-def test_the_configuration_and_the_secrets_of_the_page_are_read_from_their_volume(tmp_path: Path) -> None:
+def test_documented_configuration_and_secrets_are_loaded_from_the_volume(tmp_path: Path) -> None:
     (projected,) = [one["projected"] for one in pod()["volumes"] if "projected" in one]
     configuration, secret = projected["sources"]
     assert projected["defaultMode"] == 0o440
@@ -186,7 +186,7 @@ def test_the_configuration_and_the_secrets_of_the_page_are_read_from_their_volum
     assert str(settings.http.listen) == f"0.0.0.0:{PORT}"
 
 
-def test_the_files_that_are_kept_out_of_the_image_hold_no_configuration() -> None:
+def test_build_context_excludes_configuration_and_state_files() -> None:
     """A token in a `config.toml` of the repository's folder must not get into a layer."""
     lines = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
     sent = [line[1:] for line in lines if line.startswith("!")]

@@ -1,4 +1,4 @@
-"""The list that the service is installed from: complete, pinned, with hashes, and what is tried here."""
+"""The requirements that the service is installed from: complete, pinned with hashes, in tested versions."""
 
 import re
 import tomllib
@@ -24,11 +24,11 @@ def test_every_library_is_pinned_with_hashes() -> None:
     assert len(lines) == len(PINNED) > 20
 
 
-def test_every_dependency_is_in_a_version_that_is_allowed() -> None:
+def test_pinned_versions_are_allowed_by_the_dependencies() -> None:
     assert [str(one) for one in required_libraries() if PINNED[canonicalize_name(one.name)] not in one.specifier] == []
 
 
-def test_the_versions_are_those_that_are_tried() -> None:
+def test_pinned_versions_match_the_constraints_of_ci() -> None:
     tried = re.findall(r"^([a-z0-9-]+)==([^\s;]+)", (ROOT / ".ci" / "constraints.txt").read_text(), re.MULTILINE)
     constraints = {name: Version(version) for name, version in tried}
     assert {name: constraints.get(name) for name in PINNED if name != "pip"} == {
@@ -36,7 +36,7 @@ def test_the_versions_are_those_that_are_tried() -> None:
     }
 
 
-def test_no_version_with_a_known_hole_is_allowed() -> None:
+def test_lowest_allowed_versions_have_no_known_vulnerability() -> None:
     lowest = {
         one.name: min(Version(it.version) for it in one.specifier if it.operator == ">=")
         for one in required_libraries()

@@ -1,4 +1,4 @@
-"""The units: what is shipped to be read is what is installed, systemd understands it, and it is locked up tightly."""
+"""The systemd units: the files in the repository equal the installed ones, systemd accepts them, they are hardened."""
 
 import os
 import re
@@ -16,7 +16,7 @@ PROGRAM = PurePosixPath("/opt/notifier/bin/notifier")
 PLAIN = ServicePaths()
 ONE_OF_SEVERAL = ServicePaths("acme")
 MAX_EXPOSURE = "15"
-"""In tenths, as `systemd-analyze security --threshold` takes it."""
+"""The highest accepted exposure, in tenths, as for `systemd-analyze security --threshold`."""
 
 
 @pytest.fixture
@@ -30,20 +30,20 @@ def analyze() -> str:
 
 
 @pytest.mark.parametrize("names", [PLAIN, ONE_OF_SEVERAL])
-def test_the_unit_in_the_repository_is_the_one_that_is_installed(names: ServicePaths) -> None:
+def test_unit_in_the_repository_is_the_installed_one(names: ServicePaths) -> None:
     assert (UNITS / names.unit_file).read_text(encoding="utf-8") == unit_text(PROGRAM, names)
 
 
-def test_there_is_no_other_unit() -> None:
+def test_repository_contains_no_other_unit() -> None:
     assert {file.name for file in UNITS.glob("*.service")} == {PLAIN.unit_file, ONE_OF_SEVERAL.unit_file}
 
 
 @pytest.mark.parametrize("in_a_home", [False, True])
 @pytest.mark.parametrize("names", [PLAIN, ONE_OF_SEVERAL])
-def test_systemd_understands_every_line_of_it_and_finds_it_locked_up(
+def test_systemd_accepts_the_unit_and_its_hardening(
     names: ServicePaths, in_a_home: bool, analyze: str, tmp_path: Path
 ) -> None:
-    # A program that is there, since `verify` looks for it.
+    # /bin/true, because `verify` checks that the program exists.
     file = tmp_path / names.unit_file
     file.write_text(unit_text(PurePosixPath("/bin/true"), names, in_home_folder=in_a_home))
     verified = subprocess.run([analyze, "verify", "--man=no", file], capture_output=True, text=True, check=False)
@@ -57,7 +57,7 @@ def test_systemd_understands_every_line_of_it_and_finds_it_locked_up(
     assert judged.returncode == 0, judged.stdout
 
 
-def test_the_example_of_a_drop_in_is_understood_once_its_comments_are_taken_off(analyze: str, tmp_path: Path) -> None:
+def test_systemd_accepts_the_drop_in_example_as_shipped_and_uncommented(analyze: str, tmp_path: Path) -> None:
     file = tmp_path / PLAIN.unit_file
     file.write_text(unit_text(PurePosixPath("/bin/true"), PLAIN))
     (example,) = UNITS.glob("notifier.service.d/*.conf.example")
@@ -70,7 +70,7 @@ def test_the_example_of_a_drop_in_is_understood_once_its_comments_are_taken_off(
         assert (verified.returncode, verified.stderr) == (0, "")
 
 
-def test_the_socket_is_understood_and_listens_where_the_service_would(analyze: str, tmp_path: Path) -> None:
+def test_systemd_accepts_the_socket_which_has_the_default_address(analyze: str, tmp_path: Path) -> None:
     service, file = tmp_path / PLAIN.unit_file, tmp_path / "notifier.socket"
     service.write_text(unit_text(PurePosixPath("/bin/true"), PLAIN))
     text = (UNITS / file.name).read_text(encoding="utf-8")
@@ -81,7 +81,7 @@ def test_the_socket_is_understood_and_listens_where_the_service_would(analyze: s
     assert f"\nListenStream={HttpInterfaceSettings().listen}\n" in text
 
 
-def test_the_pause_between_two_tries_grows_where_systemd_can_do_that() -> None:
+def test_unit_from_systemd_254_on_has_growing_restart_delays() -> None:
     old, new = unit_text(PROGRAM, PLAIN, 253), unit_text(PROGRAM, PLAIN, 254)
     assert "RestartSec=15s\n" in old
     assert "RestartSteps" not in old
@@ -89,12 +89,12 @@ def test_the_pause_between_two_tries_grows_where_systemd_can_do_that() -> None:
     assert "RestartMaxDelaySec=5min\n" in new
 
 
-def test_a_program_in_a_home_is_seen_and_nothing_can_be_changed_there() -> None:
+def test_unit_for_a_program_in_a_home_folder_protects_home_read_only() -> None:
     assert "\nProtectHome=yes\n" in unit_text(PROGRAM, PLAIN)
     assert "\nProtectHome=read-only\n" in unit_text(PROGRAM, PLAIN, in_home_folder=True)
 
 
-def test_several_services_share_no_directory_with_each_other_or_with_the_plain_one() -> None:
+def test_instance_unit_has_its_own_folders_user_and_configuration() -> None:
     text = unit_text(PROGRAM, ONE_OF_SEVERAL)
     assert "\nStateDirectory=notifier-%i\n" in text
     assert "\nRuntimeDirectory=notifier-%i\n" in text
@@ -111,5 +111,5 @@ def test_several_services_share_no_directory_with_each_other_or_with_the_plain_o
         ('/opt/a"b\\c/notifier', '"/opt/a\\"b\\\\c/notifier"'),
     ],
 )
-def test_a_path_stands_as_systemd_reads_it(path: str, written: str) -> None:
+def test_exec_line_path_escapes_the_path_for_systemd(path: str, written: str) -> None:
     assert exec_line_path(PurePosixPath(path)) == written

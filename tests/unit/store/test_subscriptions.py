@@ -1,4 +1,4 @@
-"""Which destination wants which events: compared with the rule as one would say it."""
+"""Which events a destination receives, compared with a plain statement of the rule."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ types = st.sampled_from(EventType)
     trainings=filters,
     users=filters,
 )
-def test_an_event_is_admitted_unless_a_filter_speaks_against_it(
+def test_subscription_admits_an_event_unless_a_filter_rejects_it(
     event_type: EventType,
     source: str,
     training: str,
@@ -48,7 +48,7 @@ def test_an_event_is_admitted_unless_a_filter_speaks_against_it(
     assert objection == next((named for named, holds in zip(Filter, objections, strict=False) if holds), None)
 
 
-def test_empty_filters_admit_everything_and_no_events_nothing() -> None:
+def test_subscription_without_filters_admits_all_and_without_types_nothing() -> None:
     assert Subscription("hr", frozenset({"completion.created"})).admits(EventType.CREATED, "acme", "1046", "5e58")
     assert not Subscription("hr", frozenset()).admits(EventType.CREATED, "acme", "1046", "5e58")
 
@@ -91,11 +91,11 @@ def with_patterns(name: str, key: str, patterns: list[str]) -> Subscription:
         ("lines_of_business", ["!b1"], True),
     ],
 )
-def test_a_list_of_patterns_decides_by_what_is_known(key: str, patterns: list[str], is_sent: bool) -> None:
+def test_patterns_decide_by_known_facts_and_admit_unknown_ones(key: str, patterns: list[str], is_sent: bool) -> None:
     subscription = with_patterns("hr", key, patterns)
     objection = subscription.rejecting_filter(EventType.CREATED, "acme", "1043", DAVID, KNOWN)
     assert objection == (None if is_sent else Filter(key))
-    # What is not known rejects nothing: a message too many is better than a lost one.
+    # A filter rejects nothing because of unknown facts: a superfluous message is better than a lost one.
     assert subscription.admits(EventType.CREATED, "acme", "1043", DAVID, KnownFacts())
 
 
@@ -113,12 +113,12 @@ def test_a_list_of_patterns_decides_by_what_is_known(key: str, patterns: list[st
         ("job_titles", ["Rigger"], {"job_title_id": None, "job_title": None}, False),
     ],
 )
-def test_an_id_decides_even_where_the_rest_is_not_known(
+def test_patterns_with_partly_known_facts_decide_by_the_known_ones(
     key: str, patterns: list[str], person: PersonFacts | None, is_sent: bool
 ) -> None:
     subscription = with_patterns("hr", key, patterns)
     assert subscription.admits(EventType.CREATED, "acme", "1043", DAVID, KnownFacts("Crane", person)) is is_sent
 
 
-def test_an_event_of_an_earlier_version_has_no_facts_about_the_person() -> None:
+def test_facts_of_data_of_an_earlier_version_contains_no_person() -> None:
     assert facts_of_data({"completion": {"training_title": "Crane"}}) == KnownFacts("Crane", None)

@@ -1,4 +1,4 @@
-"""What earlier answers of a source have brought, and what it decides about the next answer."""
+"""What earlier answers of a source contained, and how it affects the next answer."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ class Source:
         self.past.note(Findings("acme", "acme", **findings), requested_at, net)
 
     def changed(self, requested_at: float, *keys: str) -> dict[str, float]:
-        """Return which of these records a later answer has changed than the one requested at that moment."""
+        """Return which of these records were changed by answers requested after that moment, and when."""
         return dict(self.past.evidence(requested_at, keys, is_precise=False).changed_at)
 
     def hold_state(self, net: DetectedBy = DetectedBy.HEAD, **memory: Any) -> HoldState:
@@ -98,7 +98,7 @@ def look(key: str) -> SecondLook:
     ],
     ids=lambda findings: next(iter(findings)),
 )
-def test_every_record_written_is_known_as_changed_to_answers_requested_earlier(
+def test_evidence_lists_written_records_as_changed_for_earlier_requests(
     source: Source, findings: dict[str, Any]
 ) -> None:
     source.note(100.0, **findings)
@@ -106,7 +106,7 @@ def test_every_record_written_is_known_as_changed_to_answers_requested_earlier(
     assert source.changed(100.0, "1") == {}
 
 
-def test_a_change_is_remembered_as_long_as_an_earlier_request_may_still_be_answered(source: Source) -> None:
+def test_evidence_keeps_a_change_while_an_earlier_request_may_be_answered(source: Source) -> None:
     longest = 2 * SETTINGS.timeout + 60
     source.note(100.0, changes=[update("1")])
     source.note(100.0 + longest - 0.1, changes=[update("2")])
@@ -131,20 +131,20 @@ def test_a_change_is_remembered_as_long_as_an_earlier_request_may_still_be_answe
     ],
     ids=lambda value: "+".join(value) if isinstance(value, dict) else None,
 )
-def test_only_answers_that_change_the_number_of_known_records_set_its_time(
+def test_existing_changed_at_is_set_only_if_the_number_of_known_records_changes(
     source: Source, findings: dict[str, Any], changes_the_number: bool
 ) -> None:
     source.note(100.0, **findings)
     assert source.past.existing_changed_at == (100.0 if changes_the_number else NEVER)
 
 
-def test_the_number_of_known_records_changed_last_at_the_latest_request_whatever_came_last(source: Source) -> None:
+def test_existing_changed_at_is_the_time_of_the_latest_request(source: Source) -> None:
     source.note(100.0, changes=[arrival("1")])
     source.note(90.0, changes=[arrival("2")])
     assert source.past.existing_changed_at == 100.0
 
 
-def test_arrivals_and_changed_fields_are_counted_and_ordinary_news_is_not(source: Source) -> None:
+def test_hold_state_counts_arrivals_and_changed_fields_but_not_ordinary_news(source: Source) -> None:
     undated, entered = NewsReason.UNDATED_AFTER_SWEEP, NewsReason.ENTERED_SINCE
     source.note(changes=[arrival("1"), arrival("2", undated), arrival("3", entered), update("4")], held=[silent("5")])
     source.note(changes=[update("6"), removal("7")])
@@ -152,7 +152,7 @@ def test_arrivals_and_changed_fields_are_counted_and_ordinary_news_is_not(source
     assert source.counted(DetectedBy.COUNT) == (3, {"notes": 2})
 
 
-def test_a_sweep_has_a_count_of_its_own_which_the_next_sweep_begins_again(source: Source, clock: FakeClock) -> None:
+def test_hold_state_counts_a_sweep_separately_until_the_next_sweep_begins(source: Source, clock: FakeClock) -> None:
     source.note(changes=[arrival("1")])
     source.note(net=DetectedBy.SWEEP, changes=[arrival("2"), arrival("3")])
     clock.advance(DETECTION_LIMITS.hold_window_seconds + 1)
@@ -161,7 +161,7 @@ def test_a_sweep_has_a_count_of_its_own_which_the_next_sweep_begins_again(source
     assert source.counted(DetectedBy.SWEEP) == (0, {})
 
 
-def test_counts_outside_sweeps_end_with_their_time_window(source: Source, clock: FakeClock) -> None:
+def test_hold_state_counts_outside_sweeps_end_with_their_time_window(source: Source, clock: FakeClock) -> None:
     source.note(changes=[arrival("1")])
     clock.advance(DETECTION_LIMITS.hold_window_seconds)
     assert source.counted() == (1, {})
@@ -169,12 +169,12 @@ def test_counts_outside_sweeps_end_with_their_time_window(source: Source, clock:
     assert source.counted() == (0, {})
 
 
-def test_limits_are_those_of_the_settings_for_the_number_of_known_records(source: Source) -> None:
+def test_hold_state_limits_follow_settings_and_number_of_known_records(source: Source) -> None:
     assert source.hold_state(records=1000).limits == HoldLimits(200, 50)
     assert source.hold_state(records=100).limits == HoldLimits(200, DETECTION_LIMITS.few_records)
 
 
-def test_what_is_held_back_already_is_told_from_the_stored_state(source: Source) -> None:
+def test_hold_state_takes_held_arrivals_and_changes_from_the_stored_state(source: Source) -> None:
     few = DETECTION_LIMITS.few_records
     nothing = source.hold_state(held_changes=few, held_field="notes")
     assert (nothing.arrivals_held, nothing.held_field, nothing.release_changes) == (False, None, None)
@@ -182,7 +182,7 @@ def test_what_is_held_back_already_is_told_from_the_stored_state(source: Source)
     assert (held.arrivals_held, held.held_field, held.release_changes) == (True, "notes", "announce")
 
 
-def test_second_looks_are_due_for_precise_answers_only(source: Source, clock: FakeClock) -> None:
+def test_evidence_second_looks_are_due_only_for_precise_answers(source: Source, clock: FakeClock) -> None:
     source.note(looks=[look("1"), look("2")])
     clock.advance(SETTINGS.confirm_after)
     source.note(ended_looks=["2"])
@@ -191,7 +191,7 @@ def test_second_looks_are_due_for_precise_answers_only(source: Source, clock: Fa
     assert set(source.past.evidence(1.0, ["1"], is_precise=False).looks) == {"1"}
 
 
-async def test_held_back_changes_are_known_until_they_end_and_after_a_restart(source: Source, store: FileStore) -> None:
+async def test_evidence_keeps_held_changes_until_they_end_and_after_a_restart(source: Source, store: FileStore) -> None:
     held = Findings("acme", "acme", held_changes=[HeldChange("1", "notes"), HeldChange("2", "notes")])
     source.past.note(held, 100.0, DetectedBy.HEAD)
     source.note(ended_changes=["1"])
@@ -203,7 +203,7 @@ async def test_held_back_changes_are_known_until_they_end_and_after_a_restart(so
     assert again.evidence(1.0, [], is_precise=False).held_changes == {"1", "2"}
 
 
-async def test_the_store_is_read_once_since_memory_is_newer_afterwards(source: Source, store: FileStore) -> None:
+async def test_recall_reads_the_store_only_once(source: Source, store: FileStore) -> None:
     held = Findings("acme", "acme", held_changes=[HeldChange("1", "notes")])
     await store.run(records.write, held, [], 1)
     await source.past.recall()
@@ -212,7 +212,7 @@ async def test_the_store_is_read_once_since_memory_is_newer_afterwards(source: S
     assert source.past.evidence(1.0, [], is_precise=False).held_changes == set()
 
 
-async def test_unreadable_records_of_the_first_sweep_are_known_after_a_restart(source: Source) -> None:
+async def test_evidence_contains_unreadable_records_of_the_first_sweep_after_a_restart(source: Source) -> None:
     bad = [
         InvalidRecord("1", "no date"),
         InvalidRecord(None, "no id"),
@@ -225,7 +225,7 @@ async def test_unreadable_records_of_the_first_sweep_are_known_after_a_restart(s
     assert again.evidence(1.0, [], is_precise=False).unreadable == {"1"}
 
 
-async def test_a_record_unreadable_after_the_first_sweep_is_news_when_it_becomes_readable(source: Source) -> None:
+async def test_evidence_omits_records_that_become_unreadable_after_the_first_sweep(source: Source) -> None:
     source.health.remember(replace(source.health.memory, swept_at_ms=1))
     await source.past.note_unreadable([InvalidRecord("1", "no date")])
     again = source.past_after_restart()

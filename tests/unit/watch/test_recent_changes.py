@@ -1,4 +1,4 @@
-"""Changes that answers have made lately, whatever the order in which the answers were requested and came."""
+"""Recent changes by answers, in whatever order the answers were requested and arrived."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +11,7 @@ NEVER = -1.0
 
 
 @given(st.lists(st.tuples(keys, moments), max_size=8), moments, st.just(NEVER) | moments, keys)
-def test_later_changes_are_those_that_were_noted_and_not_forgotten(
+def test_changed_after_returns_later_changes_that_are_not_forgotten(
     noted: list[tuple[list[str], float]], requested_at: float, forgotten_until: float, asked: list[str]
 ) -> None:
     changes = RecentChanges()

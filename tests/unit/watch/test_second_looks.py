@@ -1,4 +1,4 @@
-"""Second looks: how long they wait, by which clock, and what a restart leaves of the wait."""
+"""Second looks: how long they wait, by which clock, and how long they still wait after a restart."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def look(clock: FakeClock, key: str = "1", kind: LookKind = LookKind.REMOVAL, **
 
 
 @pytest.mark.parametrize("jump", [0.0, -86_400.0, 86_400.0])
-def test_wait_is_over_after_confirm_after_whatever_the_wall_clock_does(
+def test_second_look_is_due_after_confirm_after_despite_wall_clock_jumps(
     looks: SecondLooks, clock: FakeClock, jump: float
 ) -> None:
     looks.note([look(clock)], ())
@@ -34,7 +34,7 @@ def test_wait_is_over_after_confirm_after_whatever_the_wall_clock_does(
     assert looks.due() == {"1"}
 
 
-def test_interrupted_wait_begins_again(looks: SecondLooks, clock: FakeClock) -> None:
+def test_second_look_interrupted_wait_starts_again(looks: SecondLooks, clock: FakeClock) -> None:
     looks.note([look(clock)], ())
     looks.note([look(clock, since_ms=None)], ())
     clock.advance(CONFIRM_AFTER)
@@ -46,7 +46,7 @@ def test_interrupted_wait_begins_again(looks: SecondLooks, clock: FakeClock) -> 
     assert looks.due() == {"1"}
 
 
-def test_ended_look_is_forgotten(looks: SecondLooks, clock: FakeClock) -> None:
+def test_second_look_is_forgotten_when_it_ends(looks: SecondLooks, clock: FakeClock) -> None:
     looks.note([look(clock), look(clock, "2")], ())
     looks.note([], ["1", "3"])
     clock.advance(CONFIRM_AFTER)
@@ -56,8 +56,8 @@ def test_ended_look_is_forgotten(looks: SecondLooks, clock: FakeClock) -> None:
 @pytest.mark.parametrize(
     ("passed", "left"), [(0.0, CONFIRM_AFTER), (100.0, 200.0), (9000.0, 0.0), (-9000.0, CONFIRM_AFTER)]
 )
-async def test_restart_goes_on_with_the_wait(store: FileStore, clock: FakeClock, passed: float, left: float) -> None:
-    """A clock that was set back makes it begin again, and never longer."""
+async def test_wait_continues_after_restart(store: FileStore, clock: FakeClock, passed: float, left: float) -> None:
+    """If the clock was set back, the wait begins again, but it is never longer."""
     await store.run(second_looks.put, "acme", [look(clock), look(clock, "2", since_ms=None)])
     clock.set_wall_clock(passed)
     looks = SecondLooks("acme", store, clock, CONFIRM_AFTER)
@@ -69,7 +69,7 @@ async def test_restart_goes_on_with_the_wait(store: FileStore, clock: FakeClock,
     assert looks.due() == {"1"}
 
 
-def test_disagreeing_are_those_with_many_flips_lately(looks: SecondLooks, clock: FakeClock) -> None:
+def test_contradicted_returns_looks_with_many_recent_flips(looks: SecondLooks, clock: FakeClock) -> None:
     now_ms = clock.now_ms()
     looks.note(
         [
@@ -82,7 +82,7 @@ def test_disagreeing_are_those_with_many_flips_lately(looks: SecondLooks, clock:
     assert [one.key for one in looks.contradicted(3, 3_600_000)] == ["many"]
 
 
-async def test_forget_old_forgets_those_interrupted_long_ago(looks: SecondLooks, clock: FakeClock) -> None:
+async def test_forget_old_forgets_looks_interrupted_long_ago(looks: SecondLooks, clock: FakeClock) -> None:
     old_ms, new_ms = clock.now_ms() - 3_600_001, clock.now_ms() - 3_600_000
     looks.note(
         [

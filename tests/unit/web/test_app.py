@@ -60,24 +60,24 @@ def error_of(answer: tuple[int, Any]) -> tuple[int, str]:
     return status, body["error"]["reason"]
 
 
-async def test_the_process_works_unless_a_part_of_it_hangs(ask: Client) -> None:
+async def test_healthz_returns_503_when_a_part_hangs(ask: Client) -> None:
     assert await ask("GET", "/healthz") == (200, {"ok": True, "hanging": []})
     ask.daemon.hangs = ("acme",)
     assert await ask("GET", "/healthz") == (503, {"ok": False, "hanging": ["acme"]})
 
 
-async def test_it_is_ready_when_no_source_is_not(ask: Client) -> None:
+async def test_readyz_returns_503_when_a_source_is_not_ready(ask: Client) -> None:
     assert await ask("GET", "/readyz") == (200, {"ready": True, "unready": {}})
     ask.daemon.not_ready = {"acme": "timeout: the API did not answer in time"}
     assert await ask("GET", "/readyz") == (503, {"ready": False, "unready": ask.daemon.not_ready})
 
 
-async def test_the_status_is_the_daemons(ask: Client) -> None:
+async def test_status_route_returns_the_status_of_the_daemon(ask: Client) -> None:
     assert await ask("GET", "/v1/status") == (200, await ask.daemon.status())
 
 
 @pytest.mark.parametrize("what", ["poll", "sweep"])
-async def test_a_source_is_polled_and_swept_on_demand(ask: Client, what: str) -> None:
+async def test_source_routes_poll_and_sweep_on_demand_or_return_409(ask: Client, what: str) -> None:
     assert await ask("POST", f"/v1/sources/acme/{what}") == (200, {"source": "acme", "what": what})
     ask.daemon.refuses = True
     assert (await ask("POST", f"/v1/sources/acme/{what}"))[0] == 409
@@ -86,7 +86,7 @@ async def test_a_source_is_polled_and_swept_on_demand(ask: Client, what: str) ->
 
 @pytest.mark.parametrize("what", Direction)
 @pytest.mark.parametrize("silently", [True, False, None])
-async def test_what_is_held_back_is_released_and_who_asked_is_handed_on(
+async def test_release_route_releases_held_changes_and_passes_on_the_requester(
     ask: Client, what: Direction, *, silently: bool | None
 ) -> None:
     body = {"what": what} if silently is None else {"what": what, "silently": silently}
@@ -105,7 +105,7 @@ async def test_what_is_held_back_is_released_and_who_asked_is_handed_on(
         ({"what": "removals", "quietly": True}, "there is no field `quietly`"),
     ],
 )
-async def test_a_release_of_nonsense_is_refused(ask: Client, body: dict[str, Any], wrong: str) -> None:
+async def test_release_route_rejects_an_invalid_body(ask: Client, body: dict[str, Any], wrong: str) -> None:
     status, answer = await ask("POST", "/v1/sources/acme/release", json=body)
     assert (status, answer["error"]["reason"]) == (400, "bad_request")
     assert wrong in answer["error"]["message"]
@@ -114,7 +114,7 @@ async def test_a_release_of_nonsense_is_refused(ask: Client, body: dict[str, Any
 
 @pytest.mark.parametrize("what", ["poll", "sweep"])
 @pytest.mark.parametrize("name", ["nobody", "a%2Fb", "%FF", "ü", "x" * 2000])
-async def test_an_unknown_name_is_said_to_be_unknown(ask: Client, what: str, name: str) -> None:
+async def test_source_routes_return_404_for_an_unknown_source(ask: Client, what: str, name: str) -> None:
     status, body = await ask("POST", f"/v1/sources/{name}/{what}")
     assert error_of((status, body)) == (404, "unknown_name")
     assert body["error"]["message"].endswith("; there is acme")
@@ -124,20 +124,20 @@ KEYS = ("1238", "a/b", "ü", "😀", "%", "%2F", "%252F", "{a}b{", ".", "..", "?
 
 
 @pytest.mark.parametrize("key", KEYS)
-async def test_a_record_is_found_whatever_characters_its_key_has(ask: Client, key: str) -> None:
+async def test_record_route_finds_keys_with_any_characters(ask: Client, key: str) -> None:
     ask.daemon.records = {key}
     path = f"/v1/records/{quote(key, safe='')}"
     assert await ask("GET", path) == (200, {"key": key, "sources": {"acme": {"key": key}}})
 
 
 @pytest.mark.parametrize("key", ["99", "%FF", "%ED%B3%BF", "x" * 2000])
-async def test_a_record_that_no_source_knows_is_said_to_be_unknown(ask: Client, key: str) -> None:
+async def test_record_route_returns_404_for_an_unknown_record(ask: Client, key: str) -> None:
     status, body = await ask("GET", f"/v1/records/{key}")
     assert error_of((status, body)) == (404, "unknown_record")
     assert body["error"]["message"].startswith("no source knows a record `")
 
 
-NOWHERE = (
+UNKNOWN_PATHS = (
     "/nothing",
     "/dashboard/nothing.css",
     "/dashboard/",
@@ -152,8 +152,8 @@ NOWHERE = (
 )
 
 
-@pytest.mark.parametrize("path", NOWHERE)
-async def test_what_is_not_there_is_not_found(ask: Client, path: str) -> None:
+@pytest.mark.parametrize("path", UNKNOWN_PATHS)
+async def test_unknown_paths_return_404(ask: Client, path: str) -> None:
     assert error_of(await ask("GET", path)) == (404, "not_found")
 
 
@@ -166,7 +166,7 @@ async def test_what_is_not_there_is_not_found(ask: Client, path: str) -> None:
         ("PUT", "/v1/sources/acme/sweep", {"POST"}),
     ],
 )
-async def test_a_wrong_method_is_told_the_right_ones(
+async def test_wrong_method_returns_405_with_the_allowed_methods(
     interface: "Interface", method: str, path: str, allowed: set[str]
 ) -> None:
     async with interface.over_tcp.request(method, interface.url + path) as response:
@@ -175,7 +175,7 @@ async def test_a_wrong_method_is_told_the_right_ones(
     assert interface.daemon.done == []
 
 
-async def test_a_body_that_is_too_large_is_refused_and_nothing_is_done(ask: Client) -> None:
+async def test_too_large_body_is_rejected_and_nothing_is_done(ask: Client) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(100):
             yield b"x" * 1000
@@ -188,12 +188,12 @@ async def test_a_body_that_is_too_large_is_refused_and_nothing_is_done(ask: Clie
     assert (await ask("POST", "/v1/sources/acme/poll", data=b"x" * 60_000, headers=json))[0] == 200
 
 
-async def test_trouble_with_the_state_file_is_named(ask: Client) -> None:
+async def test_store_error_is_named_in_a_503_answer(ask: Client) -> None:
     ask.daemon.trouble = StoreError(StoreReason.DISK_FULL, "the disk is full")
     assert error_of(await ask("GET", "/v1/status")) == (503, "disk_full")
 
 
-async def test_a_fault_of_the_program_shows_nothing_and_ends_nothing(
+async def test_internal_error_is_logged_but_not_shown_and_later_requests_work(
     ask: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     ask.daemon.trouble = KeyError("inner workings")
@@ -204,33 +204,33 @@ async def test_a_fault_of_the_program_shows_nothing_and_ends_nothing(
     assert (await ask("GET", "/healthz"))[0] == 200
 
 
-# Where it listens
+# Addresses and sockets on which it listens
 
 
-async def test_the_socket_is_its_owners_alone(interface: "Interface") -> None:
+async def test_owners_socket_is_accessible_only_to_its_owner(interface: "Interface") -> None:
     assert stat.S_IMODE(interface.socket.stat().st_mode) == 0o600
 
 
-async def test_a_socket_can_be_the_configured_address_too(listen: "Open", tmp_path: Path) -> None:
+async def test_configured_unix_socket_is_opened_beside_the_owners_socket(listen: "Open", tmp_path: Path) -> None:
     await listen(f"unix:{tmp_path}/other.sock")
     for name in ("notifier.db.sock", "other.sock"):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
 
 
-async def test_the_configured_socket_may_be_the_one_that_is_there_anyway(listen: "Open", tmp_path: Path) -> None:
+async def test_configured_unix_socket_may_be_the_owners_socket(listen: "Open", tmp_path: Path) -> None:
     interface = await listen(f"unix:{tmp_path}/notifier.db.sock")
     async with interface.over_socket.get("http://localhost/healthz") as response:
         assert response.status == 200
 
 
-async def test_without_an_address_only_the_socket_is_open(listen: "Open") -> None:
+async def test_interface_without_an_address_opens_only_the_socket(listen: "Open") -> None:
     interface = await listen("")
     assert interface.port == 0
     async with interface.over_socket.get("http://localhost/healthz") as response:
         assert response.status == 200
 
 
-async def test_a_socket_that_a_killed_daemon_left_is_replaced(listen: "Open", tmp_path: Path) -> None:
+async def test_stale_socket_of_a_killed_daemon_is_replaced(listen: "Open", tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(tmp_path / "notifier.db.sock"))
         left.listen()
@@ -239,7 +239,7 @@ async def test_a_socket_that_a_killed_daemon_left_is_replaced(listen: "Open", tm
         assert response.status == 200
 
 
-async def test_a_socket_that_somebody_listens_on_is_left_alone(listen: "Open", tmp_path: Path) -> None:
+async def test_socket_that_is_in_use_is_kept_and_reported(listen: "Open", tmp_path: Path) -> None:
     theirs = tmp_path / "theirs.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(theirs))
@@ -250,26 +250,26 @@ async def test_a_socket_that_somebody_listens_on_is_left_alone(listen: "Open", t
             visitor.connect(str(theirs))
 
 
-async def test_a_file_in_the_sockets_place_is_left_alone(listen: "Open", tmp_path: Path) -> None:
+async def test_file_at_the_path_of_the_socket_is_kept_and_raises_listen_error(listen: "Open", tmp_path: Path) -> None:
     (tmp_path / "notifier.db.sock").write_text("mine")
     with pytest.raises(ListenError, match=r"notifier\.db\.sock \(Address already in use\): free that path"):
         await listen()
     assert (tmp_path / "notifier.db.sock").read_text() == "mine"
 
 
-async def test_a_path_that_is_too_long_for_a_socket_is_said_to_be(listen: "Open", tmp_path: Path) -> None:
+async def test_socket_path_that_is_too_long_raises_listen_error(listen: "Open", tmp_path: Path) -> None:
     longest = tmp_path / ("x" * (107 - len(str(tmp_path)) - 1))
     await listen(path=longest)
     with pytest.raises(ListenError, match="is longer than 107 bytes: shorten it"):
         await listen(path=longest.with_name(longest.name + "x"))
 
 
-async def test_a_socket_in_no_folder_is_said_to_be(listen: "Open", tmp_path: Path) -> None:
+async def test_socket_path_in_a_missing_folder_raises_listen_error(listen: "Open", tmp_path: Path) -> None:
     with pytest.raises(ListenError, match=r"No such file or directory\): free that path, or make its folder writable"):
         await listen(path=tmp_path / "gone" / "notifier.db.sock")
 
 
-async def test_a_port_in_use_is_told_and_tried_again(
+async def test_port_in_use_is_reported_and_tried_again(
     listen: "Open", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("notifier.web.server.RETRY_INTERVAL_SECONDS", 0.05)
@@ -290,7 +290,7 @@ async def test_a_port_in_use_is_told_and_tried_again(
     assert [record.levelname for record in caplog.records if "does not listen" in record.getMessage()] == ["ERROR"]
 
 
-async def test_localhost_is_served_where_ipv6_is_switched_off(
+async def test_localhost_is_served_if_ipv6_is_disabled(
     listen: "Open", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As in a container: the name has both addresses, and the kernel refuses `::1`.
@@ -318,7 +318,7 @@ async def test_localhost_is_served_where_ipv6_is_switched_off(
 # Sockets that systemd hands over
 
 
-async def test_a_socket_that_is_handed_over_takes_the_place_of_the_address(listen: "Open", tmp_path: Path) -> None:
+async def test_systemd_socket_replaces_the_configured_address(listen: "Open", tmp_path: Path) -> None:
     tcp = socket.create_server(("127.0.0.1", 0))
     unix = socket.socket(socket.AF_UNIX)
     unix.bind(str(tmp_path / "activated.sock"))
@@ -334,7 +334,7 @@ async def test_a_socket_that_is_handed_over_takes_the_place_of_the_address(liste
         assert (await entrance.ask("GET", "/v1/status")).status == 401
 
 
-async def test_a_socket_beyond_loopback_is_served_with_a_token_only(listen: "Open", tmp_path: Path) -> None:
+async def test_systemd_socket_beyond_loopback_is_served_only_with_a_token(listen: "Open", tmp_path: Path) -> None:
     for token in ("", TOKEN):
         beyond = socket.create_server(("0.0.0.0", 0))  # noqa: S104 - that is the case
         path = tmp_path / f"{bool(token)}.sock"
@@ -347,7 +347,7 @@ async def test_a_socket_beyond_loopback_is_served_with_a_token_only(listen: "Ope
 @pytest.mark.parametrize(
     ("number", "process", "found"), [("2", "mine", 2), ("2", "1", 0), ("", "mine", 0), ("x", "mine", 0)]
 )
-def test_sockets_for_another_process_are_left_alone(number: str, process: str, found: int, tmp_path: Path) -> None:
+def test_systemd_sockets_for_another_process_are_ignored(number: str, process: str, found: int, tmp_path: Path) -> None:
     script = tmp_path / "activated.py"
     script.write_text(
         "import os, sys\n"

@@ -32,7 +32,7 @@ def parse_csv(content: bytes) -> list[dict[str, str]]:
     return [*csv.DictReader(io.StringIO((header_line() + content).decode(), newline=""))]
 
 
-def test_a_row_says_who_completed_what_and_what_became_of_it() -> None:
+def test_csv_row_contains_the_completion_and_its_deliveries() -> None:
     deliveries = group_by_event(
         [make_delivery("hr", DeliveryState.DELIVERED), make_delivery("gate", DeliveryState.DEAD)]
     )
@@ -56,7 +56,7 @@ def test_a_row_says_who_completed_what_and_what_became_of_it() -> None:
     }
 
 
-def test_an_alert_has_its_summary_and_an_unknown_name_is_the_id() -> None:
+def test_csv_row_of_an_alert_has_its_summary_and_an_unknown_name_is_the_id() -> None:
     alert = Event(1, "evt_b", "notifier.alert", "", "sources/acme", 0, b'{"summary": "A gap."}')
     first, second = parse_csv(csv_rows([alert, make_event(user_name=None)], {}))
     assert (first["summary"], first["person"]) == ("A gap.", "")
@@ -64,14 +64,14 @@ def test_an_alert_has_its_summary_and_an_unknown_name_is_the_id() -> None:
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-def test_a_name_that_begins_like_a_formula_is_text(name: str) -> None:
+def test_csv_rows_escape_names_that_begin_like_a_formula(name: str) -> None:
     (row,) = parse_csv(csv_rows([make_event(user_name=name, training_title=name)], {}))
     assert row["person"].startswith("'")
     assert row["training"].startswith("'")
 
 
 @given(st.text())
-def test_whatever_a_name_is_the_file_has_one_line_for_the_event(name: str) -> None:
+def test_csv_rows_write_one_line_per_event_for_any_name(name: str) -> None:
     content = csv_rows([make_event(user_name=name), make_event()], {})
     assert content.count(b"\n") == 2
     first, second = parse_csv(content)
@@ -80,7 +80,7 @@ def test_whatever_a_name_is_the_file_has_one_line_for_the_event(name: str) -> No
 
 
 @given(st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1))
-def test_other_text_stays_as_it_is(text: str) -> None:
+def test_escape_cell_keeps_other_text(text: str) -> None:
     assert escape_cell(f"a{text}") == f"a{text}"
 
 

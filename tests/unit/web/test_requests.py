@@ -24,13 +24,13 @@ def field_names(model: type[BaseModel]) -> list[str]:
 
 
 @pytest.mark.parametrize("model", [*BODIES, *QUERIES])
-def test_every_field_says_what_it_must_be(model: type[BaseModel]) -> None:
+def test_request_fields_have_exactly_one_must_be(model: type[BaseModel]) -> None:
     for name, field in model.model_fields.items():
         assert sum(isinstance(it, MustBe) for it in field.metadata) == 1, name
 
 
 @pytest.mark.parametrize(("model", "name"), [(model, name) for model in BODIES for name in field_names(model)])
-def test_a_field_of_another_type_is_named_and_its_value_is_not_repeated(model: type[BaseRequest], name: str) -> None:
+def test_parse_body_names_a_field_of_the_wrong_type_without_its_value(model: type[BaseRequest], name: str) -> None:
     needed = {key: VALID_VALUES[key] for key in field_names(model) if key in VALID_VALUES}
     for value in ({SECRET: 1}, [[SECRET]]):
         with pytest.raises(WrongRequestError) as refused:
@@ -42,7 +42,7 @@ def test_a_field_of_another_type_is_named_and_its_value_is_not_repeated(model: t
 @pytest.mark.parametrize(
     ("model", "name"), [(model, name) for model in QUERIES for name in field_names(model) if name != "destination"]
 )
-def test_a_parameter_that_is_wrong_is_named_and_its_value_is_not_repeated(model: type[BaseQuery], name: str) -> None:
+def test_parse_query_names_an_invalid_parameter_without_its_value(model: type[BaseQuery], name: str) -> None:
     with pytest.raises(WrongRequestError) as refused:
         parse_query(model, MultiDict({name: f"{SECRET.upper()} "}))
     assert str(refused.value).startswith(f"`{name}` must be ")
@@ -50,14 +50,14 @@ def test_a_parameter_that_is_wrong_is_named_and_its_value_is_not_repeated(model:
 
 
 @pytest.mark.parametrize("model", BODIES)
-def test_an_unknown_field_is_said_to_be_unknown_whatever_else_is_wrong(model: type[BaseRequest]) -> None:
+def test_parse_body_reports_an_unknown_field_before_other_errors(model: type[BaseRequest]) -> None:
     with pytest.raises(WrongRequestError, match="there is no field `misspelt`; there is ") as refused:
         parse_body(model, orjson.dumps({field_names(model)[0]: [SECRET, 7], "misspelt": SECRET}))
     assert SECRET not in str(refused.value)
 
 
 @pytest.mark.parametrize("limit", ["+5", "5.0", " 5", "1_0", "\u0665", "10_00"])
-def test_a_number_is_digits_and_nothing_else(limit: str) -> None:
+def test_parse_query_rejects_a_limit_with_anything_but_ascii_digits(limit: str) -> None:
     for model in QUERIES:
         if "limit" in model.model_fields:
             with pytest.raises(WrongRequestError, match="`limit` must be 1 to 1000"):

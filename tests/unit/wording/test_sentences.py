@@ -30,7 +30,7 @@ def test_each_language_of_messages_has_a_catalogue() -> None:
     assert set(Language) == LANGUAGES
 
 
-def test_every_text_has_the_same_fields_and_commands_in_each_language() -> None:
+def test_catalogue_texts_have_the_same_fields_and_commands_in_each_language() -> None:
     assert ENGLISH.keys() == SPANISH.keys()
     for name, text in ENGLISH.items():
         assert fields(text) == fields(SPANISH[name]), name
@@ -41,12 +41,12 @@ def test_every_text_has_the_same_fields_and_commands_in_each_language() -> None:
         assert text.count("`") % 2 == SPANISH[name].count("`") % 2 == 0, name
 
 
-def test_no_text_is_left_in_english() -> None:
+def test_spanish_catalogue_has_no_untranslated_text() -> None:
     same = {name for name, text in ENGLISH.items() if SPANISH[name] == text}
     assert same == {"general.named", "general.detail", "general.error", "alerts_moved.condition", "source_failing.why"}
 
 
-def test_every_word_of_a_fixed_set_has_its_text() -> None:
+def test_catalogue_has_a_text_for_every_enum_member() -> None:
     wanted = {f"{name}.title" for name in ConditionName}
     wanted |= {f"attempt.{result}" for result in AttemptResult if result is not AttemptResult.DELIVERED}
     wanted |= {f"api.{reason}_{half}" for reason in ApiErrorReason for half in ("happened", "advice")}
@@ -55,7 +55,7 @@ def test_every_word_of_a_fixed_set_has_its_text() -> None:
     assert wanted <= ENGLISH.keys()
 
 
-def test_no_text_is_unused() -> None:
+def test_catalogue_has_no_unused_text() -> None:
     source = "\n".join(file.read_text() for file in Path(notifier.__file__).parent.rglob("*.py"))
     families = tuple(re.findall(r'f"(\w+\.\w*)\{', source))
     unused = {
@@ -69,13 +69,13 @@ def test_no_text_is_unused() -> None:
     ("count", "english", "spanish"),
     [(1, "1 event waits", "1 evento"), (3012, "3,012 events wait", "3,012 eventos")],
 )
-def test_a_number_has_its_noun(count: int, english: str, spanish: str) -> None:
+def test_sentence_uses_singular_or_plural_by_the_number(count: int, english: str, spanish: str) -> None:
     one = Sentence("deliveries_orphaned.waiting", waiting=count, name="hr")
     assert one.startswith(f"{english} for `hr`")
     assert f"no está configurado: {spanish}:" in str(render_document(one.document(), "es"))
 
 
-def test_a_sentence_in_a_sentence_is_translated_and_what_others_said_is_not() -> None:
+def test_render_document_translates_nested_sentences_but_not_quoted_text() -> None:
     why = Sentence("general.detail", text=Sentence("attempt.timeout"), detail="no answer {0} {why}")
     outer = Sentence("destination_behind.failing", why=why)
     assert outer == "no delivery succeeds at the moment: it did not answer in time (no answer {0} {why})"
@@ -100,18 +100,18 @@ def test_a_sentence_in_a_sentence_is_translated_and_what_others_said_is_not() ->
         {"text": "deliveries_orphaned.waiting", "values": {"waiting": {"text": 1}, "name": "hr"}},
     ],
 )
-def test_what_this_version_does_not_know_is_not_said(document: Any) -> None:
+def test_render_document_returns_none_for_an_unknown_or_invalid_document(document: Any) -> None:
     assert render_document(document, "es") is None
 
 
-def test_what_is_nested_without_end_is_not_said() -> None:
+def test_render_document_returns_none_for_too_deep_nesting() -> None:
     document: dict[str, Any] = {"text": "gap.title", "values": {}}
     for _ in range(20):
         document = {"text": "general.ended", "values": {"before": document}}
     assert render_document(document, "es") is None
 
 
-def test_a_sentence_can_be_copied() -> None:
+def test_sentence_can_be_copied_and_pickled() -> None:
     one = Sentence("gap.overdue", since="2026-11-21T17:00:00Z")
     for other in (copy.deepcopy(one), pickle.loads(pickle.dumps(one))):  # noqa: S301 - what was just made
         assert (other, other.document()) == (one, one.document())
@@ -119,7 +119,7 @@ def test_a_sentence_can_be_copied() -> None:
 
 @pytest.mark.parametrize("reason", ApiErrorReason)
 @pytest.mark.parametrize("detail", ["", "Connection refused"])
-def test_the_message_of_an_error_becomes_a_sentence_again(reason: ApiErrorReason, detail: str) -> None:
+def test_sentence_of_restores_the_sentence_from_an_error_message(reason: ApiErrorReason, detail: str) -> None:
     message = ApiError(reason, detail).message
     sentence = sentence_of(reason, message)
     assert sentence == message
@@ -128,7 +128,7 @@ def test_the_message_of_an_error_becomes_a_sentence_again(reason: ApiErrorReason
     assert detail in told
 
 
-def test_what_the_api_says_is_quoted_and_other_messages_stay() -> None:
+def test_sentence_of_quotes_the_api_and_keeps_other_messages() -> None:
     error = error_of_answer("token_invalid", "Bad token", "secret")
     told = render_document(to_document(sentence_of(error.reason, error.message)), "es")
     assert str(told).endswith("(la API dice: Bad token)")

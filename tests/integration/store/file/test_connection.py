@@ -9,7 +9,7 @@ from notifier.store.file.connection import open_database
 from notifier.store.migrations import steps
 
 
-def test_plugins_of_other_programs_are_not_even_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_database_does_not_load_sqlite_utils_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[str] = []
     monkeypatch.setattr("sqlite_utils.db.ensure_plugins_loaded", lambda: looked.append("looked"))
     with closing(open_database(tmp_path / "notifier.db")) as db:

@@ -31,7 +31,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_what_others_could_read_is_closed_to_them_with_a_line_for_each(
+def test_restrict_permissions_corrects_the_modes_and_logs_each_change(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = folder / "notifier.db"
@@ -42,22 +42,22 @@ def test_what_others_could_read_is_closed_to_them_with_a_line_for_each(
         restrict_permissions(path)
     assert {mode(file) for file in folder.iterdir()} == {0o600}
     assert mode(folder) == 0o700
-    said = [(vars(record)["path"], vars(record)["detail"]) for record in caplog.records]
-    assert sorted(said) == [
+    logged = [(vars(record)["path"], vars(record)["detail"]) for record in caplog.records]
+    assert sorted(logged) == [
         (str(folder), "from 0755 to 0700"),
         (str(path), "from 0644 to 0600"),
         (f"{path}-wal", "from 0660 to 0600"),
     ]
 
 
-def test_a_folder_that_holds_other_things_too_stays_open(folder: Path) -> None:
+def test_restrict_permissions_leaves_a_folder_with_other_files_unchanged(folder: Path) -> None:
     (folder / "notifier.db").touch()
     (folder / "config.toml").touch(0o644)
     restrict_permissions(folder / "notifier.db")
     assert (mode(folder), mode(folder / "config.toml")) == (0o755, 0o644)
 
 
-def test_modes_are_not_mended_through_a_link(folder: Path, precious: Path) -> None:
+def test_restrict_permissions_does_not_follow_links(folder: Path, precious: Path) -> None:
     precious.chmod(0o644)
     (folder / "notifier.db.lock").symlink_to(precious)
     restrict_permissions(folder / "notifier.db")
@@ -65,7 +65,7 @@ def test_modes_are_not_mended_through_a_link(folder: Path, precious: Path) -> No
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_files_of_others_are_left_alone(folder: Path) -> None:
+def test_restrict_permissions_leaves_files_of_other_users_unchanged(folder: Path) -> None:
     (folder / "notifier.db").touch(0o644)
     os.chown(folder / "notifier.db", 12345, 12345)
     os.chown(folder, 12345, 12345)
@@ -73,14 +73,14 @@ def test_files_of_others_are_left_alone(folder: Path) -> None:
     assert (mode(folder), mode(folder / "notifier.db")) == (0o755, 0o644)
 
 
-async def test_the_state_file_is_closed_when_it_is_opened(folder: Path) -> None:
+async def test_store_open_makes_the_state_file_private(folder: Path) -> None:
     store = FileStore(folder / "notifier.db")
     await store.open()
     await store.close()
     assert mode(folder / "notifier.db") == 0o600
 
 
-def test_a_pipe_or_a_folder_is_not_opened_as_a_file(folder: Path) -> None:
+def test_open_private_rejects_pipes_and_folders(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     with pytest.raises(OSError, match="it is not a regular file"):
         open_private(folder / "pipe", os.O_RDWR)
@@ -89,7 +89,7 @@ def test_a_pipe_or_a_folder_is_not_opened_as_a_file(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_a_file_of_a_third_user_is_not_opened(folder: Path) -> None:
+def test_open_private_rejects_another_users_file_in_a_folder_all_can_write(folder: Path) -> None:
     file = folder / "notifier.db.lock"
     file.touch()
     os.chown(file, 12345, 12345)
@@ -100,7 +100,7 @@ def test_a_file_of_a_third_user_is_not_opened(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_no_file_is_given_away_through_a_link(folder: Path, precious: Path) -> None:
+def test_give_to_state_file_owner_rejects_links(folder: Path, precious: Path) -> None:
     link = folder / "notifier.db.lock"
     link.symlink_to(precious)
     os.chown(folder, 12345, 12345)
@@ -110,7 +110,7 @@ def test_no_file_is_given_away_through_a_link(folder: Path, precious: Path) -> N
 
 
 @pytest.mark.parametrize("suffix", [".essentials", ".essentials.new", ".essentials.old"])
-def test_the_essentials_are_written_over_no_linked_file(folder: Path, precious: Path, suffix: str) -> None:
+def test_essentials_write_does_not_overwrite_a_linked_file(folder: Path, precious: Path, suffix: str) -> None:
     state_file = folder / "notifier.db"
     for _ in range(2):
         state_file.with_name(state_file.name + suffix).unlink(missing_ok=True)
@@ -119,7 +119,7 @@ def test_the_essentials_are_written_over_no_linked_file(folder: Path, precious: 
     assert precious.read_text() == "something dear"
 
 
-def test_a_note_of_damage_makes_no_file_elsewhere(folder: Path, tmp_path: Path) -> None:
+def test_note_damage_does_not_follow_a_link(folder: Path, tmp_path: Path) -> None:
     (folder / "notifier.db.damage-met").symlink_to(tmp_path / "made")
     note_damage(folder / "notifier.db")
     assert not (tmp_path / "made").exists()

@@ -1,4 +1,4 @@
-"""A state file that is left alone for years: what grows beside events and records, the write-ahead log, statistics."""
+"""A state file in use for years: tables that grow besides events and records, the write-ahead log, statistics."""
 
 import _sqlite3
 import ctypes
@@ -29,7 +29,7 @@ def sweep_once(db: Database, source: str, *, finish: bool = True) -> int:
     return sweep.id
 
 
-def test_old_sweeps_are_forgotten_and_what_an_unfinished_one_has_marked_is_not(db: Database) -> None:
+def test_prune_deletes_old_sweeps_but_keeps_the_pages_of_an_unfinished_one(db: Database) -> None:
     sources.read_or_create(db, "globex")
     acme = [sweep_once(db, "acme") for _ in range(SWEEPS_KEPT + 5)]
     globex = [sweep_once(db, "globex"), sweep_once(db, "globex", finish=False)]
@@ -42,14 +42,14 @@ def test_old_sweeps_are_forgotten_and_what_an_unfinished_one_has_marked_is_not(d
     assert latest.id == acme[-1]
 
 
-def test_of_many_rebuilds_the_latest_are_remembered(db: Database) -> None:
+def test_prune_keeps_the_latest_rebuilds(db: Database) -> None:
     db.executemany("INSERT INTO rebuilds (at, problem, lost) VALUES (?, '', '')", [(at,) for at in range(50)])
     pruning.prune(db, 0)
     kept = [row[0] for row in db.execute("SELECT at FROM rebuilds ORDER BY at")]
     assert kept == [*range(50 - REBUILDS_KEPT, 50)]
 
 
-async def test_the_write_ahead_log_stays_small_while_much_is_written(store: FileStore) -> None:
+async def test_write_ahead_log_stays_small_under_many_writes(store: FileStore) -> None:
     largest = 0
     for _ in range(10):
         await store.run(fill, 4)
@@ -60,7 +60,7 @@ async def test_the_write_ahead_log_stays_small_while_much_is_written(store: File
     assert log_size(store.path) == 0
 
 
-async def test_what_a_long_reader_has_let_it_grow_to_is_cut_off_once_the_reader_is_gone(store: FileStore) -> None:
+async def test_checkpoint_truncates_the_write_ahead_log_once_a_long_reader_has_ended(store: FileStore) -> None:
     await store.run(fill, 1)
     with closing(sqlite3.connect(store.path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
@@ -68,7 +68,7 @@ async def test_what_a_long_reader_has_let_it_grow_to_is_cut_off_once_the_reader_
         for _ in range(10):
             await store.run(fill, 3)
         assert log_size(store.path) > 25_000_000
-        # Who is in the way is not waited for.
+        # The checkpoint does not wait for the reader.
         await store.run_without_transaction(maintenance.checkpoint)
         reader.execute("COMMIT")
     await store.run_without_transaction(maintenance.checkpoint)
@@ -76,7 +76,7 @@ async def test_what_a_long_reader_has_let_it_grow_to_is_cut_off_once_the_reader_
     assert await store.run(lambda db: db.execute("PRAGMA busy_timeout").fetchone()[0]) == 5000
 
 
-async def test_what_sqlite_knows_of_its_tables_does_not_lead_it_astray(store: FileStore, tell: Tell) -> None:
+async def test_read_due_uses_the_right_indexes_after_analyze(store: FileStore, tell: Tell) -> None:
     def live(db: Database) -> None:
         sources.read_or_create(db, "acme")
         tell(db, *(str(number) for number in range(3_000)))
@@ -100,7 +100,7 @@ async def test_what_sqlite_knows_of_its_tables_does_not_lead_it_astray(store: Fi
         assert re.search(r"SEARCH d USING (COVERING )?INDEX deliveries_unfinished", part), part
 
 
-def test_cached_pages_are_freed(file_db: FileDatabase) -> None:
+def test_release_memory_frees_cached_pages(file_db: FileDatabase) -> None:
     used_bytes = ctypes.CDLL(_sqlite3.__file__).sqlite3_memory_used
     used_bytes.restype = ctypes.c_int64
     fill(file_db, 4)

@@ -1,4 +1,4 @@
-"""A state file moves into a schema and back, and nothing of it changes."""
+"""A state file is copied into a schema and back, and its content stays the same."""
 
 import shutil
 import sqlite3
@@ -47,8 +47,8 @@ def location(postgres_server: PostgresServer, request: pytest.FixtureRequest) ->
 
 
 @pytest.fixture
-def lived_in(path: Path, tell: Tell, completion: MakeCompletion) -> Path:
-    """A state file with a bit of everything: large numbers, odd letters, NULLs, binary marks."""
+def used_file(path: Path, tell: Tell, completion: MakeCompletion) -> Path:
+    """A state file with values of many kinds: large numbers, unusual characters, NULLs, binary marks."""
     with closing(open_database(path)) as db, db.atomic():
         sources.read_or_create(db, "acme")
         sources.write(db, "acme", first_contact_ms=2**63 - 1, last_success_ms=5)
@@ -67,18 +67,18 @@ def lived_in(path: Path, tell: Tell, completion: MakeCompletion) -> Path:
     return path
 
 
-def unseen(_done: int, _total: int) -> None:
+def ignore_progress(_done: int, _total: int) -> None:
     pass
 
 
-def test_everything_comes_along_both_ways(lived_in: Path, location: Location, tmp_path: Path) -> None:
-    copy = restore_into_schema(location, lived_in, unseen, NOW).copy
+def test_restore_and_back_up_of_a_schema_keep_all_rows(used_file: Path, location: Location, tmp_path: Path) -> None:
+    copy = restore_into_schema(location, used_file, ignore_progress, NOW).copy
     assert (copy.last_success_ms, copy.pending) == (5, 4)
     back = tmp_path / "back.db"
-    assert back_up_schema(location, back, unseen).pending == 4
+    assert back_up_schema(location, back, ignore_progress).pending == 4
     assert back.stat().st_mode & 0o777 == 0o600
     with (
-        closing(open_file_read_only(lived_in)) as one,
+        closing(open_file_read_only(used_file)) as one,
         closing(open_schema_read_only(location)) as there,
         closing(open_file_read_only(back)) as other,
     ):
@@ -90,8 +90,8 @@ def test_everything_comes_along_both_ways(lived_in: Path, location: Location, tm
         assert other.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-async def test_a_daemon_goes_on_with_it(lived_in: Path, location: Location, tell: Tell) -> None:
-    restore_into_schema(location, lived_in, unseen, NOW)
+async def test_restored_schema_can_be_used_by_a_daemon(used_file: Path, location: Location, tell: Tell) -> None:
+    restore_into_schema(location, used_file, ignore_progress, NOW)
     store = PostgresStore(location, lambda: 9)
     await store.open()
     assert await store.run(tell, "3") == [4 + SKIPPED_EVENT_NUMBERS]
@@ -99,18 +99,18 @@ async def test_a_daemon_goes_on_with_it(lived_in: Path, location: Location, tell
     assert sweep is not None
     assert sweep.next_page == 2
     with pytest.raises(StoreError, match="a daemon holds it") as caught:
-        restore_into_schema(location, lived_in, unseen, NOW)
+        restore_into_schema(location, used_file, ignore_progress, NOW)
     assert caught.value.reason is StoreReason.HELD_ELSEWHERE
     await store.close()
 
 
-def test_a_schema_that_has_a_state_is_left_alone(lived_in: Path, location: Location) -> None:
-    restore_into_schema(location, lived_in, unseen, NOW)
+def test_restore_into_a_schema_with_a_state_is_refused(used_file: Path, location: Location) -> None:
+    restore_into_schema(location, used_file, ignore_progress, NOW)
     with pytest.raises(StoreError, match="has a state already"):
-        restore_into_schema(location, lived_in, unseen, NOW)
+        restore_into_schema(location, used_file, ignore_progress, NOW)
 
 
-async def told_since(location: Location, tell: Tell, *keys: str) -> list[str]:
+async def deliver_new_events(location: Location, tell: Tell, *keys: str) -> list[str]:
     """Let a daemon write events for these records into the schema, and deliver them; return their ids."""
     store = PostgresStore(location, lambda: NOW)
     await store.open()
@@ -128,16 +128,16 @@ async def told_since(location: Location, tell: Tell, *keys: str) -> list[str]:
     return ids
 
 
-async def test_a_state_that_is_replaced_is_kept_and_what_only_it_knows_is_added(
-    lived_in: Path, location: Location, tell: Tell, postgres_server: PostgresServer
+async def test_restore_with_replace_keeps_the_old_schema_and_remembers_its_events(
+    used_file: Path, location: Location, tell: Tell, postgres_server: PostgresServer
 ) -> None:
-    restore_into_schema(location, lived_in, unseen, NOW)
-    ids = await told_since(location, tell, "8", "9")
-    done = restore_into_schema(location, lived_in, unseen, NOW, replace=True)
+    restore_into_schema(location, used_file, ignore_progress, NOW)
+    ids = await deliver_new_events(location, tell, "8", "9")
+    done = restore_into_schema(location, used_file, ignore_progress, NOW, replace=True)
     assert (done.replaced, done.read_error) == (f"{location.schema}_replaced_20261121t170000", None)
     assert postgres_server.execute(f'SELECT count(*) FROM "{done.replaced}".events') == [(5,)]
     assert postgres_server.execute(f'SELECT count(*) FROM "{location.schema}".events') == [(3,)]
-    # They were told, so they must not be told again when their records are found again.
+    # They were delivered, so they must not be sent again when their records are found again.
     known = postgres_server.execute(f'SELECT id FROM "{location.schema}".told_before')
     assert {id_ for (id_,) in known} >= set(ids)
     with closing(open_schema_read_only(location.with_schema(done.replaced or ""))) as old:
@@ -147,38 +147,38 @@ async def test_a_state_that_is_replaced_is_kept_and_what_only_it_knows_is_added(
     postgres_server.execute(f'DROP SCHEMA "{done.replaced}" CASCADE')
 
 
-def test_a_state_that_is_older_than_the_file_adds_nothing(
-    lived_in: Path, location: Location, postgres_server: PostgresServer, tmp_path: Path
+def test_restore_with_replace_adds_nothing_of_a_state_older_than_the_file(
+    used_file: Path, location: Location, postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
-    restore_into_schema(location, lived_in, unseen, NOW)
+    restore_into_schema(location, used_file, ignore_progress, NOW)
     newer = tmp_path / "newer.db"
-    shutil.copy(lived_in, newer)
+    shutil.copy(used_file, newer)
     with closing(open_database(newer)) as db, db.atomic():
         sources.write(db, "acme", last_success_ms=6)
         db.execute("DELETE FROM deliveries")
         db.execute("DELETE FROM events")
-    done = restore_into_schema(location, newer, unseen, NOW, replace=True)
+    done = restore_into_schema(location, newer, ignore_progress, NOW, replace=True)
     assert done.replaced is not None
     assert postgres_server.execute(f'SELECT count(*) FROM "{location.schema}".deliveries') == [(0,)]
     postgres_server.execute(f'DROP SCHEMA "{done.replaced}" CASCADE')
 
 
-def test_a_state_whose_tables_someone_changed_can_be_replaced_too(
-    lived_in: Path, location: Location, postgres_server: PostgresServer
+def test_restore_with_replace_works_on_a_schema_with_changed_tables(
+    used_file: Path, location: Location, postgres_server: PostgresServer
 ) -> None:
-    restore_into_schema(location, lived_in, unseen, NOW)
+    restore_into_schema(location, used_file, ignore_progress, NOW)
     postgres_server.execute(f'DROP TABLE "{location.schema}".sources CASCADE')
-    done = restore_into_schema(location, lived_in, unseen, NOW, replace=True)
+    done = restore_into_schema(location, used_file, ignore_progress, NOW, replace=True)
     assert done.read_error is not None
     assert done.read_error.reason is StoreReason.TABLES_CHANGED
     assert postgres_server.execute(f'SELECT count(*) FROM "{location.schema}".events') == [(3,)]
     postgres_server.execute(f'DROP SCHEMA "{done.replaced}" CASCADE')
 
 
-def test_a_failed_replacement_leaves_everything_as_it_was(
-    lived_in: Path, location: Location, monkeypatch: pytest.MonkeyPatch, postgres_server: PostgresServer
+def test_failed_restore_with_replace_leaves_all_schemas_unchanged(
+    used_file: Path, location: Location, monkeypatch: pytest.MonkeyPatch, postgres_server: PostgresServer
 ) -> None:
-    restore_into_schema(location, lived_in, unseen, NOW)
+    restore_into_schema(location, used_file, ignore_progress, NOW)
     schemas = postgres_server.execute("SELECT nspname FROM pg_namespace ORDER BY 1")
 
     def fail(*_: object) -> None:
@@ -186,36 +186,36 @@ def test_a_failed_replacement_leaves_everything_as_it_was(
 
     monkeypatch.setattr("notifier.store.postgres.copying._copy_in", fail)
     with pytest.raises(StoreError, match="disk is full"):
-        restore_into_schema(location, lived_in, unseen, NOW, replace=True)
+        restore_into_schema(location, used_file, ignore_progress, NOW, replace=True)
     assert postgres_server.execute("SELECT nspname FROM pg_namespace ORDER BY 1") == schemas
 
 
-def test_what_is_no_state_file_fills_nothing(
+def test_restore_of_a_file_that_is_no_state_file_creates_no_schema(
     location: Location, tmp_path: Path, postgres_server: PostgresServer
 ) -> None:
     other = tmp_path / "other.db"
     other.write_text("no database")
     with pytest.raises(BackupError):
-        restore_into_schema(location, other, unseen, NOW)
+        restore_into_schema(location, other, ignore_progress, NOW)
     there = "SELECT count(*) FROM pg_namespace WHERE nspname = %s"
     assert postgres_server.execute(there, location.schema) == [(0,)]
 
 
-def test_no_file_is_overwritten_unless_it_is_meant(lived_in: Path, location: Location, tmp_path: Path) -> None:
-    restore_into_schema(location, lived_in, unseen, NOW)
+def test_back_up_schema_overwrites_a_file_only_on_request(used_file: Path, location: Location, tmp_path: Path) -> None:
+    restore_into_schema(location, used_file, ignore_progress, NOW)
     target = tmp_path / "there.db"
     target.write_text("mine")
     with pytest.raises(BackupError, match="exists"):
-        back_up_schema(location, target, unseen)
+        back_up_schema(location, target, ignore_progress)
     assert target.read_text() == "mine"
-    back_up_schema(location, target, unseen, overwrite=True)
+    back_up_schema(location, target, ignore_progress, overwrite=True)
     assert [it.name for it in tmp_path.iterdir() if it.name.startswith(".")] == []
 
 
-def test_a_full_disk_is_named(
-    lived_in: Path, location: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_full_disk_is_reported_by_backup_and_restore(
+    used_file: Path, location: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    restore_into_schema(location, lived_in, unseen, NOW)
+    restore_into_schema(location, used_file, ignore_progress, NOW)
 
     def fill_disk(*_: object) -> None:
         error = sqlite3.OperationalError("database or disk is full")
@@ -224,27 +224,27 @@ def test_a_full_disk_is_named(
 
     monkeypatch.setattr(copying, "_copy_all_out", fill_disk)
     with pytest.raises(BackupError, match="free some space"):
-        back_up_schema(location, tmp_path / "there.db", unseen)
+        back_up_schema(location, tmp_path / "there.db", ignore_progress)
     with pytest.raises(BackupError, match="free some space"):
-        restore_into_schema(location, lived_in, unseen, NOW, replace=True)
-    assert [it.name for it in tmp_path.iterdir() if not it.name.startswith(lived_in.name)] == []
+        restore_into_schema(location, used_file, ignore_progress, NOW, replace=True)
+    assert [it.name for it in tmp_path.iterdir() if not it.name.startswith(used_file.name)] == []
 
 
-def test_without_a_temporary_folder_nothing_is_put_back(
-    lived_in: Path, location: Location, monkeypatch: pytest.MonkeyPatch
+def test_restore_without_a_temporary_folder_is_refused(
+    used_file: Path, location: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     with pytest.raises(BackupError, match="no temporary file can be created"):
-        restore_into_schema(location, lived_in, unseen, NOW)
+        restore_into_schema(location, used_file, ignore_progress, NOW)
 
 
-def test_the_path_of_an_earlier_state_file_is_refused(lived_in: Path, location: Location) -> None:
-    restore_into_schema(location, lived_in, unseen, NOW)
-    essentials.write(lived_in, Snapshot(NOW, 3))
+def test_back_up_schema_refuses_the_path_of_an_earlier_state_file(used_file: Path, location: Location) -> None:
+    restore_into_schema(location, used_file, ignore_progress, NOW)
+    essentials.write(used_file, Snapshot(NOW, 3))
     with pytest.raises(BackupError, match="use `notifier restore`"):
-        back_up_schema(location, lived_in, unseen, overwrite=True)
+        back_up_schema(location, used_file, ignore_progress, overwrite=True)
 
 
-def test_without_a_store_there_is_nothing_to_back_up(location: Location, tmp_path: Path) -> None:
+def test_back_up_schema_without_a_store_is_refused(location: Location, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="start `notifier run`"):
-        back_up_schema(location, tmp_path / "x.db", unseen)
+        back_up_schema(location, tmp_path / "x.db", ignore_progress)

@@ -1,4 +1,4 @@
-"""Whatever is done in whatever order: both engines answer the same, and hold the same afterwards."""
+"""Random calls in random order: both engines give the same answers, and hold the same rows afterwards."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -75,7 +75,7 @@ DAYS = ["2020-02-27", "2019-12-31", "2020-02-27", None]
 NOTES = ["", 'Ladder\'s "rung" 100%', "\x00\\u0000", "Zoë \U0001f9ef \\ud800", "x" * 5000]
 HIGHEST = 2**63 - 1
 RENUMBERED = {"records": {"id"}, "sweeps": {"first_new_id"}}
-"""Columns of numbers of which PostgreSQL leaves some out."""
+"""Columns of numbers in which PostgreSQL leaves gaps."""
 
 keys = st.sampled_from(KEYS)
 some_keys = st.lists(keys, max_size=6, unique=True)
@@ -84,7 +84,7 @@ trainings = st.sampled_from(["10", "9"])
 
 
 class EnginesAgree(RuleBasedStateMachine):
-    """Makes each call on both; the tables must be equal after it."""
+    """Makes each call on both engines; the tables must be equal after it."""
 
     lend: Lend
 
@@ -195,7 +195,7 @@ class EnginesAgree(RuleBasedStateMachine):
         self.both(store_settlements, [settled])
 
     @rule(state=st.sampled_from(DeliveryState), name=st.sampled_from(DESTINATIONS))
-    def ask_again(self, state: DeliveryState, name: str) -> None:
+    def request_again(self, state: DeliveryState, name: str) -> None:
         ids = tuple(f"{event.id}" for event in self.both(history.events_after, 0, 3))
         self.both(requeue.unknown_event_ids, [*ids, "evt_x", "\udcff"])
         if state is not DeliveryState.DELIVERED or ids:
@@ -275,7 +275,7 @@ class EnginesAgree(RuleBasedStateMachine):
         self.both(alert_events.latest_refusal, "hr", ["http_status"])
 
     @rule(state=st.sampled_from(HealthState), rate=st.sampled_from([None, 0.25, 3.0]))
-    def be_well_or_not(self, state: HealthState, rate: float | None) -> None:
+    def change_health(self, state: HealthState, rate: float | None) -> None:
         health = Health(state, "why", self.now_ms, 2, self.now_ms + 1, asked=rate is None)
         self.both(destinations.store_health, "hr", health, LastError("x", "said so", 5), LearnedLimits(rate, 3))
         self.both(sources.record_failure, "acme", SourceError("timeout", "slow", self.now_ms), None)
@@ -346,7 +346,7 @@ def _json(value: object) -> bytes:
 
 
 def _plain(answer: Any) -> Any:
-    """Return an answer without what is not compared: numbers of records, NULs, and rows in no order."""
+    """Return an answer without what is not compared: the numbers of records."""
     if isinstance(answer, record_lookups.StoredRecord):
         return record_lookups.StoredRecord(answer.revision, answer.fingerprint, answer.removed, 0, answer.held)
     if isinstance(answer, sweeps.Sweep):
@@ -368,6 +368,6 @@ def lend(postgres_server: PostgresServer) -> Iterator[Lend]:
     tables.close()
 
 
-def test_both_engines_agree(lend: Lend) -> None:
+def test_both_engines_agree_after_random_calls(lend: Lend) -> None:
     machine = type("EnginesAgree", (EnginesAgree,), {"lend": staticmethod(lend)})
     run_state_machine_as_test(machine, settings=settings(max_examples=5, stateful_step_count=20, deadline=None))

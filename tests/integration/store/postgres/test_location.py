@@ -1,4 +1,4 @@
-"""What people, and Prometheus, are told of where a store is."""
+"""The address of a store, as it is shown to people and Prometheus."""
 
 import pytest
 from pydantic import SecretStr
@@ -20,5 +20,5 @@ from notifier.store.postgres.location import Location
         ("postgresql://?service=hr", ":5432/hr/acme"),
     ],
 )
-def test_its_address_tells_it_from_others_without_a_secret(url: str, address: str) -> None:
+def test_location_address_identifies_the_store_without_a_secret(url: str, address: str) -> None:
     assert Location(SecretStr(url), "acme").address == address

@@ -18,10 +18,10 @@ from tests.support.postgres_server import PostgresServer
 from tests.support.tables_in_memory import tables_in_memory
 
 TYPES = {"bigint": "INTEGER", "text": "TEXT", "double precision": "REAL", "bytea": "BLOB"}
-OTHER_INDEXES = {"records_by_date": ["source", "completed_on", "id"]}
-"""Indexes whose columns differ, by name; the step says why."""
-ONLY_THERE = {"holders", "schema_steps"}
-"""Tables that a file needs no counterpart of."""
+DIFFERING_INDEXES = {"records_by_date": ["source", "completed_on", "id"]}
+"""Indexes whose columns differ, by name; the migration in PostgreSQL says why."""
+ONLY_IN_POSTGRES = {"holders", "schema_steps"}
+"""Tables that have no counterpart in the state file."""
 
 
 @pytest.fixture
@@ -37,12 +37,12 @@ def connection(location: Location) -> Iterator[Connection]:
         yield opened
 
 
-def of_sqlite(db: FileDatabase) -> dict[str, dict[str, tuple[Any, ...]]]:
+def describe_sqlite_tables(db: FileDatabase) -> dict[str, dict[str, tuple[Any, ...]]]:
     """Describe each table: its columns with type, whether NULL is refused, default, and place in the key."""
     names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()]
     return {
         name: {
-            # SQLite takes a NULL as the key of an old table; PostgreSQL does not.
+            # SQLite accepts NULL in the primary key of an old table; PostgreSQL does not.
             column: (type_, bool(filled or key), default, key)
             for _, column, type_, filled, default, key in db.execute(f"PRAGMA table_info('{name}')").fetchall()
         }
@@ -51,7 +51,7 @@ def of_sqlite(db: FileDatabase) -> dict[str, dict[str, tuple[Any, ...]]]:
     }
 
 
-def of_postgres(connection: Connection) -> dict[str, dict[str, tuple[Any, ...]]]:
+def describe_postgres_tables(connection: Connection) -> dict[str, dict[str, tuple[Any, ...]]]:
     keys = {
         (table, column): place
         for table, column, place in connection.execute(
@@ -66,7 +66,7 @@ def of_postgres(connection: Connection) -> dict[str, dict[str, tuple[Any, ...]]]
         " JOIN information_schema.tables USING (table_schema, table_name)"
         " WHERE table_schema = current_schema() AND table_type = 'BASE TABLE' ORDER BY ordinal_position"
     ).fetchall():
-        if table not in ONLY_THERE:
+        if table not in ONLY_IN_POSTGRES:
             plain = None if default is None else re.sub(r"::\w+", "", default).strip("()")
             found.setdefault(table, {})[column] = (
                 TYPES[type_],
@@ -77,11 +77,11 @@ def of_postgres(connection: Connection) -> dict[str, dict[str, tuple[Any, ...]]]
     return found
 
 
-def test_every_step_of_the_file_is_followed_by_the_schema(connection: Connection, location: Location) -> None:
-    """Whoever adds a step to `store/migrations` adds one to `store/postgres/migrations`."""
+def test_schema_has_the_tables_views_and_indexes_of_the_state_file(connection: Connection, location: Location) -> None:
+    """A new migration in `store/migrations` needs its counterpart in `store/postgres/migrations`."""
     schema.create_or_update(connection, location)
     with closing(tables_in_memory()) as db:
-        assert of_postgres(connection) == of_sqlite(db)
+        assert describe_postgres_tables(connection) == describe_sqlite_tables(db)
         views = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'view'").fetchall()}
         shown = {
             name: [column[1] for column in db.execute(f"PRAGMA table_info('{name}')").fetchall()] for name in views
@@ -93,7 +93,7 @@ def test_every_step_of_the_file_is_followed_by_the_schema(connection: Connection
             ).fetchall()
             if not name.startswith("idx_")
         }
-    indexes |= OTHER_INDEXES
+    indexes |= DIFFERING_INDEXES
     there = connection.execute(
         "SELECT table_name, column_name FROM information_schema.columns JOIN information_schema.views"
         " USING (table_schema, table_name) WHERE table_schema = current_schema() ORDER BY ordinal_position"
@@ -107,7 +107,7 @@ def test_every_step_of_the_file_is_followed_by_the_schema(connection: Connection
     assert {name: [column for index, column in found if index == name] for name in indexes} == indexes
 
 
-def test_text_is_compared_byte_by_byte(connection: Connection, location: Location) -> None:
+def test_schema_text_columns_have_the_c_collation(connection: Connection, location: Location) -> None:
     schema.create_or_update(connection, location)
     others = connection.execute(
         "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema()"
@@ -117,19 +117,19 @@ def test_text_is_compared_byte_by_byte(connection: Connection, location: Locatio
     assert others == []
 
 
-def test_it_is_made_once(connection: Connection, location: Location) -> None:
+def test_create_or_update_schema_twice_applies_each_step_once(connection: Connection, location: Location) -> None:
     schema.create_or_update(connection, location)
     schema.create_or_update(connection, location)
     assert schema.applied_steps(connection) == schema.steps()
 
 
-def test_an_empty_schema_that_an_administrator_made_is_used(connection: Connection, location: Location) -> None:
+def test_create_or_update_schema_accepts_an_existing_empty_schema(connection: Connection, location: Location) -> None:
     connection.execute(f'CREATE SCHEMA "{location.schema}"'.encode())
     schema.create_or_update(connection, location)
     assert schema.exists(connection, location)
 
 
-def test_a_schema_of_another_program_is_left_alone(connection: Connection, location: Location) -> None:
+def test_schema_of_another_program_is_refused_and_left_unchanged(connection: Connection, location: Location) -> None:
     connection.execute(f'CREATE SCHEMA "{location.schema}"'.encode())
     connection.execute("CREATE TABLE orders (id BIGINT)")
     with pytest.raises(StoreError, match="another program: set another") as caught:
@@ -140,7 +140,7 @@ def test_a_schema_of_another_program_is_left_alone(connection: Connection, locat
     ).fetchone()
 
 
-def test_a_schema_of_a_newer_version_is_left_alone(connection: Connection, location: Location) -> None:
+def test_schema_of_a_newer_version_is_refused(connection: Connection, location: Location) -> None:
     schema.create_or_update(connection, location)
     connection.execute("INSERT INTO schema_steps (name) VALUES ('9999_tomorrow')")
     with pytest.raises(StoreError, match="9999_tomorrow") as caught:
@@ -148,7 +148,7 @@ def test_a_schema_of_a_newer_version_is_left_alone(connection: Connection, locat
     assert caught.value.reason is StoreReason.NEWER_VERSION
 
 
-def test_a_step_that_fails_leaves_nothing(
+def test_failing_schema_step_is_rolled_back(
     connection: Connection, location: Location, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     (tmp_path / "0001_half.sql").write_text("CREATE TABLE half (id BIGINT);\nCREATE TABLE half (id BIGINT);\n")
@@ -169,7 +169,7 @@ def test_a_step_that_fails_leaves_nothing(
         ('{"a": "\\ud800", "b": "z"}', "$.b", "z"),
     ],
 )
-def test_parts_of_json_are_read_whatever_is_in_it(
+def test_json_extract_returns_values_despite_null_characters_and_surrogates(
     connection: Connection, location: Location, data: str, path: str, found: str | None
 ) -> None:
     schema.create_or_update(connection, location)

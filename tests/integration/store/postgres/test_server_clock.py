@@ -1,4 +1,4 @@
-"""A difference between this machine's clock and that of the database's server, as people are told of it."""
+"""A difference between this machine's clock and that of the database's server: how it is measured and reported."""
 
 import time
 from collections.abc import Iterator
@@ -25,8 +25,8 @@ def location(postgres_server: PostgresServer) -> Iterator[Location]:
     postgres_server.execute("DROP SCHEMA IF EXISTS clock CASCADE")
 
 
-class Shifted:
-    """This machine's clock, by which it is later than it is."""
+class ShiftedClock:
+    """This machine's clock, set ahead by so many milliseconds."""
 
     def __init__(self, by_ms: int = 0) -> None:
         self.by_ms = by_ms
@@ -36,22 +36,22 @@ class Shifted:
 
 
 @given(st.integers(-HOUR_MS, HOUR_MS))
-def test_only_a_difference_that_is_felt_is_worth_a_sentence(ahead_ms: int) -> None:
+def test_difference_sentence_ignores_small_differences_and_names_the_direction(ahead_ms: int) -> None:
     said = difference_sentence(ahead_ms)
     assert (said is None) is (abs(ahead_ms) < DIFFERS_MS)
     assert said is None or (" behind that" in said) is (ahead_ms > 0)
 
 
 @pytest.mark.parametrize("by_ms", [-HOUR_MS, 0, HOUR_MS])
-async def test_the_server_is_asked(location: Location, by_ms: int) -> None:
+async def test_server_clock_ahead_ms_returns_the_difference_to_the_server(location: Location, by_ms: int) -> None:
     store = PostgresStore(location, SystemClock().now_ms)
     await store.open()
     # Both clocks are this machine's, so no request takes long enough to hide an hour.
-    assert abs(await store.run(server_clock_ahead_ms, Shifted(by_ms).now_ms) + by_ms) < 60_000
+    assert abs(await store.run(server_clock_ahead_ms, ShiftedClock(by_ms).now_ms) + by_ms) < 60_000
     await store.close()
 
 
-async def test_a_slow_answer_is_no_difference(location: Location) -> None:
+async def test_server_clock_ahead_ms_returns_0_when_the_answer_is_slow(location: Location) -> None:
     store = PostgresStore(location, SystemClock().now_ms)
     await store.open()
     moments = iter([0, 2 * SystemClock().now_ms()])
@@ -59,9 +59,9 @@ async def test_a_slow_answer_is_no_difference(location: Location) -> None:
     await store.close()
 
 
-async def test_the_log_tells_when_it_begins_and_ends(location: Location, caplog: pytest.LogCaptureFixture) -> None:
+async def test_log_names_start_and_end_of_a_difference(location: Location, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "notifier.store.postgres.store")
-    clock = Shifted(HOUR_MS)
+    clock = ShiftedClock(HOUR_MS)
     store = PostgresStore(location, clock.now_ms)
     await store.open()
     await store.check_access()
@@ -76,7 +76,7 @@ async def test_the_log_tells_when_it_begins_and_ends(location: Location, caplog:
     assert "3600 seconds ahead of" in caplog.records[0].__dict__["detail"]
 
 
-async def test_check_and_status_warn(
+async def test_check_and_status_commands_warn_of_a_clock_difference(
     location: Location, home: Home, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home.configure()
@@ -88,7 +88,7 @@ async def test_check_and_status_warn(
     warning = "Warning: this machine's clock is 3600 seconds behind that of the database's server"
     for command in ("check", "status"):
         assert warning[:30] not in (await home.call(command)).out
-    monkeypatch.setattr(SystemClock, "now_ms", lambda _: Shifted(-HOUR_MS).now_ms())
+    monkeypatch.setattr(SystemClock, "now_ms", lambda _: ShiftedClock(-HOUR_MS).now_ms())
     for command in ("check", "status"):
         said = await home.call(command)
         assert warning in said.out, said

@@ -1,4 +1,4 @@
-"""Holding a schema: the lock is the connection, and the second process stands by."""
+"""The store in PostgreSQL: who holds it, how it reconnects, and which servers and errors it refuses."""
 
 import asyncio
 import contextlib
@@ -71,7 +71,7 @@ async def refused(store: PostgresStore) -> StoreError:
     return caught.value
 
 
-async def test_what_was_written_is_there_for_the_next_holder(store: PostgresStore, new_store: NewStore) -> None:
+async def test_next_holder_reads_the_data_of_the_earlier_one(store: PostgresStore, new_store: NewStore) -> None:
     await store.run(sources.read_or_create, "acme")
     await store.close()
     following = new_store()
@@ -79,7 +79,7 @@ async def test_what_was_written_is_there_for_the_next_holder(store: PostgresStor
     assert list(await following.run(sources.read_all)) == ["acme"]
 
 
-async def test_a_second_process_is_told_who_holds_it_and_gets_it_when_that_one_stops(
+async def test_try_open_returns_the_present_holder_and_opens_after_it_closes(
     store: PostgresStore, new_store: NewStore
 ) -> None:
     second = new_store()
@@ -91,7 +91,7 @@ async def test_a_second_process_is_told_who_holds_it_and_gets_it_when_that_one_s
     assert (await second.run(holders.latest_holder)) == Holder(2, holders.own_name(), FakeClock().now_ms(), None)
 
 
-async def test_the_store_is_free_before_its_connection_is_closed(
+async def test_close_releases_the_lock_before_it_closes_the_connection(
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server would release the lock of a closed connection a moment later."""
@@ -108,14 +108,14 @@ async def test_the_store_is_free_before_its_connection_is_closed(
     assert was_free == [True]
 
 
-async def test_a_command_that_cannot_wait_is_told_where_to_run(store: PostgresStore, new_store: NewStore) -> None:
+async def test_open_raises_held_elsewhere_and_names_the_holder(store: PostgresStore, new_store: NewStore) -> None:
     error = await refused(new_store())
     assert error.reason is StoreReason.HELD_ELSEWHERE
     assert f"{holders.own_name()} holds it: stop that process" in error.message
     assert store.fatal_error is None
 
 
-async def test_stores_of_other_names_do_not_meet(store: PostgresStore, new_store: NewStore, schema: str) -> None:
+async def test_stores_in_two_schemas_are_separate(store: PostgresStore, new_store: NewStore, schema: str) -> None:
     other = new_store(name=f"{schema}-2")
     await other.open()
     await other.run(sources.read_or_create, "globex")
@@ -123,7 +123,7 @@ async def test_stores_of_other_names_do_not_meet(store: PostgresStore, new_store
     await other.run(lambda db: db.execute(f'DROP SCHEMA "{schema}-2" CASCADE'))
 
 
-async def test_after_the_loss_of_its_connection_it_goes_on(
+async def test_store_reconnects_after_its_connection_is_lost(
     store: PostgresStore, postgres_server: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     await store.run(sources.read_or_create, "acme")
@@ -144,7 +144,7 @@ async def test_after_the_loss_of_its_connection_it_goes_on(
     ]
 
 
-async def test_whoever_lost_its_turn_writes_no_more(
+async def test_store_refuses_to_write_after_another_process_took_over(
     store: PostgresStore, new_store: NewStore, postgres_server: PostgresServer
 ) -> None:
     end_session(postgres_server, store)
@@ -161,7 +161,7 @@ async def test_whoever_lost_its_turn_writes_no_more(
     assert await second.run(sources.read_all) == {}
 
 
-async def test_a_turn_that_another_one_had_in_between_is_over_too(
+async def test_store_refuses_to_resume_after_another_process_held_it_in_between(
     store: PostgresStore, new_store: NewStore, postgres_server: PostgresServer
 ) -> None:
     end_session(postgres_server, store)
@@ -174,10 +174,10 @@ async def test_a_turn_that_another_one_had_in_between_is_over_too(
     assert caught.value.reason is StoreReason.HELD_ELSEWHERE
 
 
-async def test_its_own_session_that_the_server_still_has_is_waited_for(
+async def test_store_retries_while_the_server_still_has_its_earlier_session(
     store: PostgresStore,
 ) -> None:
-    """A network that comes back after the connection was given up finds the earlier session still there."""
+    """After an interruption of the network, the server may still have the earlier session and its lock."""
     assert store._db is not None
     earlier = store._db.connection
     with contextlib.closing(earlier):
@@ -190,7 +190,7 @@ async def test_its_own_session_that_the_server_still_has_is_waited_for(
     await store.run(sources.read_or_create, "acme")
 
 
-async def test_it_stands_by_after_a_minute_without_the_server(
+async def test_store_fails_with_held_elsewhere_when_the_server_stays_unreachable(
     store: PostgresStore, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable(_: Location) -> Any:
@@ -210,7 +210,7 @@ async def test_it_stands_by_after_a_minute_without_the_server(
     assert reasons[-1] is StoreReason.HELD_ELSEWHERE
 
 
-async def test_numbers_leap_after_a_holder_that_did_not_stop_in_order(
+async def test_event_numbers_skip_ahead_after_a_holder_without_orderly_stop(
     store: PostgresStore, new_store: NewStore, postgres_server: PostgresServer, tell: Tell
 ) -> None:
     await store.run(sources.read_or_create, "acme")
@@ -226,14 +226,14 @@ async def test_numbers_leap_after_a_holder_that_did_not_stop_in_order(
     assert await third.run(tell, "4") == [4 + SKIPPED_EVENT_NUMBERS]
 
 
-async def test_it_says_what_it_watches(store: PostgresStore) -> None:
+async def test_store_configured_names_stores_sources_and_destinations(store: PostgresStore) -> None:
     await store.store_configured_names(["globex", "acme"], ["hr"])
     latest = await store.run(holders.latest_holder)
     assert latest is not None
     assert (sorted(latest.sources), sorted(latest.destinations)) == (["acme", "globex"], ["hr"])
 
 
-async def test_what_the_last_holder_had_and_this_configuration_lacks_is_logged(
+async def test_store_configured_names_logs_names_that_the_configuration_lacks(
     store: PostgresStore, new_store: NewStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     await store.store_configured_names(["globex", "acme"], ["hr", "gate"])
@@ -245,7 +245,7 @@ async def test_what_the_last_holder_had_and_this_configuration_lacks_is_logged(
     assert [(fact.get("source"), fact.get("destination")) for fact in facts] == [("globex", None), (None, "gate")]
 
 
-async def test_a_commit_whose_answer_is_lost_is_repeated_without_harm(
+async def test_commit_with_a_lost_answer_is_stored_and_can_be_repeated(
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert store._db is not None
@@ -263,13 +263,13 @@ async def test_a_commit_whose_answer_is_lost_is_repeated_without_harm(
     with pytest.raises(StoreError) as caught:
         await store.run(sources.read_or_create, "acme")
     assert caught.value.reason is StoreReason.UNREACHABLE
-    # It was done, and is found so.
+    # It was committed.
     assert list(await store.run(sources.read_all)) == ["acme"]
     await store.run(sources.read_or_create, "acme")
     assert list(await store.run(sources.read_all)) == ["acme"]
 
 
-async def test_a_record_of_five_megabytes_is_stored_as_it_came(
+async def test_event_of_5_megabytes_is_stored_whole(
     store: PostgresStore, completion: MakeCompletion, change: MakeChange
 ) -> None:
     large = completion("1", {"notes": "x" * 5_000_000})
@@ -282,7 +282,7 @@ async def test_a_record_of_five_megabytes_is_stored_as_it_came(
     assert len(data) > 5_000_000
 
 
-async def test_an_error_undoes_everything(store: PostgresStore) -> None:
+async def test_error_in_a_transaction_rolls_it_back(store: PostgresStore) -> None:
     def fail(db: Any) -> None:
         sources.read_or_create(db, "acme")
         raise ValueError
@@ -292,7 +292,7 @@ async def test_an_error_undoes_everything(store: PostgresStore) -> None:
     assert await store.run(sources.read_all) == {}
 
 
-async def test_an_error_that_was_passed_over_is_no_success(store: PostgresStore) -> None:
+async def test_suppressed_sql_error_still_fails_and_rolls_back_the_transaction(store: PostgresStore) -> None:
     def pass_over(db: Any) -> None:
         sources.read_or_create(db, "acme")
         with contextlib.suppress(psycopg.Error):
@@ -303,13 +303,13 @@ async def test_an_error_that_was_passed_over_is_no_success(store: PostgresStore)
     assert await store.run(sources.read_all) == {}
 
 
-async def test_text_that_postgresql_cannot_store_is_replaced(store: PostgresStore) -> None:
+async def test_null_characters_in_text_are_replaced(store: PostgresStore) -> None:
     await store.run(names.store_people, "acme", [PersonName("a\x00", "A\x00na", None)])
     found = await store.run(names.find_names, "acme", ["a\x00"], [])
     assert found.people == {"a\ufffd": "A\ufffdna"}
 
 
-async def test_readers_cannot_write_and_see_one_moment(store: PostgresStore) -> None:
+async def test_reader_reads_the_store_and_refuses_to_write(store: PostgresStore) -> None:
     reader = StoreReader(store)
     await store.run(sources.read_or_create, "acme")
     assert list(await reader.run(sources.read_all)) == ["acme"]
@@ -320,7 +320,7 @@ async def test_readers_cannot_write_and_see_one_moment(store: PostgresStore) -> 
     await reader.close()
 
 
-async def test_a_reader_that_takes_too_long_is_cut_off_and_the_next_one_reads(store: PostgresStore) -> None:
+async def test_slow_reader_query_raises_busy_and_the_next_one_succeeds(store: PostgresStore) -> None:
     reader = StoreReader(store, ReadingLimits(max_readers=1, wait_seconds=5.0, work_seconds=0.2))
     with pytest.raises(StoreError, match="takes longer") as caught:
         await reader.run(lambda db: db.execute("SELECT pg_sleep(30)"))
@@ -329,7 +329,7 @@ async def test_a_reader_that_takes_too_long_is_cut_off_and_the_next_one_reads(st
     await reader.close()
 
 
-async def test_a_connection_that_opens_too_slowly_serves_the_next_reader(
+async def test_reader_connection_opened_too_late_serves_the_next_query(
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connect = store.open_reader
@@ -350,7 +350,7 @@ async def test_a_connection_that_opens_too_slowly_serves_the_next_reader(
     await reader.close()
 
 
-async def test_a_reader_comes_back_after_the_loss_of_its_connection(
+async def test_reader_reconnects_after_its_connection_is_lost(
     store: PostgresStore, postgres_server: PostgresServer
 ) -> None:
     reader = StoreReader(store, ReadingLimits(max_readers=1))
@@ -363,7 +363,7 @@ async def test_a_reader_comes_back_after_the_loss_of_its_connection(
     await reader.close()
 
 
-SAID = {
+EXPECTED_ERRORS = {
     "53100": (StoreReason.DISK_FULL, "disk is full"),
     "25006": (StoreReason.READ_ONLY, "takes no writes"),
     "55P03": (StoreReason.LOCKED, "locks its tables"),
@@ -375,19 +375,19 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize("state", SAID)
-async def test_errors_of_the_server_have_names(store: PostgresStore, state: str) -> None:
+@pytest.mark.parametrize("state", EXPECTED_ERRORS)
+async def test_server_errors_are_mapped_to_store_reasons(store: PostgresStore, state: str) -> None:
     raised = f"DO $$ BEGIN RAISE EXCEPTION 'so it is' USING ERRCODE = '{state}'; END $$"
     with pytest.raises(StoreError) as caught:
         await store.run(lambda db: db.execute(raised))
-    reason, words = SAID[state]
+    reason, words = EXPECTED_ERRORS[state]
     assert caught.value.reason is reason
     assert words in caught.value.message
     assert caught.value.message.startswith('database "postgres" on ')
     assert store.fatal_error is None
 
 
-async def test_tables_that_someone_changed_are_named_and_not_mended(store: PostgresStore) -> None:
+async def test_missing_column_or_table_is_reported_with_its_sqlstate(store: PostgresStore) -> None:
     await store.run(lambda db: db.execute("ALTER TABLE sources DROP COLUMN met_at CASCADE"))
     with pytest.raises(StoreError, match=r"met_at.*SQLSTATE 42703.*restore a backup") as caught:
         await store.run(sources.read_all)
@@ -398,18 +398,18 @@ async def test_tables_that_someone_changed_are_named_and_not_mended(store: Postg
     assert store.fatal_error is None
 
 
-async def test_a_bug_is_not_taken_for_trouble_with_the_server(store: PostgresStore) -> None:
+async def test_sql_syntax_error_is_not_converted_to_a_store_error(store: PostgresStore) -> None:
     with pytest.raises(psycopg.errors.SyntaxError):
         await store.run(lambda db: db.execute("SELEC"))
 
 
-async def test_a_database_that_does_not_exist_is_named(new_store: NewStore, postgres_server: PostgresServer) -> None:
+async def test_open_refuses_a_missing_database(new_store: NewStore, postgres_server: PostgresServer) -> None:
     error = await refused(new_store(postgres_server.tcp_url(database="nowhere")))
     assert error.reason is StoreReason.REFUSED
     assert "no such database" in error.message
 
 
-async def test_a_server_that_is_not_there_can_come_up_later(new_store: NewStore) -> None:
+async def test_try_open_reports_an_unreachable_server_without_the_password(new_store: NewStore) -> None:
     store = new_store("postgresql://postgres:the-password@127.0.0.1:1/postgres")
     for _ in range(2):
         with pytest.raises(StoreError, match="cannot be reached") as caught:
@@ -418,7 +418,7 @@ async def test_a_server_that_is_not_there_can_come_up_later(new_store: NewStore)
         assert "the-password" not in str(caught.value)
 
 
-async def test_a_wrong_password_is_no_matter_of_waiting(new_store: NewStore, postgres_server: PostgresServer) -> None:
+async def test_wrong_password_is_refused_and_not_printed(new_store: NewStore, postgres_server: PostgresServer) -> None:
     with postgres_server.requiring_passwords():
         error = await refused(new_store(postgres_server.tcp_url("postgres:wrong-one")))
     assert error.reason is StoreReason.REFUSED
@@ -426,7 +426,7 @@ async def test_a_wrong_password_is_no_matter_of_waiting(new_store: NewStore, pos
     assert "wrong-one" not in error.message
 
 
-async def test_a_user_without_rights_is_told_what_to_grant(
+async def test_open_names_the_missing_grant_for_a_user_without_rights(
     new_store: NewStore, postgres_server: PostgresServer, schema: str
 ) -> None:
     postgres_server.execute("CREATE ROLE clerk LOGIN")
@@ -442,7 +442,7 @@ async def test_a_user_without_rights_is_told_what_to_grant(
     postgres_server.execute("DROP ROLE clerk")
 
 
-async def test_a_server_that_does_not_tell_its_timeline_is_returned_to(
+async def test_store_reconnects_to_a_server_that_hides_its_timeline(
     new_store: NewStore, postgres_server: PostgresServer, schema: str
 ) -> None:
     postgres_server.execute("CREATE ROLE usher LOGIN")
@@ -463,10 +463,10 @@ async def test_a_server_that_does_not_tell_its_timeline_is_returned_to(
         postgres_server.execute("DROP ROLE usher")
 
 
-async def test_a_turn_ends_when_the_server_has_another_timeline(
+async def test_store_fails_when_the_server_has_another_timeline(
     store: PostgresStore, postgres_server: PostgresServer
 ) -> None:
-    """A replica that was promoted goes on with a new timeline; here the store remembers another one."""
+    """A promoted replica has a new timeline; here the store remembers another one instead."""
     assert store._timeline == "00000001"
     store._timeline = "00000000"
     end_session(postgres_server, store)
@@ -479,21 +479,21 @@ async def test_a_turn_ends_when_the_server_has_another_timeline(
     assert store.fatal_error is caught.value
 
 
-async def test_a_server_that_takes_no_writes_is_refused(new_store: NewStore, postgres_server: PostgresServer) -> None:
+async def test_open_refuses_a_read_only_server(new_store: NewStore, postgres_server: PostgresServer) -> None:
     url = postgres_server.url(options="-c%20default_transaction_read_only%3Don")
     error = await refused(new_store(url))
     assert error.reason is StoreReason.READ_ONLY
     assert "connect to the primary" in error.message
 
 
-async def test_an_old_server_is_refused(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_open_refuses_a_server_that_is_too_old(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "OLDEST_VERSION", 990_000)
     error = await refused(new_store())
     assert error.reason is StoreReason.REFUSED
     assert "99 or newer is needed" in error.message
 
 
-async def test_a_database_that_cannot_hold_every_letter_is_refused(
+async def test_open_refuses_a_database_without_utf8_encoding(
     new_store: NewStore, postgres_server: PostgresServer
 ) -> None:
     postgres_server.execute("CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
@@ -502,14 +502,14 @@ async def test_a_database_that_cannot_hold_every_letter_is_refused(
     assert "ENCODING 'UTF8'" in error.message
 
 
-async def test_a_pooler_that_shares_sessions_is_refused(new_store: NewStore, postgres_server: PostgresServer) -> None:
+async def test_open_refuses_a_pooler_in_transaction_mode(new_store: NewStore, postgres_server: PostgresServer) -> None:
     with pooled(postgres_server, "transaction") as url:
         error = await refused(new_store(url))
     assert error.reason is StoreReason.REFUSED
     assert "pooler in transaction mode" in error.message
 
 
-async def test_a_pooler_that_shares_sessions_only_under_load_is_noticed_before_anything_is_written(
+async def test_run_refuses_a_pooler_that_changed_the_session_and_writes_nothing(
     new_store: NewStore, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(holders, "check_session", lambda *_: None)
@@ -517,7 +517,7 @@ async def test_a_pooler_that_shares_sessions_only_under_load_is_noticed_before_a
         store = new_store(url)
         await store.open()
         with psycopg.connect(url) as other:
-            # It has the session of the store now, whose next transaction gets another one.
+            # It now uses the session of the store, so the next transaction of the store gets another one.
             other.execute("SELECT 1")
             with pytest.raises(StoreError, match="pooler in transaction mode") as caught:
                 await store.run(sources.read_or_create, "acme")
@@ -527,7 +527,7 @@ async def test_a_pooler_that_shares_sessions_only_under_load_is_noticed_before_a
     assert postgres_server.execute(f'SELECT * FROM "{store.location.schema}".sources') == []
 
 
-async def test_a_session_that_was_reset_has_no_lock_and_writes_no_more(store: PostgresStore) -> None:
+async def test_run_refuses_to_write_after_the_session_was_reset(store: PostgresStore) -> None:
     assert store._db is not None
     store._db.connection.execute("DISCARD ALL")
     for _ in range(2):
@@ -537,7 +537,7 @@ async def test_a_session_that_was_reset_has_no_lock_and_writes_no_more(store: Po
     assert store.failed.is_set()
 
 
-async def test_a_pooler_that_keeps_sessions_serves(new_store: NewStore, postgres_server: PostgresServer) -> None:
+async def test_open_accepts_a_pooler_in_session_mode(new_store: NewStore, postgres_server: PostgresServer) -> None:
     with pooled(postgres_server, "session") as url:
         store = new_store(url)
         await store.open()
@@ -546,7 +546,7 @@ async def test_a_pooler_that_keeps_sessions_serves(new_store: NewStore, postgres
         await store.close()
 
 
-async def test_a_server_that_only_pretends_to_lock_is_refused(
+async def test_open_refuses_a_server_without_working_advisory_locks(
     new_store: NewStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CockroachDB answers that every lock was taken."""
@@ -556,12 +556,12 @@ async def test_a_server_that_only_pretends_to_lock_is_refused(
     assert "does not keep advisory locks" in error.message
 
 
-async def test_of_two_that_start_at_once_one_gets_it(new_store: NewStore) -> None:
+async def test_try_open_by_two_stores_at_once_opens_exactly_one(new_store: NewStore) -> None:
     both = [new_store(), new_store()]
     answers = await asyncio.gather(*(store.try_open() for store in both))
     assert [answer is None for answer in answers].count(True) == 1
     loser = both[answers.index(next(it for it in answers if it is not None))]
     await next(it for it in both if it is not loser).close()
-    # The server ends the other's session in its own time.
+    # The server may end the other session a little later.
     while await loser.try_open() is not None:
         await asyncio.sleep(0.01)

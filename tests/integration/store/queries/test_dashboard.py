@@ -1,4 +1,4 @@
-"""The figures of the dashboard: what is counted, on which day, and that nothing large is read for it."""
+"""The figures of the dashboard: what is counted, on which day, and that no large table is scanned for it."""
 
 import re
 import time
@@ -48,7 +48,7 @@ def due(db: FileDatabase, name: str, now_ms: int) -> Sequence[Delivery]:
     return outbox.read_due(db, name, now_ms=now_ms, horizon_ms=now_ms, limit=10, in_flight=()).deliveries
 
 
-def test_each_event_is_counted_on_the_day_of_its_detection(
+def test_dashboard_counts_each_event_on_the_day_of_its_detection(
     db: FileDatabase, tell: "Tell", change: "MakeChange"
 ) -> None:
     for days_ago in (0, 0, 1, 29, 30):
@@ -66,7 +66,7 @@ def test_each_event_is_counted_on_the_day_of_its_detection(
     assert (days[-1].updated, days[-1].removed) == (1, 1)
 
 
-def test_an_event_that_is_there_already_is_not_counted_again(db: FileDatabase, tell: "Tell") -> None:
+def test_dashboard_counts_an_event_that_is_written_twice_only_once(db: FileDatabase, tell: "Tell") -> None:
     tell(db, "1", now_ms=NOON)
     tell(db, "1", now_ms=NOON)
     assert dashboard.read_counts(db, NOON, UTC).days[-1].created == 1
@@ -81,7 +81,7 @@ def test_an_event_that_is_there_already_is_not_counted_again(db: FileDatabase, t
         (timezone(timedelta(hours=1)), "2026-11-25"),
     ],
 )
-def test_a_day_begins_where_the_machine_is(db: FileDatabase, tell: "Tell", zone: timezone, day: str) -> None:
+def test_day_begins_at_midnight_of_the_zone(db: FileDatabase, tell: "Tell", zone: timezone, day: str) -> None:
     tell(db, "1", now_ms=NOON - 12 * HOUR - HOUR // 2)
     days = dashboard.read_counts(db, NOON, zone).days
     assert [str(one.date) for one in days if one.created] == [day]
@@ -89,7 +89,7 @@ def test_a_day_begins_where_the_machine_is(db: FileDatabase, tell: "Tell", zone:
 
 @pytest.fixture
 def in_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Be where clocks are set back on the first of November 2026."""
+    """Set the time zone of New York, where clocks are set back on the first of November 2026."""
     with monkeypatch.context() as there:
         there.setenv("TZ", "EST5EDT,M3.2.0,M11.1.0")
         time.tzset()
@@ -98,7 +98,7 @@ def in_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("in_new_york")
-def test_a_day_on_which_clocks_are_set_is_longer(db: FileDatabase, tell: "Tell") -> None:
+def test_dashboard_day_has_25_hours_when_clocks_are_set_back(db: FileDatabase, tell: "Tell") -> None:
     first = round(datetime(2026, 10, 30).astimezone().timestamp() * 1000)
     for hour in range(96):
         tell(db, str(hour), now_ms=first + hour * HOUR)
@@ -106,7 +106,7 @@ def test_a_day_on_which_clocks_are_set_is_longer(db: FileDatabase, tell: "Tell")
     assert [one.created for one in days if one.created] == [24, 24, 25, 23]
 
 
-def test_what_is_delivered_is_counted_by_destination_and_day(db: FileDatabase, tell: "Tell") -> None:
+def test_dashboard_counts_deliveries_by_destination_and_day(db: FileDatabase, tell: "Tell") -> None:
     one, two, three = tell(db, "1", "2", "3", to=("hr", "slack"), now_ms=NOON - DAY)
     store_settlements(db, [delivered(one, NOON - DAY), delivered(two, NOON, state="pending"), delivered(three, NOON)])
     store_settlements(
@@ -116,7 +116,7 @@ def test_what_is_delivered_is_counted_by_destination_and_day(db: FileDatabase, t
     assert dashboard.read_counts(db, NOON + DAY, UTC).delivered_today == {}
 
 
-def test_latency_is_from_detection_to_the_answer(db: FileDatabase, tell: "Tell") -> None:
+def test_dashboard_latency_is_measured_from_detection_to_the_answer(db: FileDatabase, tell: "Tell") -> None:
     numbers = tell(db, *map(str, range(20)), to=("hr", "slack"), now_ms=NOON)
     store_settlements(db, [delivered(number, NOON + 10 * place, took=5) for place, number in enumerate(numbers, 1)])
     store_settlements(db, [delivered(numbers[0], NOON + 123_456, to="slack")])
@@ -126,7 +126,7 @@ def test_latency_is_from_detection_to_the_answer(db: FileDatabase, tell: "Tell")
     assert dashboard.read_counts(db, NOON + 25 * HOUR, UTC).latency is None
 
 
-def test_what_is_sent_again_is_counted_but_says_nothing_of_latency(db: FileDatabase, tell: "Tell") -> None:
+def test_dashboard_counts_repeated_deliveries_but_not_their_latency(db: FileDatabase, tell: "Tell") -> None:
     one, two, three = tell(db, "1", "2", "3", now_ms=NOON)
     store_settlements(db, [delivered(one, NOON), delivered(two, NOON, state="dead")])
     everything = Subscription("hr", EVENTS)
@@ -146,7 +146,7 @@ def test_what_is_sent_again_is_counted_but_says_nothing_of_latency(db: FileDatab
     assert counted.latencies == {"hr": Latency(2, 0, 90)}
 
 
-def test_the_events_of_one_request_may_have_been_detected_at_different_moments(db: FileDatabase, tell: "Tell") -> None:
+def test_dashboard_latency_of_a_batch_is_measured_from_each_detection(db: FileDatabase, tell: "Tell") -> None:
     numbers = tuple(tell(db, *map(str, range(4)), now_ms=NOON))
     together = delivered(0, NOON + 50, took=5)
     store_settlements(db, [replace(together, sequences=numbers, detected_ms=(NOON, NOON, NOON + 5))])
@@ -155,27 +155,27 @@ def test_the_events_of_one_request_may_have_been_detected_at_different_moments(d
     assert counted.delivered_today == {"hr": 4}
 
 
-def test_a_clock_that_was_set_back_makes_no_negative_latency(db: FileDatabase, tell: "Tell") -> None:
+def test_dashboard_latency_is_zero_after_the_clock_was_set_back(db: FileDatabase, tell: "Tell") -> None:
     (number,) = tell(db, "1", now_ms=NOON)
     store_settlements(db, [delivered(number, NOON - HOUR)])
     assert dashboard.read_counts(db, NOON, UTC).latency == Latency(1, 0, 0)
 
 
 @given(st.integers(0, 10**15))
-def test_a_latency_is_kept_to_two_digits(milliseconds: int) -> None:
+def test_to_two_digits_rounds_down_to_two_significant_digits(milliseconds: int) -> None:
     kept = rollups.to_two_digits(milliseconds)
     assert kept <= milliseconds < kept * 1.1 + 1
     assert len(str(kept).rstrip("0")) <= 2
 
 
 @given(st.lists(st.integers(0, 50), min_size=1), st.sampled_from([0.5, 0.95, 1.0]))
-def test_a_quantile_is_that_of_all_values(values: list[int], part: float) -> None:
+def test_quantile_of_counts_is_the_quantile_of_all_values(values: list[int], part: float) -> None:
     found = quantile(sorted(Counter(values).items()), part)
     assert sum(value <= found for value in values) >= part * len(values)
     assert sum(value < found for value in values) < part * len(values)
 
 
-def test_the_latest_events_come_with_what_became_of_them(db: FileDatabase, tell: "Tell") -> None:
+def test_latest_events_lists_the_newest_first_with_delivery_states(db: FileDatabase, tell: "Tell") -> None:
     for number in range(30):
         tell(db, str(number), to=("hr", "slack"), now_ms=NOON + number)
     standing = StoredCondition("gap", "sources/acme", "A gap.", NOON)
@@ -190,14 +190,14 @@ def test_the_latest_events_come_with_what_became_of_them(db: FileDatabase, tell:
     assert (given_up.delivery.destination, given_up.event.subject) == ("slack", "29")
 
 
-def test_notices_are_no_completions(db: FileDatabase) -> None:
+def test_dashboard_does_not_count_alerts_as_completions(db: FileDatabase) -> None:
     standing = StoredCondition("gap", "sources/acme", "A gap.", NOON)
     alert_events.write(db, [ConditionChange(ConditionState.FIRING, standing, "new", "hr")], NOON)
     day = dashboard.read_counts(db, NOON, UTC).days[-1]
     assert (day.created, day.updated, day.removed) == (0, 0, 0)
 
 
-def test_counts_outlive_events_but_not_for_ever(db: FileDatabase, tell: "Tell") -> None:
+def test_dashboard_counts_outlive_their_events_by_40_days(db: FileDatabase, tell: "Tell") -> None:
     (number,) = tell(db, "1", now_ms=NOON)
     store_settlements(db, [delivered(number, NOON)])
     assert retention.delete_old_events(db, NOON + 1).events == 1
@@ -206,13 +206,13 @@ def test_counts_outlive_events_but_not_for_ever(db: FileDatabase, tell: "Tell") 
     assert dashboard.read_counts(db, NOON, UTC).days[-1].created == 1
     rollups.delete_old(db, NOON + 41 * DAY)
     assert dashboard.read_counts(db, NOON, UTC).days[-1].created == 0
-    assert [db.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in COUNTED] == [0, 0, 0]
+    assert [db.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in COUNT_TABLES] == [0, 0, 0]
 
 
-COUNTED = ("detected_counts", "delivered_counts", "latency_counts")
+COUNT_TABLES = ("detected_counts", "delivered_counts", "latency_counts")
 
 
-def test_an_older_file_is_counted_once(tmp_path: Any) -> None:
+def test_migration_counts_the_events_of_an_older_state_file(tmp_path: Any) -> None:
     db = FileDatabase(tmp_path / "old.db")
     migrations.apply(db, stop_before="kept_figures")
     at = NOON - DAY
@@ -229,7 +229,7 @@ def test_an_older_file_is_counted_once(tmp_path: Any) -> None:
     db.close()
 
 
-def test_nothing_large_is_read_from_end_to_end(file_db: FileDatabase, tell: "Tell") -> None:
+def test_dashboard_and_search_queries_scan_no_large_table(file_db: FileDatabase, tell: "Tell") -> None:
     numbers = tell(file_db, *map(str, range(50)), to=("hr", "slack"), now_ms=NOON)
     store_settlements(file_db, [delivered(number, NOON, state="dead") for number in numbers[:10]])
     file_db.execute(
@@ -250,7 +250,7 @@ def test_nothing_large_is_read_from_end_to_end(file_db: FileDatabase, tell: "Tel
     assert len(plans) >= 8
     for statement, steps in plans.items():
         for step in steps:
-            # The newest events are read backwards, and no further than the limit.
+            # The newest events are read backwards, up to the limit.
             if step == "SCAN events" and "ORDER BY sequence DESC LIMIT" in statement:
                 continue
             assert not re.match(r"SCAN (events|records|deliveries|attempts|[edr])\b", step), (statement, steps)

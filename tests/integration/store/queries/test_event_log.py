@@ -1,4 +1,4 @@
-"""The log of events: filters, pages, and how far one call looks."""
+"""The log of events: filters, pages, and how many events one call examines."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ Enter = Callable[..., None]
 
 @pytest.fixture
 def enter(db: Database, completion: "MakeCompletion") -> Enter:
-    """Enter a completion, an hour after the one before."""
+    """Write the event of a completion, detected an hour after the one before."""
     names.store_people(db, "acme", [PersonName("u1", "David Ball", "E-17"), PersonName("u2", "Eve Müller", None)])
     names.store_trainings(db, "acme", [("t1", "Ladder Safety"), ("t2", "Crane 100%")])
     known = Names({"u1": "David Ball", "u2": "Eve Müller"}, {"t1": "Ladder Safety", "t2": "Crane 100%"})
@@ -61,7 +61,7 @@ def settle(db: Database, key: str, destination: str, state: DeliveryState) -> No
     )
 
 
-def test_the_newest_events_come_first_and_pages_follow_each_other(db: Database, enter: Enter) -> None:
+def test_event_log_pages_list_every_event_newest_first(db: Database, enter: Enter) -> None:
     for number in range(7):
         enter(str(number))
     first = read_page(db, EventLogFilter(), None, 3)
@@ -73,7 +73,7 @@ def test_the_newest_events_come_first_and_pages_follow_each_other(db: Database, 
     assert (first.searched_ms, third.searched_ms) == (None, None)
 
 
-def test_a_person_is_found_by_a_part_of_the_name_by_id_and_by_employee_number(db: Database, enter: Enter) -> None:
+def test_person_filter_matches_name_parts_id_and_employee_number(db: Database, enter: Enter) -> None:
     enter("1")
     enter("2", user="u2")
     for text in ("ball", "Dav ba", "u1", "E-17"):
@@ -83,15 +83,15 @@ def test_a_person_is_found_by_a_part_of_the_name_by_id_and_by_employee_number(db
         assert found(db, person=nobody) == [], nobody
 
 
-def test_the_ids_of_one_account_are_not_those_of_another(db: Database, enter: Enter) -> None:
+def test_person_filter_by_name_ignores_the_same_id_in_another_source(db: Database, enter: Enter) -> None:
     enter("1")
     enter("2", source="other")
-    # The name is known of the one account only, the id is asked for by itself.
+    # Only one of the sources has a person of this name; the id is compared in both.
     assert found(db, person="Ball") == ["1"]
     assert found(db, person="u1") == ["2", "1"]
 
 
-def test_an_event_is_found_by_its_person_after_its_record_was_given_to_another(
+def test_person_filter_finds_events_of_reassigned_records_by_each_person(
     db: Database, enter: Enter, completion: "MakeCompletion"
 ) -> None:
     enter("1")
@@ -108,7 +108,7 @@ def test_an_event_is_found_by_its_person_after_its_record_was_given_to_another(
     assert [types(person) for person in ("ball", "müller", "u3")] == [[EventType.CREATED], *[[EventType.UPDATED]] * 2]
 
 
-def test_a_person_is_found_without_the_index_of_records_too(
+def test_person_filter_finds_events_with_and_without_the_index_by_person(
     db: Database, enter: Enter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enter("1")
@@ -123,7 +123,7 @@ def test_a_person_is_found_without_the_index_of_records_too(
     assert found(db, person="ball") == ["1"]
 
 
-def test_every_filter_narrows(db: Database, enter: Enter) -> None:
+def test_event_log_filters_return_only_matching_events(db: Database, enter: Enter) -> None:
     enter("1", to=(HR, GATE))
     enter("2", training="t2")
     enter("3", source="other", to=(GATE,))
@@ -148,7 +148,7 @@ def test_every_filter_narrows(db: Database, enter: Enter) -> None:
     assert found(db, source=r"C:\users", destination=r"\u0000", types=frozenset({"completion.removed"})) == []
 
 
-def test_an_event_leads_to_its_only_delivery_or_to_the_requested_one(db: Database, enter: Enter) -> None:
+def test_event_log_entry_names_its_only_or_the_requested_destination(db: Database, enter: Enter) -> None:
     enter("1", to=(HR, GATE))
     enter("2")
     enter("3", to=())
@@ -172,7 +172,7 @@ def test_an_event_leads_to_its_only_delivery_or_to_the_requested_one(db: Databas
     ],
     ids=["walk", "unfinished", "person", "deliveries"],
 )
-def test_a_call_looks_at_a_few_events_and_says_where_to_continue(
+def test_read_page_examines_few_events_and_returns_where_to_continue(
     db: Database, enter: Enter, chosen: EventLogFilter
 ) -> None:
     for number in range(40):
@@ -196,9 +196,7 @@ def test_a_call_looks_at_a_few_events_and_says_where_to_continue(
     assert calls <= 8
 
 
-def test_what_is_examined_is_bounded_however_many_destinations_have_unfinished_deliveries(
-    db: Database, enter: Enter
-) -> None:
+def test_pending_filter_lists_every_event_once_for_20_destinations(db: Database, enter: Enter) -> None:
     many = tuple(Subscription(f"d{number}", frozenset(EventType)) for number in range(20))
     for number in range(10):
         enter(str(number), to=many)
@@ -213,7 +211,7 @@ def test_what_is_examined_is_bounded_however_many_destinations_have_unfinished_d
     assert keys == [str(number) for number in reversed(range(10))]
 
 
-def test_a_clock_that_was_set_back_hides_no_event(db: Database, enter: Enter) -> None:
+def test_time_filters_find_events_detected_after_the_clock_was_set_back(db: Database, enter: Enter) -> None:
     for number in range(5):
         enter(str(number))
     db.execute("UPDATE events SET detected_at = ? WHERE subject = '4'", [HOUR])
@@ -222,9 +220,7 @@ def test_a_clock_that_was_set_back_hides_no_event(db: Database, enter: Enter) ->
     assert event_log.EXAMINED_AT_ONCE > 0
 
 
-def test_a_destination_with_few_unfinished_deliveries_does_not_hide_those_of_another(
-    db: Database, enter: Enter
-) -> None:
+def test_pending_filter_merges_destinations_with_many_and_few_deliveries(db: Database, enter: Enter) -> None:
     for number in range(30):
         enter(str(number), to=(GATE,) if number == 2 else (HR,))
     keys: list[str] = []

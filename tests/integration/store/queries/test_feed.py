@@ -1,4 +1,4 @@
-"""The feed's pages: whatever is there and however it is asked for, every chosen event stands on one of them, once."""
+"""The pages of the feed: every event that matches the filter is on exactly one of them."""
 
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ ANY = EventFilter()
     st.integers(1, 7),
     st.sampled_from([ANY, EventFilter(frozenset({"other"})), EventFilter(types=frozenset({"completion.removed"}))]),
 )
-def test_every_chosen_event_stands_on_one_page(
+def test_feed_pages_return_every_matching_event_once(
     new_database: "NewDatabase",
     change: "MakeChange",
     made: list[tuple[str, bool]],

@@ -1,4 +1,4 @@
-"""What has happened, read a page at a time."""
+"""Past events and deliveries, read a page at a time."""
 
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,7 @@ def read_deliveries(db: Database, chosen: DeliveryFilter = ALL, *, page: int = 1
     return found
 
 
-def test_events_come_in_order_and_whole(db: Database, tell: "Tell") -> None:
+def test_events_after_returns_whole_events_in_order(db: Database, tell: "Tell") -> None:
     first, second = tell(db, "1238", "1239", now_ms=NOW)
     events = history.events_after(db, 0, 10)
     assert [(event.sequence, event.subject) for event in events] == [(first, "1238"), (second, "1239")]
@@ -59,7 +59,7 @@ def test_events_come_in_order_and_whole(db: Database, tell: "Tell") -> None:
 
 @settings(deadline=None)
 @given(count=st.integers(0, 12), page=st.integers(1, 5))
-def test_pages_put_together_hold_every_event_and_delivery_once(
+def test_history_pages_return_every_event_and_delivery_once(
     new_database: "NewDatabase", tell: "Tell", count: int, page: int
 ) -> None:
     with new_database() as db:
@@ -71,7 +71,7 @@ def test_pages_put_together_hold_every_event_and_delivery_once(
 
 @settings(deadline=None)
 @given(count=st.integers(0, 8), wanted=st.integers(1, 8))
-def test_the_latest_are_the_end_of_all(new_database: "NewDatabase", tell: "Tell", count: int, wanted: int) -> None:
+def test_latest_are_the_last_of_all_pages(new_database: "NewDatabase", tell: "Tell", count: int, wanted: int) -> None:
     with new_database() as db:
         told = tell(db, *map(str, range(count)))
         after = history.sequence_before_latest(db, wanted)
@@ -80,7 +80,7 @@ def test_the_latest_are_the_end_of_all(new_database: "NewDatabase", tell: "Tell"
         assert latest == read_deliveries(db)[-wanted:]
 
 
-def test_a_delivery_tells_what_became_of_it(db: Database, tell: "Tell") -> None:
+def test_past_delivery_has_its_event_and_the_last_outcome(db: Database, tell: "Tell") -> None:
     (sequence,) = tell(db, "1238")
     settle(db, sequence, DeliveryState.PENDING, next_attempt_ms=NOW + 5_000)
     (delivery,) = read_deliveries(db)
@@ -92,21 +92,21 @@ def test_a_delivery_tells_what_became_of_it(db: Database, tell: "Tell") -> None:
     )
 
 
-def test_a_delivery_never_tried_is_due_at_once(db: Database, tell: "Tell") -> None:
+def test_past_delivery_without_attempt_is_due_at_once(db: Database, tell: "Tell") -> None:
     tell(db, "1238")
     (delivery,) = read_deliveries(db)
     assert (delivery.attempts, delivery.last_attempt_ms, delivery.next_attempt_ms) == (0, None, 0)
 
 
 @pytest.mark.parametrize("state", [DeliveryState.DELIVERED, DeliveryState.DEAD])
-def test_what_is_finished_has_no_next_attempt(db: Database, tell: "Tell", state: DeliveryState) -> None:
+def test_finished_delivery_has_no_next_attempt(db: Database, tell: "Tell", state: DeliveryState) -> None:
     (sequence,) = tell(db, "1238")
     settle(db, sequence, state, next_attempt_ms=NOW)
     (delivery,) = read_deliveries(db)
     assert (delivery.state, delivery.next_attempt_ms) == (state, None)
 
 
-def test_a_delivery_waits_with_its_destination(db: Database, tell: "Tell") -> None:
+def test_next_attempt_of_a_delivery_follows_the_health_of_its_destination(db: Database, tell: "Tell") -> None:
     tell(db, "1238", to=("hr", "slack"))
     for name, health in (
         ("hr", Health(HealthState.RETRYING, "timeout", NOW, 1, retry_at_ms=NOW + 9_000)),
@@ -117,7 +117,7 @@ def test_a_delivery_waits_with_its_destination(db: Database, tell: "Tell") -> No
     assert [delivery.next_attempt_ms for delivery in read_deliveries(db)] == [NOW + 9_000, None]
 
 
-def test_deliveries_are_chosen_by_state_and_destination(db: Database, tell: "Tell") -> None:
+def test_delivery_filter_selects_by_state_and_destination(db: Database, tell: "Tell") -> None:
     one, two, three = tell(db, "1", "2", "3", to=("hr", "slack"))
     settle(db, one, DeliveryState.DELIVERED)
     settle(db, two, DeliveryState.DEAD)
@@ -136,7 +136,7 @@ def test_deliveries_are_chosen_by_state_and_destination(db: Database, tell: "Tel
     assert chosen(DeliveryState.PENDING, "nobody") == []
 
 
-def test_what_is_dead_is_found_without_reading_what_was_delivered(file_db: FileDatabase, tell: "Tell") -> None:
+def test_latest_dead_deliveries_use_the_index_of_unfinished_ones(file_db: FileDatabase, tell: "Tell") -> None:
     tell(file_db, "1")
     steps: list[str] = []
     file_db.execute("PRAGMA optimize")
@@ -146,7 +146,7 @@ def test_what_is_dead_is_found_without_reading_what_was_delivered(file_db: FileD
     assert any("deliveries_unfinished" in row[-1] for row in plan)
 
 
-def test_destinations_that_were_told_are_known_after_they_left_the_configuration(db: Database) -> None:
+def test_known_destination_names_lists_every_stored_destination(db: Database) -> None:
     assert history.known_destination_names(db) == set()
     destinations.read_or_create(db, "former")
     assert history.known_destination_names(db) == {"former"}

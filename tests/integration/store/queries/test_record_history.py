@@ -1,4 +1,4 @@
-"""One record's life, put together from all that the state file has of it."""
+"""The history of one record: all that the store has about it, with its events, deliveries and attempts."""
 
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -42,22 +42,22 @@ def settle(db: Database, sequence: int, state: DeliveryState, status: int, at_ms
     )
 
 
-def only(db: Database, key: str = "1238") -> RecordHistory:
+def single_history(db: Database, key: str = "1238") -> RecordHistory:
     (life,) = record_histories(db, key)
     return life
 
 
-def test_a_key_that_no_source_knows_has_no_life(db: Database, tell: "Tell") -> None:
+def test_record_histories_of_an_unknown_key_is_empty(db: Database, tell: "Tell") -> None:
     tell(db, "1238")
     assert [record_histories(db, key) for key in ("123", "12388", "", "%", "\0", "\udcff")] == [[]] * 6
 
 
-def test_the_record_is_told_with_the_names_known_now(db: Database, tell: "Tell") -> None:
+def test_record_history_has_the_record_and_the_names_known_now(db: Database, tell: "Tell") -> None:
     tell(db, "1238", now_ms=NOW)
-    assert (only(db).user_name, only(db).training_title) == (None, None)
+    assert (single_history(db).user_name, single_history(db).training_title) == (None, None)
     names.store_people(db, "acme", [PersonName(DAVID, "David Ball", None)])
     names.store_trainings(db, "acme", [("1046", "Ladder Safety")])
-    life = only(db)
+    life = single_history(db)
     assert (life.source, life.key) == ("acme", "1238")
     assert (life.user_id, life.user_name) == (DAVID, "David Ball")
     assert (life.training_id, life.training_title) == ("1046", "Ladder Safety")
@@ -66,7 +66,7 @@ def test_the_record_is_told_with_the_names_known_now(db: Database, tell: "Tell")
     assert life.removed_ms is None
 
 
-def test_every_source_that_knows_the_key_tells_its_own_life(
+def test_record_histories_returns_one_for_each_source_with_the_key(
     db: Database, tell: "Tell", completion: "MakeCompletion"
 ) -> None:
     learn(db, completion, "zeta")
@@ -80,7 +80,7 @@ def test_every_source_that_knows_the_key_tells_its_own_life(
     ]
 
 
-def test_events_come_in_order_with_what_each_of_them_changed(
+def test_record_history_lists_events_in_order_with_their_changes(
     db: Database, change: "MakeChange", completion: "MakeCompletion"
 ) -> None:
     first, second = completion("1238"), completion("1238", notes="signed", completed_on=None)
@@ -88,7 +88,7 @@ def test_events_come_in_order_with_what_each_of_them_changed(
     write(db, change("1239"))
     write(db, change(second, EventType.UPDATED, 2, previous=first), now_ms=NOW + 1)
     write(db, change(second, EventType.REMOVED, 3), now_ms=NOW + 2)
-    life = only(db)
+    life = single_history(db)
     assert (life.revision, life.removed_ms, life.completed_on) == (3, NOW + 2, None)
     assert [(event.sequence, event.type, event.revision, event.detected_ms) for event in life.events] == [
         (1, "completion.created", 1, NOW),
@@ -104,14 +104,14 @@ def test_events_come_in_order_with_what_each_of_them_changed(
     assert (life.events[1].detected_by, life.events[1].reason) == (DetectedBy.HEAD, "entered_since_first_meeting")
 
 
-def test_each_delivery_has_its_own_attempts_in_order(db: Database, tell: "Tell") -> None:
+def test_record_history_lists_the_attempts_of_each_delivery_in_order(db: Database, tell: "Tell") -> None:
     first, other = tell(db, "1238", "1239", to=("hr", "slack"))
     settle(db, first, DeliveryState.PENDING, 500, NOW)
     settle(db, first, DeliveryState.DEAD, 404, NOW + 1, to="slack")
     settle(db, other, DeliveryState.DELIVERED, 202, NOW + 2)
-    # The clock was set back meanwhile: the order is that of the attempts all the same.
+    # The clock was set back meanwhile: the order is still that of the attempts.
     settle(db, first, DeliveryState.DELIVERED, 204, NOW - 1000)
-    (event,) = only(db).events
+    (event,) = single_history(db).events
     hr, slack = event.deliveries
     assert (hr.delivery.destination, hr.delivery.state, hr.delivery.attempts) == ("hr", DeliveryState.DELIVERED, 2)
     assert hr.attempts == (
@@ -122,14 +122,14 @@ def test_each_delivery_has_its_own_attempts_in_order(db: Database, tell: "Tell")
     assert [attempt.status for attempt in slack.attempts] == [404]
 
 
-def test_an_event_that_nobody_wanted_has_no_deliveries(db: Database, tell: "Tell") -> None:
+def test_event_without_destinations_has_no_deliveries(db: Database, tell: "Tell") -> None:
     tell(db, "1238", to=())
-    (event,) = only(db).events
+    (event,) = single_history(db).events
     assert event.deliveries == ()
 
 
 @pytest.mark.parametrize("forgotten", [0, 1, 2, 3])
-def test_revisions_whose_events_were_forgotten_are_missed(
+def test_record_history_lists_revisions_whose_events_were_deleted(
     db: Database, change: "MakeChange", completion: "MakeCompletion", forgotten: int
 ) -> None:
     versions = [completion("1238", notes=str(number)) for number in range(3)]
@@ -140,29 +140,29 @@ def test_revisions_whose_events_were_forgotten_are_missed(
     for sequence in (1, 2, 3):
         settle(db, sequence, DeliveryState.DELIVERED, 200, NOW)
     assert retention.delete_old_events(db, forgotten + 1).events == forgotten
-    life = only(db)
+    life = single_history(db)
     assert len(life.events) == 3 - forgotten
     assert life.revisions_without_event == (1, 2, 3)[:forgotten]
 
 
-def test_an_operational_notice_about_a_namesake_is_no_part_of_the_life(db: Database, tell: "Tell") -> None:
+def test_record_history_excludes_an_alert_with_the_same_subject(db: Database, tell: "Tell") -> None:
     tell(db, "acme")
     db.execute(
         "INSERT INTO events (id, type, source, subject, revision, net, reason, detected_at, data)"
         " VALUES ('evt_notice', 'notifier.alert', 'acme', 'acme', 0, '', '', 0, '{}')"
     )
-    assert [event.type for event in only(db, "acme").events] == ["completion.created"]
+    assert [event.type for event in single_history(db, "acme").events] == ["completion.created"]
 
 
-async def test_it_can_be_read_beside_the_one_who_writes(store: FileStore, tell: "Tell") -> None:
+async def test_record_history_can_be_read_beside_the_writing_store(store: FileStore, tell: "Tell") -> None:
     await store.run(sources.read_or_create, "acme")
     with closing(open_file_read_only(store.path)) as reader:
         assert record_histories(reader, "1238") == []
         await store.run(tell, "1238")
-        assert only(reader) == (await store.run(record_histories, "1238"))[0]
+        assert single_history(reader) == (await store.run(record_histories, "1238"))[0]
 
 
-def test_a_record_is_found_without_reading_others(file_db: FileDatabase, tell: "Tell") -> None:
+def test_record_histories_queries_scan_no_large_table(file_db: FileDatabase, tell: "Tell") -> None:
     tell(file_db, "1238")
     asked: list[tuple[str, list[object]]] = []
     with file_db.tracer(lambda sql, values: asked.append((sql, list(values or [])))):
@@ -173,6 +173,6 @@ def test_a_record_is_found_without_reading_others(file_db: FileDatabase, tell: "
     steps = [step[-1] for plan in plans for step in plan]
     assert len(plans) == 6
     assert "SEARCH r USING INDEX records_by_key (source=? AND key=?)" in steps
-    # There are as many sources as are configured; json_each holds the numbers that are asked for.
+    # There are only as many sources as are configured; json_each holds the requested numbers.
     scanned = {step for step in steps if step.startswith("SCAN")}
     assert scanned <= {"SCAN s", "SCAN json_each VIRTUAL TABLE INDEX 1:"}

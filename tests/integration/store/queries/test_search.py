@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["prepared", "as yet unprepared"])
 def known(request: pytest.FixtureRequest, db: Database, completion: "MakeCompletion") -> Database:
-    """Two people of one source, with two records and one; the other source has one of the same id."""
+    """One source with two people, who have two records and one; another source has a person with one of their ids."""
     people = [PersonName("u1", "David Ball", "D-1"), PersonName("u2", "Zoë Ångström", None)]
     names.store_people(db, "acme", people)
     names.store_people(db, "beta", [PersonName("u1", "100% Other_Person", None)])
@@ -46,13 +46,13 @@ def keys(finds: FoundRecords) -> list[str]:
     return [record.key for record in finds.records]
 
 
-def test_a_key_is_recognised_whatever_it_looks_like(known: Database) -> None:
+def test_find_reports_a_known_key_despite_surrounding_spaces(known: Database) -> None:
     assert find(known, " 9 ").is_key
     assert find(known, "4") == FoundRecords()
 
 
 @pytest.mark.parametrize("text", ["david ball", "BALL", "avid", "Ball Da", "D-1"])
-def test_a_person_is_found_by_parts_of_the_name_or_by_the_number(known: Database, text: str) -> None:
+def test_find_matches_people_by_name_parts_or_employee_number(known: Database, text: str) -> None:
     found = find(known, text)
     assert [person.name for person in found.people] == ["David Ball"]
     assert keys(found) == ["2", "1"]
@@ -60,31 +60,31 @@ def test_a_person_is_found_by_parts_of_the_name_or_by_the_number(known: Database
 
 
 @pytest.mark.parametrize("text", ["zoë", "ZOË", "ångström", "Zoë ång"])
-def test_letters_beyond_ascii_have_two_cases_too(known: Database, text: str) -> None:
+def test_find_ignores_the_case_of_non_ascii_letters(known: Database, text: str) -> None:
     assert keys(find(known, text)) == ["3"]
 
 
-def test_ids_of_another_source_are_another_persons(known: Database) -> None:
+def test_find_by_person_ignores_the_same_id_in_another_source(known: Database) -> None:
     found = find(known, "Other_Person")
     assert [(record.source, record.key) for record in found.records] == [("beta", "9")]
 
 
 @pytest.mark.parametrize("text", ["", "  ", "D", "%", "_a", "100%x", "' OR 1=1 --", "\udcff", "\\", "ball ball nobody"])
-def test_what_fits_nobody_finds_nothing(known: Database, text: str) -> None:
+def test_find_returns_nothing_for_text_that_matches_no_person(known: Database, text: str) -> None:
     assert find(known, text) == FoundRecords()
 
 
-def test_signs_with_a_meaning_in_sql_are_signs(known: Database) -> None:
+def test_find_treats_sql_wildcards_as_plain_characters(known: Database) -> None:
     assert keys(find(known, "100%")) == ["9"]
     assert keys(find(known, "r_P")) == ["9"]
 
 
-def test_removed_records_are_found_and_marked(known: Database, change: "MakeChange") -> None:
+def test_find_returns_removed_records_marked_as_removed(known: Database, change: "MakeChange") -> None:
     write(known, Findings("acme", "acme", changes=[change("2", EventType.REMOVED, 2)]), [], 5)
     assert [(record.key, record.removed) for record in find(known, "Ball").records] == [("2", True), ("1", False)]
 
 
-def test_very_much_is_cut_off(db: Database, completion: "MakeCompletion") -> None:
+def test_find_limits_the_people_and_records_it_returns(db: Database, completion: "MakeCompletion") -> None:
     names.store_people(db, "acme", [PersonName(f"u{n}", f"Ball {n}", None) for n in range(50)])
     learned = [
         SilentRecord(completion(str(n), user_id="u1"), DetectedBy.HEAD, "first_answer") for n in range(500, 1000)
@@ -95,7 +95,7 @@ def test_very_much_is_cut_off(db: Database, completion: "MakeCompletion") -> Non
     assert find(db, "ball " * 5000).people
 
 
-def test_a_source_that_is_watched_no_more_does_not_keep_people_from_being_found(
+def test_create_index_ignores_sources_that_are_no_longer_watched(
     db: Database, completion: "MakeCompletion", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.store.tables.records_by_person.FEW_RECORDS", 2)
@@ -110,7 +110,7 @@ def test_a_source_that_is_watched_no_more_does_not_keep_people_from_being_found(
     assert keys(find(db, "ball")) == ["2", "1", "0"]
 
 
-def test_while_a_first_sweep_reads_many_records_people_are_found_without_theirs(
+def test_find_returns_people_without_records_during_a_first_sweep(
     db: Database, completion: "MakeCompletion", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.store.tables.records_by_person.FEW_RECORDS", 2)
@@ -130,7 +130,7 @@ def test_while_a_first_sweep_reads_many_records_people_are_found_without_theirs(
     assert (keys(found), found.too_early) == (["2", "1", "0"], False)
 
 
-def test_an_account_that_was_never_met_holds_nothing_up(db: Database) -> None:
+def test_create_index_does_not_wait_for_a_source_without_contact(db: Database) -> None:
     create_index(db)
     assert not has_index(db)
     db.execute("INSERT INTO sources (name) VALUES ('never')")

@@ -1,4 +1,4 @@
-"""Whatever has become of the file, what the essentials know and it lacks is brought in: nothing lost, nothing twice."""
+"""The state file gets from the essentials what it lacks: no event is lost, and none is sent twice."""
 
 import shutil
 from contextlib import closing
@@ -49,25 +49,25 @@ from tests.support.used_state_file import (
 LATE = range(NEWS.stop, NEWS.stop + 5)
 
 
-def find(db: Database, numbers: range, source: str = "acme") -> None:
+def write_created(db: Database, numbers: range, source: str = "acme") -> None:
     with db.atomic():
         records.write(db, Findings(source, source, changes=[created(number) for number in numbers]), HR, NOW)
 
 
-def kind_of(db: Database) -> RebuildKind | None:
+def recovery_kind(db: Database) -> RebuildKind | None:
     latest = compare.latest_comparison(db)
     return None if latest is None else latest.kind
 
 
-def test_a_file_that_has_all_that_the_essentials_know_is_left_as_it_is(place: Place) -> None:
+def test_state_file_that_lacks_nothing_is_left_unchanged(place: Place) -> None:
     for _ in range(2):
         with closing(place.open()) as db:
-            assert kind_of(db) is None
+            assert recovery_kind(db) is None
             assert db.execute("SELECT count(*) FROM told_before").fetchone() == (0,)
 
 
 @pytest.mark.parametrize("checkpointed", [False, True])
-def test_a_file_that_has_lost_its_log_is_brought_up_to_date(tmp_path: Path, *, checkpointed: bool) -> None:
+def test_file_without_its_log_is_completed_from_essentials(tmp_path: Path, *, checkpointed: bool) -> None:
     young, lost = tmp_path / "notifier.db", Place(tmp_path / "copy" / "notifier.db")
     lost.path.parent.mkdir()
     with closing(open_state_file(young, MET)) as db:
@@ -75,17 +75,17 @@ def test_a_file_that_has_lost_its_log_is_brought_up_to_date(tmp_path: Path, *, c
         fill(db)
         write_essentials(young, db)
         if checkpointed:
-            # All that is in the log is of the last moments.
+            # From here on, the log holds only what is written next.
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        find(db, LATE)
+        write_created(db, LATE)
         write_essentials(young, db, NOW + 1000)
         for name in ("", ".essentials"):
             shutil.copy(f"{young}{name}", f"{lost.path}{name}")
     with closing(lost.open()) as db:
-        assert kind_of(db) is RebuildKind.BEHIND
+        assert recovery_kind(db) is RebuildKind.BEHIND
         assert waiting(db) == ids(PENDING) | ids(LATE)
         assert sources.read_or_create(db, "acme").first_contact_ms == MET
-        # Those of the log are met again, and are told already.
+        # The records from the lost log are read again; they are announced already.
         new = LATE.stop + 1
         assert read_all_records(db, more=(new, *LATE)) == ids(range(new, new + 1))
         assert len([*lost.path.parent.glob("*.damaged-*")]) == 0
@@ -93,7 +93,7 @@ def test_a_file_that_has_lost_its_log_is_brought_up_to_date(tmp_path: Path, *, c
         assert db.execute("SELECT count(*) FROM rebuilds").fetchone() == (1,)
 
 
-def test_sweeps_begin_at_once_because_only_they_find_lost_updates_and_removals_again(place: Place) -> None:
+def test_recovery_of_an_older_file_starts_the_sweep_over_at_page_1(place: Place) -> None:
     with closing(place.open()) as db, db.atomic():
         finished = sweeps.resume_or_start(db, "acme", NOW - HOUR)
         sweeps.finish(db, finished, NOW - HOUR)
@@ -101,24 +101,24 @@ def test_sweeps_begin_at_once_because_only_they_find_lost_updates_and_removals_a
         sweeps.advance(db, SweptPage(interrupted.id, 1, 9, 1000, 0, marks=False), changes=0, ids=b"")
     older = place.path.read_bytes()
     with closing(place.open()) as db:
-        find(db, LATE)
+        write_created(db, LATE)
         write_essentials(place.path, db, NOW)
     place.path.write_bytes(older)
     with closing(place.open()) as db:
-        assert kind_of(db) is RebuildKind.BEHIND
+        assert recovery_kind(db) is RebuildKind.BEHIND
         begun = sweeps.latest(db, "acme")
         assert begun is not None
         assert (begun.finished_ms, begun.next_page) == (None, 1), "what was read before the loss does not count"
 
 
-def test_a_source_that_an_older_file_does_not_know_is_not_met_anew(place: Place) -> None:
+def test_source_that_an_older_file_lacks_is_restored_from_the_essentials(place: Place) -> None:
     older = place.path.read_bytes()
     with closing(place.open()) as db:
         with db.atomic():
             sources.read_or_create(db, "beta")
             sources.update(db, "beta", first_contact_ms=MET + HOUR)
             sources.record_success(db, "beta", NOW)
-        find(db, LATE, "beta")
+        write_created(db, LATE, "beta")
         write_essentials(place.path, db, NOW)
     place.path.write_bytes(older)
     with closing(place.open()) as db:
@@ -133,7 +133,7 @@ def test_a_source_that_an_older_file_does_not_know_is_not_met_anew(place: Place)
         assert latest.since_ms == NOW
 
 
-def test_what_an_older_file_holds_as_waiting_and_was_delivered_since_is_not_sent_again(place: Place) -> None:
+def test_older_file_does_not_resend_events_delivered_since(place: Place) -> None:
     older = place.path.read_bytes()
     with closing(place.open()) as db:
         with db.atomic():
@@ -152,7 +152,7 @@ def test_what_an_older_file_holds_as_waiting_and_was_delivered_since_is_not_sent
         )
 
 
-def test_what_one_of_several_destinations_has_received_since_is_not_sent_to_it_again(place: Place) -> None:
+def test_older_file_does_not_resend_events_to_the_destination_that_has_them(place: Place) -> None:
     with closing(place.open()) as db, db.atomic():
         db.execute("INSERT INTO deliveries (sequence, destination) SELECT sequence, 'chat' FROM deliveries")
     older = place.path.read_bytes()
@@ -168,14 +168,14 @@ def test_what_one_of_several_destinations_has_received_since_is_not_sent_to_it_a
         assert (waiting(db), waiting(db, "dead")) == (ids(PENDING), ids(DEAD))
 
 
-def test_a_destination_enabled_after_the_essentials_were_written_stays_so(place: Place) -> None:
+def test_destination_enabled_after_the_essentials_were_written_stays_enabled(place: Place) -> None:
     with closing(place.open()) as db, db.atomic():
         db.execute("UPDATE destinations SET state = 'ok' WHERE name = 'gone'")
     with closing(place.open()) as db:
         assert db.execute("SELECT state FROM destinations WHERE name = 'gone'").fetchone() == ("ok",)
 
 
-def test_columns_of_a_later_version_go_along_and_unknown_ones_do_no_harm(place: Place) -> None:
+def test_essentials_contain_added_columns_and_a_rebuild_ignores_unknown_ones(place: Place) -> None:
     side_file = sibling_path(place.path, ESSENTIALS)
     with closing(open_database(place.path)) as db:
         db.execute("ALTER TABLE sources ADD COLUMN outlook TEXT")
@@ -190,7 +190,7 @@ def test_columns_of_a_later_version_go_along_and_unknown_ones_do_no_harm(place: 
         check_guarantees(db)
 
 
-def test_essentials_of_an_earlier_version_are_read(place: Place) -> None:
+def test_essentials_of_format_1_are_read(place: Place) -> None:
     known = essentials.read(place.path).snapshot
     assert known is not None
     columns = ["sequence", "id", "type", "source", "subject", "revision", "net", "reason", "detected_at", "data"]
@@ -209,14 +209,14 @@ def test_essentials_of_an_earlier_version_are_read(place: Place) -> None:
     }
     sibling_path(place.path, ESSENTIALS).write_bytes(orjson.dumps(content))
     with closing(place.open()) as db:
-        assert kind_of(db) is None
+        assert recovery_kind(db) is None
     place.path.unlink()
     with closing(place.open()) as db:
         check_guarantees(db)
 
 
 @pytest.mark.parametrize("whole", [0, 6, 17])
-def test_of_more_waiting_events_than_are_kept_whole_none_is_lost(
+def test_rebuild_loses_no_undelivered_event_beyond_max_undelivered(
     place: Place, whole: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.store.recovery.snapshot.MAX_UNDELIVERED", whole)
@@ -230,12 +230,12 @@ def test_of_more_waiting_events_than_are_kept_whole_none_is_lost(
         told = read_all_records(db, subscriptions=everybody)
         assert kept | told == ids(PENDING) | ids(DEAD)
         assert not kept & told
-        # Those who have got it are not told again.
+        # A destination that has received an event does not get it again.
         assert db.execute("SELECT count(*) FROM deliveries WHERE destination = 'archive'").fetchone() == (0,)
         assert db.execute("SELECT count(*) FROM owed").fetchone() == (0,)
 
 
-def test_what_is_beyond_all_that_is_kept_is_said(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rebuild_reports_the_undelivered_events_beyond_max_owed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("notifier.store.recovery.snapshot.MAX_UNDELIVERED", 5)
     monkeypatch.setattr("notifier.store.recovery.snapshot.MAX_OWED", 7)
     with closing(place.open()) as db:
@@ -247,9 +247,7 @@ def test_what_is_beyond_all_that_is_kept_is_said(place: Place, monkeypatch: pyte
         assert "and 8 undelivered events, more than the essentials can store" in latest.lost
 
 
-def test_updates_and_removals_are_kept_whole_before_what_can_be_found_again(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_essentials_prefer_undelivered_updates_and_removals(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("notifier.store.recovery.snapshot.MAX_UNDELIVERED", 2)
     with closing(place.open()) as db:
         edited = replace(completion(10), notes="another")
@@ -263,7 +261,7 @@ def test_updates_and_removals_are_kept_whole_before_what_can_be_found_again(
         assert waiting(db) == late
 
 
-# A record that flips: A, B, A is told, the file is rebuilt, and B and A come again.
+# A record changes back and forth: A, B and A are announced, the file is rebuilt, and B and A are read again.
 
 
 def with_notes(notes: str) -> Completion:
@@ -271,8 +269,8 @@ def with_notes(notes: str) -> Completion:
     return Completion("5000", "7", "u1", "2026-01-01", None, NOW - HOUR, None, None, notes, None, raw)
 
 
-def see(db: Database, notes: str | None, now_ms: int) -> list[Event]:
-    """Do what second looks that are over do with this record: None when it is gone."""
+def observe(db: Database, notes: str | None, now_ms: int) -> list[Event]:
+    """Handle this content of the record as a finished second look does; None means that the record is gone."""
     memory = sources.read_or_create(db, "acme")
     known = record_lookups.known_records(db, "acme", ["5000"]).get("5000")
     with db.atomic():
@@ -316,11 +314,11 @@ FLIPS = [["A", "B", "A"], ["A", "B"], ["A", None, "A"], ["A", None, "A", "B"]]
 
 @pytest.mark.parametrize("before", FLIPS, ids=str)
 @pytest.mark.parametrize("damage", ["gone", "header", "records"])
-def test_a_record_that_flips_is_told_after_a_rebuild_as_before_it(
+def test_changes_back_and_forth_get_new_event_ids_after_a_rebuild(
     place: Place, before: list[str | None], damage: str
 ) -> None:
     with closing(place.open()) as db:
-        told = [event.id for notes in before for event in see(db, notes, NOW)]
+        told = [event.id for notes in before for event in observe(db, notes, NOW)]
         assert len(told) == len(before)
         with db.atomic():
             db.execute("UPDATE deliveries SET state = 'delivered'")
@@ -333,42 +331,42 @@ def test_a_record_that_flips_is_told_after_a_rebuild_as_before_it(
         case _:
             zero_root_page("records")(place)
     with closing(place.open(NOW + HOUR)) as db:
-        assert see(db, before[-1], NOW + 2 * HOUR) == []
+        assert observe(db, before[-1], NOW + 2 * HOUR) == []
         for notes in ("B", "A", None, "A", "B", "A") if before[-1] == "A" else ("A", "B", None, "B", "A", "B"):
-            (event,) = see(db, notes, NOW + 3 * HOUR)
+            (event,) = observe(db, notes, NOW + 3 * HOUR)
             assert event.id not in told
             told.append(event.id)
 
 
-def test_what_an_older_file_finds_changed_since_was_told_and_then_new_changes_are(place: Place) -> None:
+def test_older_file_skips_announced_changes_and_announces_later_ones(place: Place) -> None:
     with closing(place.open()) as db:
-        see(db, "A", NOW)
+        observe(db, "A", NOW)
     older = place.path.read_bytes()
     with closing(place.open()) as db:
-        told = [see(db, notes, NOW)[0].id for notes in ("B", "A", "B")]
+        told = [observe(db, notes, NOW)[0].id for notes in ("B", "A", "B")]
         with db.atomic():
             db.execute("UPDATE deliveries SET state = 'delivered'")
             sources.record_success(db, "acme", NOW + 1)
         write_essentials(place.path, db)
     place.path.write_bytes(older)
     with closing(place.open(NOW + HOUR)) as db:
-        assert see(db, "B", NOW + 2 * HOUR) == []
+        assert observe(db, "B", NOW + 2 * HOUR) == []
         for notes in ("A", "B", "A"):
-            (event,) = see(db, notes, NOW + 2 * HOUR)
+            (event,) = observe(db, notes, NOW + 2 * HOUR)
             assert event.id not in told
-    # Read to the end as it was, it is known as it is: what was told of a change once is a change again.
+    # A finished sweep confirms the present content: a change that was announced once is a new change now.
     place.path.write_bytes(older)
     with closing(place.open(NOW + HOUR)) as db:
-        assert see(db, "A", NOW + 2 * HOUR) == []
+        assert observe(db, "A", NOW + 2 * HOUR) == []
         sweep(db, NOW + 2 * HOUR)
-        (event,) = see(db, "B", NOW + 3 * HOUR)
+        (event,) = observe(db, "B", NOW + 3 * HOUR)
         assert event.id not in told
 
 
 @pytest.mark.parametrize("damage", ["gone", "records"])
-def test_a_record_that_is_learned_silently_again_goes_on_beyond_what_was_told_of_it(place: Place, damage: str) -> None:
+def test_record_stored_silently_after_a_rebuild_gets_new_event_ids(place: Place, damage: str) -> None:
     with closing(place.open()) as db:
-        told = [event.id for notes in ("A", "B", "A") for event in see(db, notes, NOW)]
+        told = [event.id for notes in ("A", "B", "A") for event in observe(db, notes, NOW)]
         with db.atomic():
             db.execute("UPDATE deliveries SET state = 'delivered'")
         write_essentials(place.path, db)
@@ -377,21 +375,21 @@ def test_a_record_that_is_learned_silently_again_goes_on_beyond_what_was_told_of
     else:
         zero_root_page("records")(place)
     with closing(place.open(NOW + HOUR)) as db:
-        # Entered before the line: history, whatever was told of it since.
+        # It was entered before this moment: it is history, whatever was announced about it since.
         db.execute("UPDATE sources SET told_until = ?", [NOW])
-        assert see(db, "A", NOW + 2 * HOUR) == []
+        assert observe(db, "A", NOW + 2 * HOUR) == []
         for notes in ("B", "A", "B"):
-            (event,) = see(db, notes, NOW + 3 * HOUR)
+            (event,) = observe(db, notes, NOW + 3 * HOUR)
             assert event.id not in told
             told.append(event.id)
 
 
-def test_revisions_go_on_beyond_what_was_told_when_that_is_forgotten(place: Place) -> None:
+def test_event_ids_stay_new_after_the_announced_ids_are_pruned(place: Place) -> None:
     with closing(place.open()) as db:
-        see(db, "A", NOW)
+        observe(db, "A", NOW)
     older = place.path.read_bytes()
     with closing(place.open()) as db:
-        told = [see(db, notes, NOW)[0].id for notes in ("B", "A")]
+        told = [observe(db, notes, NOW)[0].id for notes in ("B", "A")]
         with db.atomic():
             db.execute("UPDATE deliveries SET state = 'delivered'")
             sources.record_success(db, "acme", NOW + 1)
@@ -402,12 +400,12 @@ def test_revisions_go_on_beyond_what_was_told_when_that_is_forgotten(place: Plac
         with db.atomic():
             pruning.prune(db, later)
         assert db.execute("SELECT count(*) FROM told_before").fetchone() == (0,)
-        (event,) = see(db, "B", later)
+        (event,) = observe(db, "B", later)
         assert event.id not in told
 
 
-def test_everything_delivered_stays_delivered(place: Place) -> None:
+def test_rebuild_of_a_missing_file_queues_no_delivered_event(place: Place) -> None:
     place.path.unlink()
     with closing(place.open()) as db:
         assert not waiting(db) & ids(DELIVERED)
-        assert kind_of(db) is RebuildKind.REBUILT
+        assert recovery_kind(db) is RebuildKind.REBUILT

@@ -1,4 +1,4 @@
-"""Real damage to a state file: it is set aside and rebuilt, nothing is told twice, nothing undelivered is lost."""
+"""Real damage to a state file: it is set aside and rebuilt, no event is sent twice, no undelivered one is lost."""
 
 import os
 import random
@@ -74,7 +74,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_file_is_set_aside_and_rebuilt_and_keeps_the_promise(
+def test_damaged_file_is_set_aside_and_rebuilt_with_all_guarantees(
     place: Place, damage: Callable[[Place], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     damage(place)
@@ -102,7 +102,7 @@ def test_a_damaged_file_is_set_aside_and_rebuilt_and_keeps_the_promise(
         st.tuples(st.integers(0, 10**6), st.integers(1, 12), st.binary(min_size=1, max_size=4)), min_size=1, max_size=6
     )
 )
-def test_wherever_pages_are_overwritten_the_promise_is_kept(
+def test_rebuild_keeps_the_guarantees_after_any_pages_are_overwritten(
     lived: Path, tmp_path_factory: pytest.TempPathFactory, scribbles: list[tuple[int, int, bytes]]
 ) -> None:
     folder = tmp_path_factory.mktemp("scribbled")
@@ -119,7 +119,7 @@ def test_wherever_pages_are_overwritten_the_promise_is_kept(
 
 @settings(max_examples=12)
 @given(st.lists(st.tuples(st.integers(0, 10**7), st.binary(min_size=1, max_size=300)), min_size=1, max_size=8))
-def test_whatever_bytes_are_overwritten_it_starts_with_a_sound_file(
+def test_open_returns_a_sound_file_after_any_bytes_are_overwritten(
     lived: Path, tmp_path_factory: pytest.TempPathFactory, scribbles: list[tuple[int, bytes]]
 ) -> None:
     folder = tmp_path_factory.mktemp("scribbled")
@@ -136,7 +136,7 @@ def test_whatever_bytes_are_overwritten_it_starts_with_a_sound_file(
 
 
 @pytest.mark.parametrize("damage", ["name of a table", "steps of the schema"])
-def test_a_file_whose_words_are_garbled_is_read_by_this_versions_own(place: Place, damage: str) -> None:
+def test_rebuild_reads_a_file_with_a_garbled_schema(place: Place, damage: str) -> None:
     content = place.path.read_bytes()
     old, new = {
         "name of a table": (b"CREATE TABLE deliveries", b"CREATE TABLE de\xffiveries"),

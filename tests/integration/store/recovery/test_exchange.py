@@ -1,4 +1,4 @@
-"""Another file in the state file's place: whole or not at all, and what was begun is finished or discarded."""
+"""The exchange of the state file for another one: it is atomic, and after a kill it is finished or discarded."""
 
 import errno
 import os
@@ -18,12 +18,12 @@ from tests.support.used_state_file import HOUR, NOW, Place, check_guarantees, ze
 STEPS = ("_keep_old_file", "replace_durably", "give_to_state_file_owner", "_write_header", "remove_database")
 
 
-def unseen(_done: int, _of: int) -> None:
+def ignore_progress(_done: int, _of: int) -> None:
     pass
 
 
 class Killed(BaseException):
-    """What no code expects, as a kill."""
+    """Raised in place of a kill; no code catches it."""
 
 
 def killed(*_: object) -> None:
@@ -33,11 +33,11 @@ def killed(*_: object) -> None:
 @pytest.fixture
 def backup(place: Place) -> Path:
     made = place.path.parent / "backup.db"
-    back_up(place.path, made, unseen)
+    back_up(place.path, made, ignore_progress)
     return made
 
 
-def cut_off(place: Place, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def kill_rebuild_at(place: Place, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rebuild a damaged file, and be killed before a step of the exchange."""
     zero_root_page("attempt_runs")(place)
     with monkeypatch.context() as patched:
@@ -47,15 +47,15 @@ def cut_off(place: Place, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_what_was_killed_is_finished_by_the_next_opening(
+def test_rebuild_killed_during_the_exchange_is_finished_by_the_next_open(
     place: Place, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut_off(place, step, monkeypatch)
+    kill_rebuild_at(place, step, monkeypatch)
     assert place.path.exists()
     with closing(place.open()) as db:
         latest = compare.latest_comparison(db)
         assert latest is not None
-        # It says where the old file lies, whichever process has put it there.
+        # It names where the old file is, whichever process moved it there.
         assert latest.set_aside == str(place.set_aside()[0])
         check_guarantees(db)
     assert len(place.set_aside()) == 1
@@ -64,21 +64,21 @@ def test_what_was_killed_is_finished_by_the_next_opening(
 
 
 @pytest.mark.parametrize("step", ["_keep_old_file", "replace_durably"])
-def test_a_backup_restored_after_a_rebuild_that_was_killed_stays(
+def test_backup_restored_after_a_killed_rebuild_is_kept(
     place: Place, backup: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut_off(place, step, monkeypatch)
-    restore(place.path, backup, unseen, NOW + HOUR)
+    kill_rebuild_at(place, step, monkeypatch)
+    restore(place.path, backup, ignore_progress, NOW + HOUR)
     with closing(place.open()) as db:
         assert db.execute("SELECT count(*) FROM attempt_runs").fetchone()[0] > 100
         check_guarantees(db)
 
 
 @pytest.mark.parametrize("by", ["copy", "rename"])
-def test_a_file_put_there_by_hand_after_a_rebuild_that_was_killed_stays(
+def test_file_placed_by_hand_after_a_killed_rebuild_is_kept(
     place: Place, backup: Path, by: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cut_off(place, "replace_durably", monkeypatch)
+    kill_rebuild_at(place, "replace_durably", monkeypatch)
     assert needed_recovery(place.path) is not None
     if by == "copy":
         shutil.copy(backup, place.path)
@@ -93,27 +93,25 @@ def test_a_file_put_there_by_hand_after_a_rebuild_that_was_killed_stays(
 
 
 @pytest.mark.parametrize("step", STEPS[:-1])
-def test_a_restore_that_was_killed_leaves_the_old_file_or_the_new_one(
+def test_restore_killed_at_any_step_leaves_a_sound_file(
     place: Place, backup: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(f"notifier.store.recovery.exchange.{step}", killed)
         with pytest.raises(Killed):
-            restore(place.path, backup, unseen, NOW + HOUR)
+            restore(place.path, backup, ignore_progress, NOW + HOUR)
     assert place.path.exists()
     with closing(place.open()) as db:
         check_guarantees(db)
-    assert compare_names(place.path.parent) <= {"", ".essentials", ".essentials.old", ".lock", ".replaced"}
+    assert state_file_suffixes(place.path.parent) <= {"", ".essentials", ".essentials.old", ".lock", ".replaced"}
 
 
-def compare_names(folder: Path) -> set[str]:
+def state_file_suffixes(folder: Path) -> set[str]:
     names = {path.name.removeprefix("notifier.db") for path in folder.iterdir() if path.name.startswith("notifier.db")}
     return {name.partition("-2")[0] for name in names}
 
 
-def test_without_hard_links_the_old_file_is_renamed_and_a_kill_in_between_is_got_over(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_exchange_without_hard_links_is_finished_after_a_kill(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_links(*_: object) -> None:
         raise OSError(errno.EPERM, "no links here")
 
@@ -130,7 +128,7 @@ def test_without_hard_links_the_old_file_is_renamed_and_a_kill_in_between_is_got
     assert len(place.set_aside()) == 1
 
 
-def test_a_log_of_the_old_file_is_not_taken_for_the_new_ones(place: Place, backup: Path) -> None:
+def test_restore_does_not_apply_the_write_ahead_log_of_the_old_file(place: Place, backup: Path) -> None:
     copy = Place(place.path.parent / "copy" / "notifier.db")
     copy.path.parent.mkdir()
     with closing(place.open()) as db:
@@ -138,7 +136,7 @@ def test_a_log_of_the_old_file_is_not_taken_for_the_new_ones(place: Place, backu
             db.execute("UPDATE records SET user_id = 'somebody else'")
         for name in ("", "-wal", ".essentials"):
             shutil.copy(f"{place.path}{name}", f"{copy.path}{name}")
-    done = restore(copy.path, backup, unseen, NOW + HOUR)
+    done = restore(copy.path, backup, ignore_progress, NOW + HOUR)
     assert done.replaced is not None
     with closing(copy.open()) as db:
         assert db.execute("SELECT count(*) FROM records WHERE user_id = 'somebody else'").fetchone() == (0,)
@@ -147,7 +145,7 @@ def test_a_log_of_the_old_file_is_not_taken_for_the_new_ones(place: Place, backu
         assert old.execute("SELECT count(*) FROM records WHERE user_id = 'somebody else'").fetchone() == (900,)
 
 
-def test_what_an_earlier_version_has_left_is_used_where_nothing_else_is_left(place: Place) -> None:
+def test_rebuilt_file_of_an_earlier_version_replaces_a_missing_state_file(place: Place) -> None:
     made = place.path.with_name("notifier.db.rebuilt")
     shutil.copy(place.path, made)
     place.path.unlink()
@@ -161,23 +159,23 @@ def test_what_an_earlier_version_has_left_is_used_where_nothing_else_is_left(pla
     assert not made.exists()
 
 
-MACHINERY = (".rebuilt", ".rebuilding", ".exchange", ".exchange-wal", ".essentials.old", ".damage-met", "-journal")
+SUFFIXES = (".rebuilt", ".rebuilding", ".exchange", ".exchange-wal", ".essentials.old", ".damage-met", "-journal")
 
 
-@pytest.mark.parametrize("name", [*MACHINERY, ".damaged-20261121T180000Z", ".replaced-x", ".essentials.unreadable"])
-def test_no_name_of_the_machinery_is_a_place_for_a_backup(place: Place, name: str) -> None:
+@pytest.mark.parametrize("name", [*SUFFIXES, ".damaged-20261121T180000Z", ".replaced-x", ".essentials.unreadable"])
+def test_backup_refuses_the_name_of_an_internal_file(place: Place, name: str) -> None:
     with pytest.raises(BackupError, match="is part of the state file itself"):
-        back_up(place.path, place.path.with_name(f"notifier.db{name}"), unseen)
+        back_up(place.path, place.path.with_name(f"notifier.db{name}"), ignore_progress)
 
 
-def test_a_copy_that_lies_under_a_name_of_the_machinery_is_not_taken_for_a_finished_one(place: Place) -> None:
+def test_exchange_file_without_header_is_discarded(place: Place) -> None:
     shutil.copy(place.path, sibling_path(place.path, EXCHANGE))
     with closing(place.open()) as db:
         check_guarantees(db)
     assert not sibling_path(place.path, EXCHANGE).exists()
 
 
-def test_backups_that_were_killed_leave_one_file_that_the_next_one_takes(place: Place, tmp_path: Path) -> None:
+def test_killed_backups_leave_one_partial_file_that_the_next_one_replaces(place: Place, tmp_path: Path) -> None:
     folder = tmp_path / "backups"
     folder.mkdir()
 
@@ -189,18 +187,18 @@ def test_backups_that_were_killed_leave_one_file_that_the_next_one_takes(place: 
             back_up(place.path, folder / f"{number}.db", kill)
         os.waitpid(child, 0)
         assert len([*folder.iterdir()]) == 1
-    back_up(place.path, folder / "good.db", unseen)
+    back_up(place.path, folder / "good.db", ignore_progress)
     assert [path.name for path in folder.iterdir()] == ["good.db"]
 
 
-def test_two_backups_into_one_folder_at_a_time_are_refused(place: Place, tmp_path: Path) -> None:
+def test_second_backup_into_the_same_folder_at_once_is_refused(place: Place, tmp_path: Path) -> None:
     folder = tmp_path / "backups"
     folder.mkdir()
     refused: list[str] = []
 
     def meanwhile(_done: int, _of: int) -> None:
         with pytest.raises(BackupError) as caught:
-            back_up(place.path, folder / "other.db", unseen)
+            back_up(place.path, folder / "other.db", ignore_progress)
         refused.append(str(caught.value))
 
     back_up(place.path, folder / "one.db", meanwhile)
@@ -208,8 +206,8 @@ def test_two_backups_into_one_folder_at_a_time_are_refused(place: Place, tmp_pat
     assert [path.name for path in folder.iterdir()] == ["one.db"]
 
 
-def test_a_header_says_what_it_replaces_under_which_name_and_why(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    cut_off(place, "_keep_old_file", monkeypatch)
+def test_exchange_header_has_replaced_file_kept_name_and_reason(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    kill_rebuild_at(place, "_keep_old_file", monkeypatch)
     header = exchange._read_header(sibling_path(place.path, EXCHANGE))
     assert header is not None
     assert header.replaces == exchange.identity(place.path)

@@ -1,4 +1,4 @@
-"""What a rebuild saves, what it touches and what not, and what happens when it is cut off."""
+"""What a rebuild saves, which files it changes, and what happens when it is interrupted."""
 
 import logging
 import os
@@ -51,7 +51,7 @@ def scribble_all(place: Place) -> None:
     place.overwrite(0, b"\xab" * place.pages * PAGE)
 
 
-def test_a_whole_file_is_opened_as_it_is(place: Place) -> None:
+def test_open_leaves_an_undamaged_file_unchanged(place: Place) -> None:
     with closing(place.open()) as db:
         assert compare.latest_comparison(db) is None
         assert highest_sequence(db) == len(NEWS)
@@ -60,7 +60,7 @@ def test_a_whole_file_is_opened_as_it_is(place: Place) -> None:
 
 
 @pytest.mark.parametrize("table", ["events", "deliveries", "records"])
-def test_what_has_come_in_since_the_essentials_were_written_is_not_lost_either(place: Place, table: str) -> None:
+def test_rebuild_keeps_events_written_after_the_essentials(place: Place, table: str) -> None:
     late = range(NEWS.stop, NEWS.stop + 3)
     with closing(open_database(place.path)) as opened, opened.atomic():
         records.write(opened, Findings("acme", "acme", changes=[created(number) for number in late]), HR, NOW)
@@ -72,7 +72,7 @@ def test_what_has_come_in_since_the_essentials_were_written_is_not_lost_either(p
         assert not waiting(db) & ids(DELIVERED)
 
 
-def test_a_leaf_that_is_lost_costs_its_own_rows_and_nothing_else(place: Place) -> None:
+def test_rebuild_of_a_file_with_damaged_attempts_loses_only_attempts(place: Place) -> None:
     zero_root_page("attempt_runs")(place)
     with closing(place.open()) as db:
         rebuild = compare.latest_comparison(db)
@@ -83,7 +83,7 @@ def test_a_leaf_that_is_lost_costs_its_own_rows_and_nothing_else(place: Place) -
         assert db.execute("SELECT count(*) FROM deliveries").fetchone() == (len(NEWS),)
 
 
-def test_what_is_committed_but_not_in_the_file_yet_is_saved_too(place: Place) -> None:
+def test_rebuild_keeps_events_that_are_only_in_the_write_ahead_log(place: Place) -> None:
     with closing(open_database(place.path)) as db:
         with db.atomic():
             records.write(db, Findings("acme", "acme", changes=[created(NEWS.stop)]), HR, NOW)
@@ -99,18 +99,18 @@ def test_what_is_committed_but_not_in_the_file_yet_is_saved_too(place: Place) ->
         assert kept.execute("SELECT max(sequence) FROM events").fetchone() == (len(NEWS) + 1,)
 
 
-def killing(*_: object) -> None:
+def raise_keyboard_interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("left", ["file", "log", "nothing"])
-def test_a_process_that_was_killed_while_it_exchanged_the_files_goes_on(
+def test_rebuild_killed_before_the_replacement_is_finished_by_the_next_open(
     place: Place, left: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     zero_root_page("attempt_runs")(place)
     moved = place.path.with_name("elsewhere")
     with monkeypatch.context() as killed:
-        killed.setattr("notifier.store.recovery.exchange._replace", killing)
+        killed.setattr("notifier.store.recovery.exchange._replace", raise_keyboard_interrupt)
         with pytest.raises(KeyboardInterrupt):
             place.open()
     match left:
@@ -126,13 +126,13 @@ def test_a_process_that_was_killed_while_it_exchanged_the_files_goes_on(
         check_guarantees(db)
 
 
-def test_the_next_number_is_beyond_all_that_anybody_may_have_seen(place: Place) -> None:
+def test_rebuild_skips_event_numbers(place: Place) -> None:
     zero_header(place)
     with closing(place.open()) as db:
         assert highest_sequence(db) == len(NEWS) + SKIPPED_EVENT_NUMBERS
 
 
-def test_an_older_file_put_back_by_hand_gives_no_number_twice(place: Place) -> None:
+def test_older_file_put_back_by_hand_skips_event_numbers(place: Place) -> None:
     older = place.path.read_bytes()
     with closing(open_database(place.path)) as db:
         with db.atomic():
@@ -146,7 +146,7 @@ def test_an_older_file_put_back_by_hand_gives_no_number_twice(place: Place) -> N
 
 
 @pytest.mark.parametrize("damage", [zero_header, scribble_schema, empty])
-def test_without_essentials_only_what_bears_our_mark_is_touched(place: Place, damage: Callable[[Place], None]) -> None:
+def test_open_without_essentials_refuses_an_unmarked_file(place: Place, damage: Callable[[Place], None]) -> None:
     sibling_path(place.path, ESSENTIALS).unlink()
     damage(place)
     left = place.path.read_bytes()
@@ -161,7 +161,7 @@ def test_without_essentials_only_what_bears_our_mark_is_touched(place: Place, da
     assert len(place.set_aside()) == (1 if damage is scribble_schema else 0)
 
 
-def test_another_programs_database_is_refused_though_essentials_lie_beside_it(place: Place) -> None:
+def test_open_refuses_another_programs_database_beside_essentials(place: Place) -> None:
     place.path.unlink()
     with closing(sqlite3.connect(place.path)) as db, db:
         db.execute("CREATE TABLE recipes (name TEXT)")
@@ -175,7 +175,7 @@ UNREADABLE = [b"", b"{", b"[]", b'{"format": 1, "sources": 7}', b'{"format": 2}'
 
 
 @pytest.mark.parametrize("content", [*UNREADABLE, b'{"format": 99}'])
-def test_essentials_that_cannot_be_read_are_set_aside_beside_a_whole_file(
+def test_unreadable_essentials_beside_an_undamaged_file_are_set_aside(
     place: Place, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     sibling_path(place.path, ESSENTIALS).write_bytes(content)
@@ -189,7 +189,7 @@ def test_essentials_that_cannot_be_read_are_set_aside_beside_a_whole_file(
 
 @pytest.mark.parametrize("content", [*UNREADABLE, b'{"format": 99}'])
 @pytest.mark.parametrize("damage", [empty, lambda place: place.path.unlink(), scribble_all])
-def test_without_a_file_and_without_essentials_that_can_be_read_it_does_not_begin_anew(
+def test_open_refuses_a_lost_file_with_unreadable_essentials(
     place: Place, content: bytes, damage: Callable[[Place], None]
 ) -> None:
     sibling_path(place.path, ESSENTIALS).write_bytes(content)
@@ -202,7 +202,7 @@ def test_without_a_file_and_without_essentials_that_can_be_read_it_does_not_begi
     assert ("install that version again" if newer else "restore a backup, or delete both") in refused.value.message
 
 
-def test_a_generation_of_essentials_that_cannot_be_read_leaves_the_one_before(place: Place) -> None:
+def test_rebuild_uses_the_previous_essentials_if_the_latest_are_unreadable(place: Place) -> None:
     with closing(place.open()) as db:
         write_essentials(place.path, db)
     sibling_path(place.path, ESSENTIALS).write_bytes(b"torn")
@@ -211,7 +211,7 @@ def test_a_generation_of_essentials_that_cannot_be_read_leaves_the_one_before(pl
         check_guarantees(db)
 
 
-def test_a_kill_while_essentials_replace_the_ones_before_leaves_them_readable(
+def test_essentials_stay_readable_after_a_kill_while_they_are_replaced(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def end(*_: object) -> None:
@@ -229,7 +229,7 @@ def test_a_kill_while_essentials_replace_the_ones_before_leaves_them_readable(
 
 
 def spoil_a_table_name(place: Place) -> None:
-    """Make a text of the schema undecodable, so that SQLite's error message is so, too."""
+    """Make a text of the schema undecodable, so that SQLite's error message is undecodable, too."""
     place.overwrite(place.path.read_bytes().index(b"CREATE TABLE owed"), b"CREATE\xe1TABLE owed")
 
 
@@ -243,7 +243,7 @@ def hide_deliveries(place: Place) -> None:
 
 
 @pytest.mark.parametrize("damage", [spoil_a_table_name, hide_deliveries])
-def test_a_backup_is_put_back_over_a_damaged_file_and_nothing_that_waited_is_lost(
+def test_restore_over_a_damaged_file_keeps_its_undelivered_events(
     place: Place, tmp_path: Path, damage: Callable[[Place], None]
 ) -> None:
     backup = tmp_path / "backup.db"
@@ -256,7 +256,7 @@ def test_a_backup_is_put_back_over_a_damaged_file_and_nothing_that_waited_is_los
         assert waiting(db, "dead") == ids(DEAD)
 
 
-def test_a_backup_that_is_newer_than_the_file_takes_nothing_from_it(place: Place, tmp_path: Path) -> None:
+def test_restore_of_a_newer_backup_takes_nothing_from_the_older_file(place: Place, tmp_path: Path) -> None:
     newer = Place(tmp_path / "newer.db")
     shutil.copy(place.path, newer.path)
     with closing(newer.open()) as db, db.atomic():
@@ -294,7 +294,7 @@ def test_each_newer_backup_takes_nothing_from_the_one_that_was_restored_before(p
         assert highest_sequence(db) >= known + SKIPPED_EVENT_NUMBERS
 
 
-def test_what_a_rebuilt_file_remembers_of_the_old_one_is_forgotten_in_time(place: Place) -> None:
+def test_prune_deletes_the_announced_ids_of_a_rebuilt_file(place: Place) -> None:
     zero_header(place)
     with closing(place.open()) as db:
         assert db.execute("SELECT count(*) FROM told_before").fetchone()[0] > 100
@@ -303,7 +303,7 @@ def test_what_a_rebuilt_file_remembers_of_the_old_one_is_forgotten_in_time(place
         assert compare.latest_comparison(db) is not None
 
 
-async def test_damage_that_is_met_in_use_ends_all_work_and_is_mended_by_the_next_start(
+async def test_damage_found_in_use_stops_the_store_and_the_next_start_repairs_it(
     place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.CRITICAL + 1)
@@ -328,7 +328,7 @@ async def test_damage_that_is_met_in_use_ends_all_work_and_is_mended_by_the_next
     assert not place.path.with_name("notifier.db.damage-met").exists()
 
 
-async def test_text_that_is_not_utf_8_is_damage_like_any_other(place: Place) -> None:
+async def test_record_that_is_not_utf_8_is_treated_as_damage(place: Place) -> None:
     with closing(sqlite3.connect(place.path)) as spoiling, spoiling:
         spoiling.execute("UPDATE records SET record = CAST(x'7bff7d' AS TEXT) WHERE key = '7'")
     store = open_store(place.path, lambda: NOW + HOUR)
@@ -343,7 +343,7 @@ async def test_text_that_is_not_utf_8_is_damage_like_any_other(place: Place) -> 
     assert len(place.set_aside()) == 1
 
 
-def test_damage_that_the_start_meets_only_after_its_check_is_mended_by_the_next_start(
+def test_damage_missed_by_the_check_at_start_is_repaired_by_the_next_start(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.store.recovery.detect.READ_WHOLE_BYTES", 0)
@@ -362,7 +362,7 @@ def test_damage_that_the_start_meets_only_after_its_check_is_mended_by_the_next_
         check_guarantees(db)
 
 
-def test_commands_that_read_a_file_with_an_undecodable_schema_call_it_damaged(place: Place, tmp_path: Path) -> None:
+def test_read_only_open_and_backup_report_an_undecodable_schema_as_damage(place: Place, tmp_path: Path) -> None:
     spoil_a_table_name(place)
     with pytest.raises(StoreError) as refused:
         open_file_read_only(place.path)
@@ -371,7 +371,7 @@ def test_commands_that_read_a_file_with_an_undecodable_schema_call_it_damaged(pl
         back_up(place.path, tmp_path / "backup.db", lambda _done, _of: None)
 
 
-def test_a_note_of_damage_that_turns_out_to_be_none_is_taken_away(place: Place) -> None:
+def test_note_of_damage_is_deleted_if_the_file_is_undamaged(place: Place) -> None:
     note_damage(place.path)
     with closing(place.open()) as db:
         assert compare.latest_comparison(db) is None

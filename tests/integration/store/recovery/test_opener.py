@@ -1,4 +1,4 @@
-"""The one way in which a state file is opened: what it recovers from, what it refuses, and in which words."""
+"""Opening a state file: what it recovers from, what it refuses, and with which messages."""
 
 import os
 import random
@@ -39,14 +39,14 @@ REPOSITORY = Path(__file__).parents[4]
 OPENS = re.compile(r"\bFileStore\(|\b(?:open_database|open_state_file)\b|connection import [^\n]*\bconnect\b")
 
 
-def test_there_is_one_way_in_which_the_program_opens_it() -> None:
-    """The store defines what the opener uses, a restore reads what it replaces, and a copy has no daemon."""
+def test_only_known_modules_open_the_state_file() -> None:
+    """The store defines what the opener uses, a restore reads what it replaces, copying has no daemon."""
     texts = {path: path.read_text(encoding="utf-8") for path in (REPOSITORY / "notifier").rglob("*.py")}
     found = {path.stem for path, text in texts.items() if OPENS.search(text.replace("class FileStore(", ""))}
     assert found == {"connection", "store", "backup", "opener", "copying"}
 
 
-KILLED_AMID_A_TRANSACTION = """
+KILLED_DURING_A_TRANSACTION = """
 import os, signal, sqlite3, sys
 db = sqlite3.connect(sys.argv[1], isolation_level=None)
 db.execute("PRAGMA journal_mode = DELETE")
@@ -57,15 +57,15 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def kill_amid_a_transaction(path: Path) -> None:
+def kill_during_a_transaction(path: Path) -> None:
     """Leave a journal that must be rolled back, as every kill does in a file that has no write-ahead log."""
-    done = subprocess.run([sys.executable, "-c", KILLED_AMID_A_TRANSACTION, str(path)], check=False)
+    done = subprocess.run([sys.executable, "-c", KILLED_DURING_A_TRANSACTION, str(path)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert path.with_name(f"{path.name}-journal").stat().st_size > PAGE
 
 
-def test_a_journal_that_a_killed_process_has_left_is_rolled_back(place: Place) -> None:
-    kill_amid_a_transaction(place.path)
+def test_open_rolls_back_the_journal_of_a_killed_process(place: Place) -> None:
+    kill_during_a_transaction(place.path)
     with pytest.raises(StoreError) as refused:
         open_file_read_only(place.path).execute("SELECT count(*) FROM records")
     assert refused.value.reason is StoreReason.INTERRUPTED
@@ -76,8 +76,8 @@ def test_a_journal_that_a_killed_process_has_left_is_rolled_back(place: Place) -
         check_guarantees(db)
 
 
-def test_a_write_ahead_log_that_cannot_be_had_is_said(place: Place) -> None:
-    """What a failing disk, or a network share, makes of the change: SQLite answers, and raises nothing."""
+def test_use_write_ahead_log_raises_if_sqlite_keeps_another_mode(place: Place) -> None:
+    """On a failing disk or a network share, SQLite returns the mode that it keeps, and raises no error."""
     shutil.copy(place.path, place.path.with_name("plain.db"))
     with closing(sqlite3.connect(place.path.with_name("plain.db"))) as plain:
         plain.execute("PRAGMA journal_mode = DELETE")
@@ -88,7 +88,7 @@ def test_a_write_ahead_log_that_cannot_be_had_is_said(place: Place) -> None:
         assert refused.value.reason is StoreReason.IO_ERROR
 
 
-async def test_what_was_taken_away_with_its_lock_is_left_to_whoever_has_begun_anew(place: Place) -> None:
+async def test_store_whose_files_were_deleted_leaves_a_new_state_file_alone(place: Place) -> None:
     store = open_store(place.path, lambda: NOW + HOUR)
     await store.open()
     for path in place.path.parent.iterdir():
@@ -103,7 +103,7 @@ async def test_what_was_taken_away_with_its_lock_is_left_to_whoever_has_begun_an
     await other.close()
 
 
-def test_a_creation_that_was_cut_off_by_an_earlier_version_is_taken_up_again(tmp_path: Path) -> None:
+def test_open_completes_a_creation_interrupted_in_an_earlier_version(tmp_path: Path) -> None:
     path = tmp_path / "notifier.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("CREATE TABLE _sqlite_migrations (id INTEGER PRIMARY KEY)")
@@ -113,7 +113,7 @@ def test_a_creation_that_was_cut_off_by_an_earlier_version_is_taken_up_again(tmp
 
 
 @pytest.mark.parametrize("cut", [1, 2, 5])
-def test_of_a_file_whose_last_pages_are_cut_off_all_else_is_read(place: Place, cut: int) -> None:
+def test_rebuild_of_a_truncated_file_keeps_most_records(place: Place, cut: int) -> None:
     os.truncate(place.path, (place.pages - cut) * PAGE)
     with closing(place.open()) as db:
         latest = compare.latest_comparison(db)
@@ -124,7 +124,7 @@ def test_of_a_file_whose_last_pages_are_cut_off_all_else_is_read(place: Place, c
         check_guarantees(db)
 
 
-def test_a_file_with_a_second_name_is_refused_and_left_alone(place: Place) -> None:
+def test_open_refuses_a_file_with_a_hard_link_and_leaves_it_unchanged(place: Place) -> None:
     os.link(place.path, place.path.with_name("other"))
     before = place.path.read_bytes()
     error = refusal(place.path)
@@ -151,7 +151,7 @@ def check_opens(path: Path) -> bool:
         return bool(db.execute("SELECT count(*) FROM records").fetchone() == (len(HISTORY) + len(NEWS),))
 
 
-async def test_while_it_is_used_another_name_for_it_is_no_way_around_the_lock(place: Place) -> None:
+async def test_open_refuses_a_hard_link_to_a_state_file_in_use(place: Place) -> None:
     store = open_store(place.path, lambda: NOW + HOUR)
     await store.open()
     elsewhere = place.path.parent / "elsewhere"
@@ -167,7 +167,7 @@ async def test_while_it_is_used_another_name_for_it_is_no_way_around_the_lock(pl
 
 @pytest.fixture
 def mounted(place: Place) -> Iterator[Path]:
-    """The state file, bound to another place by itself."""
+    """The state file, mounted at another place without its folder."""
     other = place.path.parent / "data" / "notifier.db"
     other.parent.mkdir()
     other.touch()
@@ -180,13 +180,13 @@ def mounted(place: Place) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(other)], check=True)
 
 
-def test_a_file_that_is_mounted_by_itself_is_refused(mounted: Path) -> None:
+def test_open_refuses_a_file_that_is_mounted_by_itself(mounted: Path) -> None:
     error = refusal(mounted)
     assert error.reason is StoreReason.LINKED
     assert "mount its folder instead" in error.message
 
 
-def test_a_disk_that_damages_every_new_file_is_named_and_not_filled_with_copies(place: Place) -> None:
+def test_repeated_rebuilds_report_a_failing_disk_and_limit_damaged_copies(place: Place) -> None:
     moment = NOW + HOUR
     made = []
     for _ in range(2):
@@ -216,9 +216,7 @@ DAMAGES: dict[str, Callable[[Place], None]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_who_only_reads_makes_nothing_and_says_what_an_opening_would_do(
-    place: Place, damage: Callable[[Place], None]
-) -> None:
+def test_needed_recovery_names_the_rebuild_and_creates_no_file(place: Place, damage: Callable[[Place], None]) -> None:
     assert needed_recovery(place.path) is None
     damage(place)
     before = sorted(place.path.parent.iterdir())
@@ -231,9 +229,7 @@ def test_who_only_reads_makes_nothing_and_says_what_an_opening_would_do(
 
 
 @pytest.mark.parametrize("where", ["file", "log", "both", "replaced", "replaced by a rename"])
-async def test_a_name_that_is_taken_away_while_it_is_used_is_noticed_and_nothing_is_lost(
-    place: Place, where: str
-) -> None:
+async def test_check_access_detects_a_displaced_file_and_no_event_is_lost(place: Place, where: str) -> None:
     store = open_store(place.path, lambda: NOW + HOUR)
     await store.open()
     await store.check_access()
@@ -270,15 +266,13 @@ async def test_a_name_that_is_taken_away_while_it_is_used_is_noticed_and_nothing
             assert latest.kind is RebuildKind.BEHIND
         else:
             assert latest is None
-        # It waits still, under its number or as what the essentials knew.
+        # Its event is still there, under its old number or from the essentials.
         assert db.execute("SELECT count(*) FROM events WHERE subject = '900'").fetchone() == (1,)
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 @pytest.mark.parametrize("lies_there", [None, b"a file of another program"])
-async def test_a_reader_that_comes_before_the_check_costs_nothing_either(
-    place: Place, lies_there: bytes | None
-) -> None:
+async def test_reader_detects_a_displaced_file_and_no_event_is_lost(place: Place, lies_there: bytes | None) -> None:
     store = open_store(place.path, lambda: NOW + HOUR)
     await store.open()
     await store.run(read_all_records, more=(NEWS.stop,))
@@ -305,7 +299,7 @@ async def test_a_reader_that_comes_before_the_check_costs_nothing_either(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_log_with_a_damaged_page_costs_nothing_that_the_essentials_know(tmp_path: Path, seed: int) -> None:
+def test_rebuild_with_a_damaged_write_ahead_log_keeps_the_guarantees(tmp_path: Path, seed: int) -> None:
     from tests.support.used_state_file import fill, write_essentials  # noqa: PLC0415
 
     path = tmp_path / "notifier.db"

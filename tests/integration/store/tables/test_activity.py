@@ -18,7 +18,7 @@ HR = ActivitySubject(ActivityKind.DESTINATION, "hr")
 NAMESAKE = ActivitySubject(ActivityKind.DESTINATION, "acme")
 
 
-def test_counts_of_a_quarter_add_up(db: Database) -> None:
+def test_add_requests_sums_the_counts_of_a_quarter_hour(db: Database) -> None:
     activity.add_requests(db, {(ACME, 7): RequestCount(2, 1, 300, 200), (ACME, 8): RequestCount(1, 0, 5, 5)})
     activity.add_requests(db, {(ACME, 7): RequestCount(1, 0, 50, 50), (NAMESAKE, 7): RequestCount(9, 9, 9, 9)})
     activity.add_requests(db, {})
@@ -27,7 +27,7 @@ def test_counts_of_a_quarter_add_up(db: Database) -> None:
     assert activity.request_counts(db, HR, 0) == {}
 
 
-def test_the_latest_states_are_kept_newest_first(db: Database) -> None:
+def test_latest_changes_are_limited_and_listed_newest_first(db: Database) -> None:
     for number in range(STATES_KEPT + 20):
         activity.store_state_changes(
             db, {ACME: StateChange(number, "ok"), HR: StateChange(number, "retrying", "timeout")}
@@ -41,7 +41,7 @@ def test_the_latest_states_are_kept_newest_first(db: Database) -> None:
     assert activity.latest_states(db) == {ACME: StateChange(last, "ok"), HR: StateChange(last, "retrying", "timeout")}
 
 
-def test_what_is_old_goes_and_the_present_state_stays(db: Database) -> None:
+def test_delete_old_keeps_recent_counts_and_the_present_state(db: Database) -> None:
     activity.add_requests(db, {(ACME, 10): RequestCount(1), (ACME, 11): RequestCount(1)})
     activity.store_state_changes(db, {ACME: StateChange(0, "starting")})
     activity.store_state_changes(db, {ACME: StateChange(1, "ok")})

@@ -1,4 +1,4 @@
-"""A condition's turn and its notice are written together, for one destination alone."""
+"""The change of a condition and its alert are written together, for only one destination."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ def deliveries(db: Database) -> list[tuple[int, str]]:
     return list(db.execute("SELECT sequence, destination FROM deliveries ORDER BY sequence"))
 
 
-def test_what_fires_is_remembered_the_longest_first(db: Database) -> None:
+def test_firing_conditions_are_stored_oldest_first(db: Database) -> None:
     alert_events.write(db, [firing(GAP), firing(HELD)], NOW)
     assert conditions.read_firing(db) == (HELD, GAP)
     later = StoredCondition(GAP.name, GAP.subject, "worse", GAP.since_ms, NOW + 5)
@@ -45,7 +45,7 @@ def test_what_fires_is_remembered_the_longest_first(db: Database) -> None:
     assert conditions.read_firing(db) == (later,)
 
 
-def test_a_notice_is_an_event_for_one_destination(db: Database) -> None:
+def test_alert_is_an_event_for_one_destination(db: Database) -> None:
     (event,) = alert_events.write(db, [firing(GAP)], NOW).events
     assert (event.type, event.source, event.subject, event.time_ms) == ("notifier.alert", "", "sources/acme", NOW)
     assert orjson.loads(event.data) == {
@@ -66,21 +66,21 @@ def test_a_notice_is_an_event_for_one_destination(db: Database) -> None:
     assert delivery.event == event
 
 
-def test_whom_nobody_is_told_of_has_no_event(db: Database) -> None:
+def test_condition_without_destination_writes_no_event(db: Database) -> None:
     assert alert_events.write(db, [firing(GAP, None)], NOW).events == ()
     assert alert_events.write(db, [resolved(GAP, None)], NOW).events == ()
     assert history.events_after(db, 0, 10) == []
     assert deliveries(db) == []
 
 
-def test_each_notice_has_an_id_of_its_own_and_the_same_one_is_not_written_twice(db: Database) -> None:
+def test_each_alert_has_its_own_id_and_is_written_once(db: Database) -> None:
     every = [firing(GAP), firing(HELD), resolved(GAP)]
     events = [*alert_events.write(db, every, NOW).events, *alert_events.write(db, [firing(GAP)], NOW + 1).events]
     assert len({event.id for event in events}) == 4
     assert alert_events.write(db, every, NOW).events == ()
 
 
-def test_a_later_word_takes_the_earlier_one_that_waits_out_of_the_queue(db: Database) -> None:
+def test_resolved_alert_withdraws_the_undelivered_firing_alert(db: Database) -> None:
     (first,) = alert_events.write(db, [firing(GAP)], NOW).events
     (other,) = alert_events.write(db, [firing(HELD)], NOW).events
     later = alert_events.write(db, [resolved(GAP)], NOW + 60_000)
@@ -90,7 +90,7 @@ def test_a_later_word_takes_the_earlier_one_that_waits_out_of_the_queue(db: Data
     assert alert_events.oldest_undelivered_ms(db, "safety") == NOW
 
 
-def test_what_was_delivered_is_not_withdrawn(db: Database) -> None:
+def test_delivered_alert_is_not_withdrawn(db: Database) -> None:
     destinations.read_or_create(db, "safety")
     (event,) = alert_events.write(db, [firing(GAP)], NOW).events
     done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)
@@ -105,7 +105,7 @@ def delivered(db: Database, event: "Event") -> None:
     store_settlements(db, [done])
 
 
-def test_the_last_word_to_a_destination_names_what_it_was_told_of_and_still_stands(db: Database) -> None:
+def test_handover_alert_names_the_delivered_conditions_that_are_still_active(db: Database) -> None:
     told, waits = alert_events.write(db, [firing(GAP), firing(HELD)], NOW).events
     delivered(db, told)
     handover = Handover("safety", "ops", [GAP, HELD])
@@ -113,7 +113,7 @@ def test_the_last_word_to_a_destination_names_what_it_was_told_of_and_still_stan
     (event,) = later.events
     said = orjson.loads(event.data)
     assert (said["condition"], said["state"], said["ending"]) == ("alerts_moved", "withdrawn", "alerts now go to ops")
-    # What has not got through there is taken back, and not spoken of.
+    # The alert that was not delivered there is withdrawn and not named.
     assert said["conditions"] == [{"condition": "gap", "subject": GAP.subject}]
     assert said["summary"].endswith("these conditions are still active: acme: changes may have been missed")
     assert later.withdrawn == {"safety"}
@@ -121,7 +121,7 @@ def test_the_last_word_to_a_destination_names_what_it_was_told_of_and_still_stan
     assert waits.sequence not in dict(deliveries(db))
 
 
-def test_a_destination_that_heard_of_nothing_gets_no_last_word(db: Database) -> None:
+def test_handover_without_delivered_alerts_writes_no_event(db: Database) -> None:
     alert_events.write(db, [firing(GAP)], NOW)
     later = alert_events.write(db, [], NOW + 60_000, [Handover("safety", "", [GAP])])
     assert later.events == ()
@@ -129,7 +129,7 @@ def test_a_destination_that_heard_of_nothing_gets_no_last_word(db: Database) -> 
     assert deliveries(db) == []
 
 
-def test_a_last_word_about_very_many_conditions_names_a_hundred(db: Database) -> None:
+def test_handover_alert_about_130_conditions_names_100(db: Database) -> None:
     many = [replace(GAP, subject=f"sources/customer-{number}") for number in range(130)]
     for event in alert_events.write(db, [firing(it) for it in many], NOW).events:
         delivered(db, event)
@@ -140,7 +140,7 @@ def test_a_last_word_about_very_many_conditions_names_a_hundred(db: Database) ->
     assert "alerts now go to nobody" in said["summary"]
 
 
-def test_conditions_of_one_name_and_cause_are_told_together_with_every_subject_named(db: Database) -> None:
+def test_conditions_with_the_same_name_and_cause_share_one_alert(db: Database) -> None:
     many = [
         firing(
             StoredCondition(
@@ -154,12 +154,12 @@ def test_conditions_of_one_name_and_cause_are_told_together_with_every_subject_n
     assert (said["subject"], len(said["subjects"]), said["cause"]) == ("sources", 60, "http_status")
     assert all(f"customer-{number}" in said["summary"] for number in range(60))
     assert alone.subject == "sources/customer-60"
-    # The end of one of them leaves the word about the others where it is.
+    # When one of them ends, the alert about the others stays in the queue.
     alert_events.write(db, [resolved(many[3].condition)], NOW + 1)
     assert together.sequence in dict(deliveries(db))
 
 
-async def test_a_turn_and_its_notice_are_written_both_or_neither(store: FileStore) -> None:
+async def test_condition_and_alert_are_rolled_back_together(store: FileStore) -> None:
     def cut_off(db: Database) -> None:
         alert_events.write(db, [firing(GAP)], NOW)
         raise RuntimeError
@@ -172,7 +172,7 @@ async def test_a_turn_and_its_notice_are_written_both_or_neither(store: FileStor
     assert await store.run(remembered) == ((), [], [])
 
 
-def test_notices_count_among_what_is_pending_and_delivered(db: Database, tell: "Tell") -> None:
+def test_destination_counts_include_alerts(db: Database, tell: "Tell") -> None:
     destinations.read_or_create(db, "safety")
     tell(db, "1238", to=("safety",))
     (event,) = alert_events.write(db, [firing(GAP)], NOW).events
@@ -183,7 +183,7 @@ def test_notices_count_among_what_is_pending_and_delivered(db: Database, tell: "
     assert (memory.pending, memory.delivered) == (1, 1)
 
 
-def test_a_condition_goes_on_when_its_notice_is_forgotten(db: Database) -> None:
+def test_condition_stays_firing_after_its_alert_is_deleted(db: Database) -> None:
     (event,) = alert_events.write(db, [firing(GAP)], NOW).events
     destinations.read_or_create(db, "safety")
     done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)

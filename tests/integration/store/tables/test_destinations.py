@@ -1,4 +1,4 @@
-"""What is remembered of each destination, and how much waits for it."""
+"""What is stored about each destination, and how much waits for it."""
 
 from typing import TYPE_CHECKING
 
@@ -21,20 +21,20 @@ def settled(sequence: int, state: DeliveryState, destination: str = "hr") -> Set
     return Settlement((sequence,), destination, state, "decision", "reason", 200, "", 1000, 20, 0)
 
 
-def test_one_never_heard_of_is_well(db: Database) -> None:
+def test_new_destination_is_healthy(db: Database) -> None:
     assert destinations.read_or_create(db, "hr") == Health()
     assert destinations.read_all(db) == {"hr": DestinationMemory(Health())}
 
 
 @pytest.mark.parametrize("health", [RETRYING, Health(HealthState.DISABLED, "gone", 1000), Health()])
-def test_its_health_outlives_a_restart(db: Database, health: Health) -> None:
+def test_destination_health_is_read_as_it_was_stored(db: Database, health: Health) -> None:
     destinations.read_or_create(db, "hr")
     destinations.store_health(db, "hr", RETRYING)
     destinations.store_health(db, "hr", health)
     assert destinations.read_or_create(db, "hr") == health
 
 
-def test_the_last_error_stays_until_there_is_another(db: Database) -> None:
+def test_last_error_is_kept_until_the_next_error(db: Database) -> None:
     destinations.read_or_create(db, "hr")
     destinations.store_health(db, "hr", RETRYING, LastError("timeout", "no answer", 1000))
     destinations.store_health(db, "hr", Health())
@@ -43,7 +43,7 @@ def test_the_last_error_stays_until_there_is_another(db: Database) -> None:
     assert destinations.read_all(db)["hr"].last_error == LastError("http_status", "HTTP 500", 2000)
 
 
-def test_what_waits_was_delivered_and_died_is_counted(db: Database, tell: "Tell") -> None:
+def test_destinations_count_pending_delivered_and_dead_deliveries(db: Database, tell: "Tell") -> None:
     for name in ("hr", "slack"):
         destinations.read_or_create(db, name)
     first = tell(db, "1", "2", to=("hr",), now_ms=1000)
@@ -59,9 +59,7 @@ def test_what_waits_was_delivered_and_died_is_counted(db: Database, tell: "Tell"
     )
 
 
-def test_what_is_undelivered_is_told_by_its_state_and_the_reason_of_its_last_failure(
-    db: Database, tell: "Tell"
-) -> None:
+def test_undelivered_groups_deliveries_by_state_and_last_failure_reason(db: Database, tell: "Tell") -> None:
     first, second, third, *_ = tell(db, "1", "2", "3", "4", to=("hr",), now_ms=1000)
     refused = replace(settled(first, DeliveryState.PENDING), attempted_ms=2000, trying_ms=200)
     store_settlements(db, [refused])
@@ -78,7 +76,7 @@ def test_what_is_undelivered_is_told_by_its_state_and_the_reason_of_its_last_fai
     ]
 
 
-def test_what_waits_for_one_that_never_ran_is_counted_too(db: Database, tell: "Tell") -> None:
+def test_pending_deliveries_of_a_destination_that_never_ran_are_counted(db: Database, tell: "Tell") -> None:
     tell(db, "1", to=("hr",), now_ms=1000)
     assert destinations.read_all(db) == {
         "hr": DestinationMemory(Health(), pending=1, oldest_pending_ms=1000, next_attempt_ms=0, oldest_due_ms=1000)

@@ -1,4 +1,4 @@
-"""What is erased of people, and what stays so that nothing is told twice."""
+"""What is erased about people, and what stays so that no event is sent twice."""
 
 import json
 from contextlib import closing
@@ -31,7 +31,7 @@ HR = Subscription("hr", frozenset(EventType))
 
 @pytest.fixture
 def db(db: Database, completion: MakeCompletion) -> Database:
-    """David has a removed and a living record, Eve a living one of which David is the instructor."""
+    """David has a removed record and an existing one, Eve an existing one whose instructor is David."""
     names.store_people(db, "acme", [PersonName(DAVID, "David Ball", "E-17"), PersonName(EVE, "Eve Ball", None)])
     number = {DAVID: {"employee_number": "E-17", "job_title": "Rigger"}, EVE: {}}
     known_names = Names({DAVID: "David Ball", EVE: "Eve Ball"}, person_facts=number)
@@ -52,7 +52,7 @@ def everything(db: Database) -> str:
     return "\n".join(str(table_rows(db, table)) for table in STORE_TABLES)
 
 
-def test_a_removed_record_loses_its_content_after_the_retention(db: Database) -> None:
+def test_erase_removed_erases_the_content_of_old_removed_records(db: Database) -> None:
     before = db.execute("SELECT key, revision, fingerprint, completed_on, removed_at FROM records").fetchall()
     assert erasure.erase_removed(db, NOW) == 0
     assert erasure.erase_removed(db, NOW + 1) == 1
@@ -64,7 +64,7 @@ def test_a_removed_record_loses_its_content_after_the_retention(db: Database) ->
     assert stored_json(db, "acme", ["1", "2"]).keys() == {"2"}
 
 
-def test_nothing_says_whose_a_removed_record_was_that_had_run_out(db: Database) -> None:
+def test_erase_removed_erases_the_person_in_expiry_announcements(db: Database) -> None:
     for key in ("1", "2"):
         expiries.store_announcement(db, "acme", ExpiryRow(key, "2026-01-01", DAVID, "10", "expired", 3, 1))
     erasure.erase_removed(db, NOW + 1)
@@ -72,7 +72,7 @@ def test_nothing_says_whose_a_removed_record_was_that_had_run_out(db: Database) 
     assert rows == {"1": ("", 3), "2": (DAVID, 3)}
 
 
-def test_a_record_without_its_content_comes_back_under_the_next_id(db: Database, completion: MakeCompletion) -> None:
+def test_record_that_returns_after_erasure_gets_a_new_event_id(db: Database, completion: MakeCompletion) -> None:
     erasure.erase_removed(db, NOW + 1)
     memory = known_records(db, "acme", ["1"])["1"]
     back = Change(EventType.CREATED, completion("1"), memory.revision + 1, DetectedBy.HEAD, "back")
@@ -82,12 +82,12 @@ def test_a_record_without_its_content_comes_back_under_the_next_id(db: Database,
 
 
 @pytest.mark.parametrize("text", [DAVID, "E-17", "David Ball"])
-def test_a_person_is_found_by_id_number_or_exact_name(db: Database, text: str) -> None:
+def test_find_people_matches_id_employee_number_or_exact_name(db: Database, text: str) -> None:
     assert erasure.find_people(db, text) == [KnownPerson("acme", DAVID, "David Ball")]
     assert erasure.find_people(db, text.lower() + "x") == []
 
 
-def test_a_person_whose_name_is_gone_is_found_by_records_and_events(db: Database) -> None:
+def test_find_people_without_stored_names_searches_events_and_records(db: Database) -> None:
     db.execute("DELETE FROM people")
     assert erasure.find_people(db, DAVID) == [KnownPerson("acme", DAVID, "David Ball")]
     assert erasure.find_people(db, "David Ball") == [KnownPerson("acme", DAVID, "David Ball")]
@@ -97,7 +97,7 @@ def test_a_person_whose_name_is_gone_is_found_by_records_and_events(db: Database
     assert erasure.find_people(db, DAVID) == [KnownPerson("acme", DAVID, None)]
 
 
-def test_of_a_person_only_what_the_account_still_has_stays(db: Database) -> None:
+def test_erasing_a_person_keeps_only_their_existing_records(db: Database) -> None:
     person = KnownPerson("acme", DAVID, "David Ball")
     events = erasure.erase_events(db, person)
     assert (events.events, events.deliveries, events.behind) == (3, 3, None)
@@ -124,7 +124,7 @@ def move(db: Database, before: Completion, after: Completion) -> int:
     return event.sequence
 
 
-def test_a_person_is_erased_from_events_of_records_that_another_person_has_now(
+def test_erase_events_erases_a_person_from_events_of_reassigned_records(
     db: Database, completion: MakeCompletion
 ) -> None:
     given = move(db, completion("2", notes="sore back"), completion("2", user_id=EVE, instructor_id="x"))
@@ -141,7 +141,7 @@ def test_a_person_is_erased_from_events_of_records_that_another_person_has_now(
     assert json.loads(found[taught])["previous"] == {"instructor_id": None, "notes": ""}
 
 
-def test_answers_to_shared_requests_are_erased_for_all_their_events(db: Database, completion: MakeCompletion) -> None:
+def test_erase_events_erases_answers_shared_with_other_events(db: Database, completion: MakeCompletion) -> None:
     new = [Change(EventType.CREATED, completion(key, user_id=EVE), 1, DetectedBy.HEAD, "new") for key in "56"]
     made = records.write(db, Findings("acme", "acme", changes=new), [HR], NOW)
     shared, apart = (event.sequence for event in made)
@@ -161,13 +161,13 @@ def test_answers_to_shared_requests_are_erased_for_all_their_events(db: Database
 
 
 @pytest.mark.parametrize("text", ["gone", "instructor"])
-def test_a_person_whom_only_events_of_others_name_is_found(db: Database, completion: MakeCompletion, text: str) -> None:
+def test_find_people_searches_the_events_of_other_people(db: Database, completion: MakeCompletion, text: str) -> None:
     move(db, completion("2", user_id="gone"), completion("2", user_id=EVE, instructor_id="instructor"))
     (person,) = erasure.find_people(db, text)
     assert person == KnownPerson("acme", text, None)
 
 
-def test_names_without_a_user_and_a_living_record_go(db: Database) -> None:
+def test_delete_names_keeps_users_and_people_with_records(db: Database) -> None:
     names.store_people(db, "acme", [PersonName("left", "Long Gone", None), PersonName("here", "No Record", None)])
     assert erasure.delete_names(db, "acme", ["here"]) == 1
     assert {id_ for (id_,) in db.execute("SELECT id FROM people")} == {DAVID, EVE, "here"}
@@ -182,7 +182,7 @@ def signed(completion: MakeCompletion, key: str = "9") -> Completion:
     return completion(key, raw, has_attachments=True)
 
 
-def test_a_signature_and_the_content_of_files_are_never_stored(db: Database, completion: MakeCompletion) -> None:
+def test_signature_and_file_content_are_not_stored(db: Database, completion: MakeCompletion) -> None:
     one = signed(completion)
     change = Change(EventType.CREATED, one, 1, DetectedBy.HEAD, "new")
     records.write(db, Findings("acme", "acme", changes=[change]), [HR], NOW)
@@ -193,7 +193,7 @@ def test_a_signature_and_the_content_of_files_are_never_stored(db: Database, com
     assert known_records(db, "acme", ["9"])["9"].fingerprint == one.fingerprint()
 
 
-def test_what_an_earlier_version_stored_is_erased_and_is_no_change(completion: MakeCompletion) -> None:
+def test_migration_erases_private_content_and_keeps_the_fingerprint(completion: MakeCompletion) -> None:
     one = signed(completion)
     with closing(FileDatabase(memory=True)) as db:
         earlier = [step for step in migrations.pending(db) if step.name != "personal_data"]
@@ -211,7 +211,7 @@ def test_what_an_earlier_version_stored_is_erased_and_is_no_change(completion: M
         assert json.loads(stored_json(db, "acme", ["9"])["9"]) == {"id": "9", "signature": None, "files": [None, None]}
 
 
-async def test_what_is_deleted_is_overwritten(store: Any) -> None:
+async def test_state_file_has_secure_delete_on(store: Any) -> None:
     def on(db: Database) -> int:
         return int(db.execute("PRAGMA secure_delete").fetchone()[0])
 

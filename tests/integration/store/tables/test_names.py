@@ -16,11 +16,11 @@ from tests.support.table_rows import table_rows
 if TYPE_CHECKING:
     from tests.integration.store.conftest import NewDatabase
 
-# What orjson lets into a record, but for U+0000, which no name has: they are words.
+# All text that orjson accepts, except U+0000, which no name contains.
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 
 
-def test_names_are_found_by_id_and_unknown_ids_are_absent(db: Database) -> None:
+def test_find_names_returns_known_ids_and_omits_unknown_ones(db: Database) -> None:
     names.store_people(db, "acme", [PersonName("5e58", "David Ball", "D1"), PersonName("5e59", "Ana Cruz", None)])
     names.store_trainings(db, "acme", [("1046", "Ladder Safety")])
     found = names.find_names(db, "acme", ["5e58", "nobody"], ["1046", "1047"])
@@ -28,7 +28,7 @@ def test_names_are_found_by_id_and_unknown_ids_are_absent(db: Database) -> None:
     assert names.find_names(db, "globex", ["5e58"], ["1046"]) == Names({}, {})
 
 
-def test_a_later_list_renames_and_adds_but_forgets_nobody(db: Database) -> None:
+def test_later_list_of_names_updates_and_adds_but_deletes_none(db: Database) -> None:
     names.store_people(db, "acme", [PersonName("1", "Ana Cruz", "A1"), PersonName("2", "David Ball", None)])
     names.store_people(db, "acme", [PersonName("1", "Ana Diaz", None), PersonName("3", "Omar Khan", None)])
     assert names.find_names(db, "acme", "123", []).people == {"1": "Ana Diaz", "2": "David Ball", "3": "Omar Khan"}
@@ -37,7 +37,7 @@ def test_a_later_list_renames_and_adds_but_forgets_nobody(db: Database) -> None:
     assert names.find_names(db, "acme", [], "12").trainings == {"1": "Ladder Safety", "2": "Cranes"}
 
 
-def test_an_employee_number_is_learned_changed_and_taken_back(db: Database) -> None:
+def test_store_people_sets_changes_and_clears_an_employee_number(db: Database) -> None:
     for number in (None, "A1", "A2", None):
         names.store_people(db, "acme", [PersonName("1", "Ana Cruz", number)])
         assert [row["employee_number"] for row in table_rows(db, "people")] == [number]
@@ -46,7 +46,7 @@ def test_an_employee_number_is_learned_changed_and_taken_back(db: Database) -> N
 ALL = {field: ["x"] if field.endswith("ids") else "x" for field in PersonField if field != "job_title"}
 
 
-def test_of_the_stored_facts_only_the_wanted_ones_are_found(db: Database) -> None:
+def test_find_names_returns_only_the_requested_facts(db: Database) -> None:
     names.store_people(db, "acme", [PersonName("1", "Ana Cruz", "A1", {field.value: ALL[field] for field in ALL})])
     names.store_trainings(db, "acme", [("7", "Cranes"), ("8", "Ladders")], {"7": TrainingFacts("rolling", 12, 30)})
     found = names.find_names(db, "acme", ["1"], ["7", "8"], [PersonField.FIELD_OFFICE_IDS])
@@ -55,7 +55,7 @@ def test_of_the_stored_facts_only_the_wanted_ones_are_found(db: Database) -> Non
     assert names.find_names(db, "acme", ["1"], []).person_facts == {"1": {}}
 
 
-def test_the_title_of_a_job_is_found_by_its_id_and_a_missing_one_is_not_known(db: Database) -> None:
+def test_find_names_looks_up_the_job_title_by_its_id(db: Database) -> None:
     people = [PersonName("1", "Ana", None, {"job_title_id": "j1"}), PersonName("2", "Bo", None, {"job_title_id": None})]
     names.store_people(db, "acme", people)
     both = [PersonField.JOB_TITLE, PersonField.JOB_TITLE_ID]
@@ -68,7 +68,7 @@ def test_the_title_of_a_job_is_found_by_its_id_and_a_missing_one_is_not_known(db
 
 @given(kept=st.sets(st.sampled_from(PersonField)))
 @settings(max_examples=20)
-def test_facts_that_are_not_chosen_any_more_are_erased(new_database: "NewDatabase", kept: set[PersonField]) -> None:
+def test_erase_other_facts_keeps_only_the_chosen_facts(new_database: "NewDatabase", kept: set[PersonField]) -> None:
     with new_database() as db:
         facts = {field.value: ALL[field] for field in ALL}
         for source in ("acme", "globex"):
@@ -85,7 +85,7 @@ def test_facts_that_are_not_chosen_any_more_are_erased(new_database: "NewDatabas
         )
 
 
-def test_names_that_have_not_changed_are_not_written_again(db: Database) -> None:
+def test_unchanged_names_are_not_written_again(db: Database) -> None:
     people = [PersonName("1", "Ana Cruz", "A1"), PersonName("2", "David Ball", None)]
     titles = [("1", "Ladders"), ("2", "Cranes")]
     names.store_people(db, "acme", people)
@@ -96,7 +96,7 @@ def test_names_that_have_not_changed_are_not_written_again(db: Database) -> None
     assert db.changes == before + 1
 
 
-def test_every_fetch_leaves_its_moment_and_outcome(db: Database) -> None:
+def test_store_fetch_stores_the_time_and_outcome_of_each_list(db: Database) -> None:
     assert names.last_fetches(db, "acme") == {}
     assert names.store_fetch(db, "acme", NameList.PEOPLE, 1000, "ok") is None
     assert names.store_fetch(db, "acme", NameList.TRAININGS, 2000, "token_permission") is None
@@ -113,7 +113,7 @@ def test_every_fetch_leaves_its_moment_and_outcome(db: Database) -> None:
 
 @settings(max_examples=40)
 @given(people=st.dictionaries(words, words, max_size=5), trainings=st.dictionaries(words, words, max_size=5))
-def test_any_words_come_back_as_they_were(
+def test_find_names_returns_any_text_as_it_was_stored(
     new_database: "NewDatabase", people: dict[str, str], trainings: dict[str, str]
 ) -> None:
     with new_database() as db:

@@ -1,4 +1,4 @@
-"""The deliveries that wait."""
+"""The waiting deliveries: which of them are due, and in which order."""
 
 import math
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def rows(db: Database, table: str) -> list[dict[str, Any]]:
     return table_rows(db, table)
 
 
-def test_new_events_are_due_at_once_in_order_and_for_each_destination_apart(db: Database, tell: "Tell") -> None:
+def test_new_events_are_due_at_once_and_in_order_for_each_destination(db: Database, tell: "Tell") -> None:
     both = tell(db, "1", "2", to=("hr", "slack"))
     slack = tell(db, "3", to=("slack",))
     ours = tell(db, "4")
@@ -47,7 +47,7 @@ def test_new_events_are_due_at_once_in_order_and_for_each_destination_apart(db: 
     assert not {*slack} & {*numbers(due(db))}
 
 
-def test_a_delivery_carries_its_event_whole(db: Database, tell: "Tell") -> None:
+def test_due_delivery_contains_its_whole_event(db: Database, tell: "Tell") -> None:
     (sequence,) = tell(db, "1238", now_ms=NOW)
     (delivery,) = due(db).deliveries
     stored = rows(db, "events")[0]
@@ -58,18 +58,18 @@ def test_a_delivery_carries_its_event_whole(db: Database, tell: "Tell") -> None:
     assert (delivery.destination, delivery.attempts, delivery.tried_from_ms) == ("hr", 0, None)
 
 
-def test_the_limit_keeps_the_oldest(db: Database, tell: "Tell") -> None:
+def test_read_due_with_a_limit_returns_the_oldest(db: Database, tell: "Tell") -> None:
     sequences = tell(db, *"123456")
     assert due(db, limit=4) == DueDeliveries(due(db).deliveries[:4], None)
     assert numbers(due(db, limit=6)) == sequences
 
 
-def test_what_is_in_flight_is_left_out(db: Database, tell: "Tell") -> None:
+def test_read_due_omits_deliveries_in_flight(db: Database, tell: "Tell") -> None:
     sequences = tell(db, *"12345")
     assert numbers(due(db, in_flight=sequences[1:4])) == [sequences[0], sequences[4]]
 
 
-def test_a_scheduled_attempt_waits_for_its_moment_and_no_longer(db: Database, tell: "Tell") -> None:
+def test_scheduled_attempt_is_due_at_its_time(db: Database, tell: "Tell") -> None:
     first, second = tell(db, "1", "2")
     store_settlements(db, [retry_at(first, NOW + 5000), retry_at(second, NOW + 3000)])
     assert due(db, now_ms=NOW) == DueDeliveries((), NOW + 3000)
@@ -80,21 +80,21 @@ def test_a_scheduled_attempt_waits_for_its_moment_and_no_longer(db: Database, te
     assert (numbers(found), found.next_due_ms) == ([first, second], None)
 
 
-def test_an_attempt_scheduled_by_a_clock_since_set_back_is_due(db: Database, tell: "Tell") -> None:
+def test_attempt_scheduled_before_the_clock_was_set_back_is_due(db: Database, tell: "Tell") -> None:
     sequences = tell(db, "1", "2")
     store_settlements(db, [retry_at(sequences[0], HORIZON), retry_at(sequences[1], HORIZON + 1)])
     assert numbers(due(db, now_ms=NOW)) == [sequences[1]]
 
 
 @pytest.mark.parametrize("state", [DeliveryState.DELIVERED, DeliveryState.DEAD])
-def test_what_is_delivered_or_dead_is_never_due_again(db: Database, tell: "Tell", state: DeliveryState) -> None:
+def test_delivered_or_dead_delivery_is_never_due(db: Database, tell: "Tell", state: DeliveryState) -> None:
     first, second = tell(db, "1", "2")
     store_settlements(db, [settlement(first, state)])
     assert numbers(due(db)) == [second]
     assert numbers(due(db, now_ms=NOW * 1000)) == [second]
 
 
-def test_a_schedule_follows_a_clock_that_was_set(db: Database, tell: "Tell") -> None:
+def test_shift_attempts_moves_only_pending_attempts(db: Database, tell: "Tell") -> None:
     soon, later, at_once, dead = tell(db, *"1234")
     store_settlements(
         db,
@@ -109,7 +109,7 @@ def test_a_schedule_follows_a_clock_that_was_set(db: Database, tell: "Tell") -> 
     assert schedule == {soon: 0, later: 30_000, at_once: 0, dead: 50_000}
 
 
-def test_another_address_begins_with_all_its_patience(db: Database, tell: "Tell") -> None:
+def test_reset_retries_resets_the_failures_of_one_destination(db: Database, tell: "Tell") -> None:
     tried, other = tell(db, "1", "2", to=("hr", "slack"))
     for name in ("hr", "slack"):
         store_settlements(db, [replace(retry_at(tried, 5000, name), suspicious=True, proven=True)])
@@ -121,9 +121,7 @@ def test_another_address_begins_with_all_its_patience(db: Database, tell: "Tell"
     assert (kept["suspicions"], kept["proven"], kept["next_attempt_at"]) == (1, 1, 5000)
 
 
-def test_an_event_is_not_due_while_an_earlier_one_of_its_record_waits_for_another_attempt(
-    db: Database, tell: "Tell"
-) -> None:
+def test_event_is_not_due_while_an_earlier_one_of_its_record_waits(db: Database, tell: "Tell") -> None:
     first, second, third = tell(db, "7", "8", "9")
     db.execute("UPDATE events SET subject = '7' WHERE subject = '9'")
     store_settlements(db, [retry_at(first, NOW + 1)])
@@ -133,7 +131,7 @@ def test_an_event_is_not_due_while_an_earlier_one_of_its_record_waits_for_anothe
     assert numbers(due(db, now_ms=NOW)) == [second, third]
 
 
-def test_candidates_come_from_all_over_the_queue_and_are_behind_nothing(db: Database, tell: "Tell") -> None:
+def test_read_spread_due_samples_the_queue_and_omits_blocked_events(db: Database, tell: "Tell") -> None:
     numbered = tell(db, *map(str, range(100, 160)))
     db.execute("UPDATE events SET subject = (sequence - 1) % 40")
     found = outbox.read_spread_due(
@@ -147,9 +145,7 @@ FROM_THE_QUEUE = "deliveries_unfinished (destination=? AND state=? AND sequence"
 DELAYED = "deliveries_delayed (destination=?"
 
 
-def test_what_is_delivered_or_in_flight_is_not_looked_through_to_find_what_is_due(
-    file_db: FileDatabase, tell: "Tell"
-) -> None:
+def test_read_due_uses_the_indexes_and_scans_no_table(file_db: FileDatabase, tell: "Tell") -> None:
     tell(file_db, "1")
     asked: list[tuple[str, Any]] = []
     with file_db.tracer(lambda sql, parameters: asked.append((sql, parameters))):
@@ -167,7 +163,7 @@ schedules = st.lists(st.tuples(st.sampled_from(DeliveryState), moments, st.boole
 
 @settings(max_examples=40)
 @given(schedules, st.integers(1, 14))
-def test_everything_due_is_found_in_order_and_nothing_else(
+def test_read_due_returns_exactly_the_due_deliveries_in_order(
     new_database: "NewDatabase", tell: "Tell", schedule: list[tuple[DeliveryState, int, bool]], limit: int
 ) -> None:
     with new_database() as db:
@@ -187,7 +183,7 @@ def test_everything_due_is_found_in_order_and_nothing_else(
         in_flight = [sequence for sequence, row in zip(sequences, schedule, strict=True) if row[2]]
         found = due(db, limit=limit, in_flight=in_flight)
         assert numbers(found) == [s for s, next_ms in pending if not NOW < next_ms <= HORIZON][:limit]
-        # Waking up too often is harmless, too late is not.
+        # A time that is too early is harmless, one that is too late is not.
         waits = [next_ms for _, next_ms in pending if NOW < next_ms <= HORIZON]
         if waits and len(found.deliveries) < limit:
             assert NOW < (found.next_due_ms or math.inf) <= min(waits)

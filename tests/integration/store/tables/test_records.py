@@ -1,4 +1,4 @@
-"""Records that become known, and the one transaction that makes a record known and its event told."""
+"""Writing records: history without events, and news with their events and deliveries."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -26,12 +26,12 @@ def count(db: Database) -> int:
     return sources.read_or_create(db, "acme").records
 
 
-def learn(db: Database, *completions: Any) -> None:
+def write_history(db: Database, *completions: Any) -> None:
     learned = [SilentRecord(one, DetectedBy.SWEEP, "entered_before_first_meeting") for one in completions]
     records.write(db, Findings("acme", "acme", learned=learned), [Subscription("hr", EVERYTHING)], 1000)
 
 
-def tell(db: Database, *changes: Any, to: tuple[Subscription, ...] = (), names: Names | None = None) -> Any:
+def write_changes(db: Database, *changes: Any, to: tuple[Subscription, ...] = (), names: Names | None = None) -> Any:
     return records.write(db, Findings("acme", "space", changes=changes, names=names or Names()), to, 2000)
 
 
@@ -39,9 +39,9 @@ def rows(db: Database, table: str, *columns: str) -> list[tuple[Any, ...]]:
     return [tuple(row[column] for column in columns) for row in table_rows(db, table)]
 
 
-def test_history_is_known_and_not_told(db: Database, completion: "MakeCompletion") -> None:
+def test_history_is_stored_without_events(db: Database, completion: "MakeCompletion") -> None:
     one, two = completion("1"), completion("2")
-    learn(db, one, two)
+    write_history(db, one, two)
     assert rows(db, "events", "id") == rows(db, "deliveries", "sequence") == []
     assert record_lookups.known_records(db, "acme", ["1", "2", "3"]) == {
         "1": StoredRecord(1, one.fingerprint(), removed=False, id=1),
@@ -50,11 +50,11 @@ def test_history_is_known_and_not_told(db: Database, completion: "MakeCompletion
     assert count(db) == 2
 
 
-def test_unchanged_are_records_that_exist_in_view_with_the_same_json(
+def test_unchanged_ids_returns_existing_records_in_view_with_equal_json(
     db: Database, completion: "MakeCompletion"
 ) -> None:
     same, edited, gone, outside, unknown = (completion(str(number)) for number in range(1, 6))
-    learn(db, same, edited, gone, outside)
+    write_history(db, same, edited, gone, outside)
     db.execute("UPDATE records SET removed_at = 5 WHERE key = '3'")
     db.execute("UPDATE records SET out_of_view = 1 WHERE key = '4'")
     seen = [unknown, outside, gone, completion("2", {"other": 1}), same]
@@ -63,16 +63,14 @@ def test_unchanged_are_records_that_exist_in_view_with_the_same_json(
     assert record_lookups.unchanged_ids(db, "acme", {}) == {}
 
 
-def test_what_is_known_is_not_learned_again(db: Database, completion: "MakeCompletion") -> None:
-    learn(db, completion("1"), completion("2"))
-    learn(db, completion("2", {"other": 1}), completion("3"))
+def test_known_record_is_not_overwritten_by_history(db: Database, completion: "MakeCompletion") -> None:
+    write_history(db, completion("1"), completion("2"))
+    write_history(db, completion("2", {"other": 1}), completion("3"))
     assert count(db) == 3
     assert record_lookups.stored_json(db, "acme", ["2"]) == {"2": completion("2").raw}
 
 
-def test_news_becomes_a_record_an_event_and_a_delivery_for_each_who_wants_it(
-    db: Database, change: "MakeChange"
-) -> None:
+def test_news_writes_a_record_an_event_and_a_delivery_per_subscription(db: Database, change: "MakeChange") -> None:
     news = change("1238")
     to = (
         Subscription("hr", CREATED),
@@ -80,7 +78,7 @@ def test_news_becomes_a_record_an_event_and_a_delivery_for_each_who_wants_it(
         Subscription("other", CREATED, frozenset({"globex"})),
     )
     names = Names({"5e580f0cb780600088bd2c11": "David Ball"}, {"1046": "Ladder Safety"})
-    (event,) = tell(db, news, to=to, names=names)
+    (event,) = write_changes(db, news, to=to, names=names)
     assert (event.id, event.type, event.source) == (event_id("space", news), "completion.created", "acme")
     assert (event.subject, event.time_ms) == ("1238", 2000)
     told = json.loads(event.data)["completion"]
@@ -94,43 +92,41 @@ def test_news_becomes_a_record_an_event_and_a_delivery_for_each_who_wants_it(
     assert count(db) == 1
 
 
-def test_an_event_that_nobody_wants_is_an_event_all_the_same(db: Database, change: "MakeChange") -> None:
-    assert len(tell(db, change("1"))) == 1
+def test_event_without_subscriptions_is_written_without_deliveries(db: Database, change: "MakeChange") -> None:
+    assert len(write_changes(db, change("1"))) == 1
     assert rows(db, "deliveries", "sequence") == []
 
 
-def test_events_are_numbered_in_the_order_in_which_they_are_told(db: Database, change: "MakeChange") -> None:
-    events = [*tell(db, change("9"), change("4")), *tell(db, change("7"))]
+def test_events_are_numbered_in_the_order_in_which_they_are_written(db: Database, change: "MakeChange") -> None:
+    events = [*write_changes(db, change("9"), change("4")), *write_changes(db, change("7"))]
     assert [event.subject for event in events] == ["9", "4", "7"]
     sequences = [event.sequence for event in events]
     assert sequences == sorted(set(sequences))
 
 
-def test_no_number_is_given_twice_even_after_the_last_event_was_cleared_away(
-    db: Database, change: "MakeChange"
-) -> None:
-    (first,) = tell(db, change("1"))
+def test_event_number_is_not_reused_after_the_last_event_is_deleted(db: Database, change: "MakeChange") -> None:
+    (first,) = write_changes(db, change("1"))
     db.execute("DELETE FROM events")
-    (second,) = tell(db, change("2"))
+    (second,) = write_changes(db, change("2"))
     assert second.sequence > first.sequence
 
 
-def test_an_event_that_was_told_already_is_not_told_again(db: Database, change: "MakeChange") -> None:
+def test_event_that_was_written_already_is_not_written_again(db: Database, change: "MakeChange") -> None:
     to = (Subscription("hr", EVERYTHING),)
-    assert len(tell(db, change("1"), to=to)) == 1
+    assert len(write_changes(db, change("1"), to=to)) == 1
     db.execute("DELETE FROM records")
-    assert tell(db, change("1"), to=to) == []
+    assert write_changes(db, change("1"), to=to) == []
     assert len(rows(db, "events", "id")) == len(rows(db, "deliveries", "sequence")) == 1
     assert "1" in record_lookups.known_records(db, "acme", ["1"])
 
 
-def test_an_update_replaces_the_record_and_keeps_how_it_was_found(
+def test_update_replaces_the_record_and_keeps_its_detection_method(
     db: Database, completion: "MakeCompletion", change: "MakeChange"
 ) -> None:
     before = completion("1", {"notes": "old"}, notes="old")
     after = completion("1", {"notes": "new"}, notes="new", completed_on="2020-02-28", user_id="u", training_id="t")
-    learn(db, before)
-    (event,) = tell(db, change(after, EventType.UPDATED, 2, before))
+    write_history(db, before)
+    (event,) = write_changes(db, change(after, EventType.UPDATED, 2, before))
     assert json.loads(event.data)["previous"] == {
         "notes": "old",
         "completed_on": "2020-02-27",
@@ -146,17 +142,17 @@ def test_an_update_replaces_the_record_and_keeps_how_it_was_found(
     assert count(db) == 1
 
 
-def test_a_record_that_goes_and_comes_back_is_counted_as_what_exists(
+def test_record_count_follows_removal_and_return_of_a_record(
     db: Database, completion: "MakeCompletion", change: "MakeChange"
 ) -> None:
     one = completion("1")
-    learn(db, one, completion("2"))
-    tell(db, change(one, EventType.REMOVED, 2))
+    write_history(db, one, completion("2"))
+    write_changes(db, change(one, EventType.REMOVED, 2))
     assert record_lookups.known_records(db, "acme", ["1"])["1"] == StoredRecord(
         2, one.fingerprint(), removed=True, id=1
     )
     assert count(db) == 1
-    tell(db, change(one, EventType.CREATED, 3))
+    write_changes(db, change(one, EventType.CREATED, 3))
     assert record_lookups.known_records(db, "acme", ["1"])["1"] == StoredRecord(
         3, one.fingerprint(), removed=False, id=1
     )
@@ -164,9 +160,9 @@ def test_a_record_that_goes_and_comes_back_is_counted_as_what_exists(
     assert rows(db, "events", "type", "revision") == [("completion.removed", 2), ("completion.created", 3)]
 
 
-def test_sources_share_keys_without_meeting(db: Database, completion: "MakeCompletion", change: "MakeChange") -> None:
+def test_two_sources_can_have_the_same_key(db: Database, completion: "MakeCompletion", change: "MakeChange") -> None:
     sources.read_or_create(db, "globex")
-    learn(db, completion("1"))
+    write_history(db, completion("1"))
     assert record_lookups.known_records(db, "globex", ["1"]) == {}
     (event,) = records.write(db, Findings("globex", "globex", changes=[change("1")]), (), 2000)
     assert event.source == "globex"
@@ -178,7 +174,7 @@ keys = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
 @settings(max_examples=40)
 @given(told=st.sets(keys, max_size=8), learned=st.sets(keys, max_size=8), unknown=st.sets(keys, max_size=8))
-def test_any_key_is_known_exactly_when_it_was_written(
+def test_known_records_returns_exactly_the_written_keys(
     new_database: "NewDatabase",
     completion: "MakeCompletion",
     change: "MakeChange",
@@ -187,8 +183,8 @@ def test_any_key_is_known_exactly_when_it_was_written(
     unknown: set[str],
 ) -> None:
     with new_database() as db:
-        learn(db, *(completion(key) for key in learned))
-        events = tell(db, *(change(key) for key in told - learned))
+        write_history(db, *(completion(key) for key in learned))
+        events = write_changes(db, *(change(key) for key in told - learned))
         assert {event.subject for event in events} == told - learned
         assert record_lookups.known_records(db, "acme", [*told, *learned, *unknown]).keys() == told | learned
         assert record_lookups.stored_json(db, "acme", [*unknown]).keys() == unknown & (told | learned)
@@ -211,13 +207,13 @@ records_v2 = st.fixed_dictionaries(
 
 @settings(max_examples=40)
 @given(records_v2)
-def test_what_is_left_out_of_a_large_record_is_never_missed(
+def test_stored_json_of_a_large_record_has_the_same_content(
     new_database: "NewDatabase", change: "MakeChange", record: dict[str, Any]
 ) -> None:
     (one,), bad = V2.parse([record])
     assert not bad
     with new_database() as db:
-        (event,) = tell(db, change(one))
+        (event,) = write_changes(db, change(one))
         assert json.loads(event.data)["record"] == json.loads(without_private_content(one.raw))
         (stored,) = record_lookups.stored_json(db, "acme", [one.key]).values()
         (again,), bad = V2.parse([json.loads(stored)])
@@ -225,15 +221,15 @@ def test_what_is_left_out_of_a_large_record_is_never_missed(
         assert again.content() == one.content()
 
 
-def test_a_signatures_image_is_not_kept_twice(db: Database, completion: "MakeCompletion", change: "MakeChange") -> None:
+def test_signature_of_a_record_is_not_stored(db: Database, completion: "MakeCompletion", change: "MakeChange") -> None:
     one = completion("1", {"signature": {"image": "x" * 100_000}, "files": [{"name": "card.jpg"}]})
-    tell(db, change(one))
+    write_changes(db, change(one))
     (stored,) = record_lookups.stored_json(db, "acme", ["1"]).values()
     assert json.loads(stored) == {"id": "1", "signature": None, "files": [{"name": "card.jpg"}]}
     assert record_lookups.known_records(db, "acme", ["1"])["1"].fingerprint == one.fingerprint()
 
 
-def test_the_first_deliveries_are_returned_as_the_queue_would_return_them(db: Database, change: "MakeChange") -> None:
+def test_write_findings_returns_the_first_deliveries_as_read_due_does(db: Database, change: "MakeChange") -> None:
     to = (Subscription("hr", EVERYTHING), Subscription("lms", EVERYTHING))
     changes = [change(str(number)) for number in range(1, 400)]
     written = records.write_findings(db, Findings("acme", "acme", changes=changes), to, 2000)

@@ -24,7 +24,7 @@ TODAY = "2026-11-21"
 
 
 class Known(NamedTuple):
-    """A record of a source, and what the store says of it."""
+    """A record of a source, as the store has it."""
 
     id: int
     source: str
@@ -48,7 +48,7 @@ class Fill:
         records.write(db, Findings(source, source, changes=changes), [], 2000)
 
     def write(self, db: Database, dates: Sequence[tuple[str | None, str, bool]]) -> list[Known]:
-        """Write records of these dates, sources, and whether they were removed; the number in the row is the key."""
+        """Write a record for each row of date, source and whether it was removed; its key is the number of the row."""
         sources.read_or_create(db, "globex")
         for key, (completed_on, source, removed) in enumerate(dates):
             self.learn(db, self._completion(str(key), completed_on=completed_on), source=source)
@@ -64,7 +64,7 @@ def fill(completion: "MakeCompletion", change: "MakeChange") -> Fill:
 
 
 def existing(known: Sequence[Known], source: str = "acme") -> list[Known]:
-    """Pick those of a source that exist, in the order of dates: dateless ones first, then by number."""
+    """Return the existing records of a source by date, dateless ones first, and by number within a date."""
     of_source = [one for one in known if one.source == source and not one.removed]
     return sorted(of_source, key=lambda one: (one.completed_on or "", one.id))
 
@@ -75,7 +75,7 @@ few_records = st.lists(st.tuples(dates, st.sampled_from(["acme", "acme", "globex
 
 @settings(max_examples=50)
 @given(few_records)
-def test_what_exists_is_counted_by_date(
+def test_count_by_day_counts_the_existing_records(
     new_database: "NewDatabase", fill: Fill, rows: list[tuple[str | None, str, bool]]
 ) -> None:
     with new_database() as db:
@@ -88,7 +88,7 @@ def test_what_exists_is_counted_by_date(
 
 @settings(max_examples=50)
 @given(few_records, st.integers(1, 10))
-def test_piece_by_piece_every_record_is_returned_once_in_the_order_of_dates(
+def test_ids_after_returns_every_record_once_in_date_order(
     new_database: "NewDatabase", fill: Fill, rows: list[tuple[str | None, str, bool]], limit: int
 ) -> None:
     with new_database() as db:
@@ -104,7 +104,7 @@ def test_piece_by_piece_every_record_is_returned_once_in_the_order_of_dates(
         assert len(returned) == len(expected)
 
 
-def test_dateless_records_come_first_and_ties_go_on_behind_the_end_of_a_piece(db: Database, fill: Fill) -> None:
+def test_ids_after_starts_with_dateless_records_and_continues_within_a_day(db: Database, fill: Fill) -> None:
     known = fill.write(db, [(date, "acme", False) for date in (TODAY, None, TODAY, "2019-07-04", TODAY, None)])
     today, dateless = [known[index].id for index in (0, 2, 4)], [known[1].id, known[5].id]
     ids, place = records_by_date.ids_after(db, "acme", BEFORE_ALL, 2)
@@ -122,7 +122,7 @@ def test_dateless_records_come_first_and_ties_go_on_behind_the_end_of_a_piece(db
 
 @settings(max_examples=50)
 @given(few_records, st.none() | st.just("") | dates, dates.map(lambda date: date or ""))
-def test_a_stretch_holds_what_was_completed_after_its_older_end_and_up_to_the_newer(
+def test_ids_between_excludes_the_older_date_and_includes_the_newer(
     new_database: "NewDatabase",
     fill: Fill,
     rows: list[tuple[str | None, str, bool]],
@@ -137,7 +137,7 @@ def test_a_stretch_holds_what_was_completed_after_its_older_end_and_up_to_the_ne
         assert sorted(between) == sorted(dated | dateless)
 
 
-def test_the_ids_of_keys_are_those_of_known_records_of_the_source(db: Database, fill: Fill) -> None:
+def test_ids_of_returns_the_ids_of_known_keys_of_the_source(db: Database, fill: Fill) -> None:
     known = fill.write(db, [(TODAY, "acme", False), (None, "acme", True), (TODAY, "globex", False)])
     ids = records_by_date.ids_of(db, "acme", ["0", "1", "2", "3"])
     assert isinstance(ids, array)
@@ -145,7 +145,7 @@ def test_the_ids_of_keys_are_those_of_known_records_of_the_source(db: Database, 
     assert len(records_by_date.ids_of(db, "acme", [])) == 0
 
 
-def test_a_suspect_is_told_with_what_a_precise_question_needs(
+def test_removal_candidate_has_the_values_for_a_precise_question(
     db: Database, fill: Fill, completion: "MakeCompletion"
 ) -> None:
     fill.learn(db, completion("9", user_id="ann", training_id="2"), completion("3", user_id="bob", training_id="1"))
@@ -160,7 +160,7 @@ def test_a_suspect_is_told_with_what_a_precise_question_needs(
     assert records_by_date.removal_candidates(db, []) == []
 
 
-def test_suspects_of_one_question_stand_together(db: Database, fill: Fill, completion: "MakeCompletion") -> None:
+def test_removal_candidates_are_grouped_by_person(db: Database, fill: Fill, completion: "MakeCompletion") -> None:
     keys = ["1", "2", "3", "4", "5", "6"]
     people = ["ann", "bob"] * 3
     fill.learn(db, *(completion(key, user_id=person) for key, person in zip(keys, people, strict=True)))
@@ -169,14 +169,12 @@ def test_suspects_of_one_question_stand_together(db: Database, fill: Fill, compl
     ] == list("135246")
 
 
-def test_what_was_removed_already_is_no_suspect(db: Database, fill: Fill) -> None:
+def test_removal_candidates_omit_removed_records(db: Database, fill: Fill) -> None:
     known = fill.write(db, [(TODAY, "acme", False), (TODAY, "acme", True)])
     assert [suspect.key for suspect in records_by_date.removal_candidates(db, [one.id for one in known])] == ["0"]
 
 
-def test_what_the_source_does_not_ask_for_now_is_no_suspect(
-    db: Database, fill: Fill, completion: "MakeCompletion"
-) -> None:
+def test_removal_candidates_omit_records_out_of_view(db: Database, fill: Fill, completion: "MakeCompletion") -> None:
     fill.learn(db, completion("1", training_id="1"), completion("2", training_id="2"))
     ids = records_by_date.ids_of(db, "acme", ["1", "2"])
     view.mark_out_of_view(db, "acme", training_id="2", user_id=None, has_attachments=None)
@@ -192,7 +190,7 @@ def test_what_the_source_does_not_ask_for_now_is_no_suspect(
         pytest.param(lambda db: records_by_date.ids_between(db, "acme", None, TODAY), id="between"),
     ],
 )
-def test_the_index_alone_answers(file_db: FileDatabase, ask: Callable[[Database], object]) -> None:
+def test_queries_by_date_use_only_the_covering_index(file_db: FileDatabase, ask: Callable[[Database], object]) -> None:
     asked: list[tuple[str, list[object]]] = []
     with file_db.tracer(lambda sql, values: asked.append((sql, [*(values or [])]))):
         ask(file_db)
@@ -205,7 +203,7 @@ def test_the_index_alone_answers(file_db: FileDatabase, ask: Callable[[Database]
 
 @settings(max_examples=50)
 @given(few_records, st.floats(0, 1, exclude_max=True))
-def test_a_landmark_is_a_place_where_a_day_begins(
+def test_random_day_boundary_is_a_place_where_a_day_begins(
     new_database: "NewDatabase", fill: Fill, wanted: list[tuple[str | None, str, bool]], chance: float
 ) -> None:
     with new_database() as db:
@@ -221,7 +219,7 @@ def test_a_landmark_is_a_place_where_a_day_begins(
             assert landmark.day < landmark.day_above
 
 
-def test_each_place_where_a_day_begins_may_be_chosen(db: Database, fill: Fill) -> None:
+def test_random_day_boundary_can_return_every_boundary(db: Database, fill: Fill) -> None:
     fill.write(db, [(f"2026-01-{day:02}", "acme", False) for day in range(1, 11)])
     chosen = {records_by_date.random_day_boundary(db, "acme", chance / 100) for chance in range(100)}
     assert {landmark.above for landmark in chosen if landmark} == set(range(1, 10))

@@ -16,35 +16,35 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["without the index", "with the index"])
 def swept(db: Database, request: pytest.FixtureRequest) -> Database:
-    """A store whose only source was read as a whole."""
+    """A store whose only source was read by a whole sweep."""
     sources.write(db, "acme", first_contact_ms=1, swept_at_ms=2)
     if request.param == "with the index":
         records_by_person.create_index(db)
     return db
 
 
-def learn(db: Database, *completions: Any) -> None:
+def write_history(db: Database, *completions: Any) -> None:
     learned = [SilentRecord(one, DetectedBy.SWEEP, "entered_before_first_meeting") for one in completions]
     records.write(db, Findings("acme", "acme", learned=learned), [], 1000)
 
 
-def told(db: Database, *changes: Any, **more: Any) -> dict[str, str | None]:
+def occasions(db: Database, *changes: Any, **more: Any) -> dict[str, str | None]:
     """Write these changes; return the occasion in the event of each record."""
     events = records.write(db, Findings("acme", "space", changes=changes, **more), [], 2000)
     return {event.subject: orjson.loads(event.data)["completion"]["occasion"] for event in events}
 
 
-def test_an_earlier_record_of_the_same_person_and_training_makes_a_renewal(
+def test_occasion_is_renewal_if_person_and_training_have_an_earlier_record(
     swept: Database, completion: "MakeCompletion", change: "MakeChange"
 ) -> None:
-    learn(
+    write_history(
         swept,
         completion("1", completed_on="2019-02-27"),
         completion("2", completed_on="2019-02-27", training_id="other"),
         completion("3", completed_on="2019-02-27", user_id="other"),
     )
     other_person = completion("6", user_id="new", training_id="other")
-    assert told(swept, change("4"), change(completion("5", training_id="new")), change(other_person)) == {
+    assert occasions(swept, change("4"), change(completion("5", training_id="new")), change(other_person)) == {
         "4": "renewal",
         "5": "first",
         "6": "first",
@@ -52,47 +52,47 @@ def test_an_earlier_record_of_the_same_person_and_training_makes_a_renewal(
 
 
 @pytest.mark.parametrize("day", ["2020-02-27", "2020-02-28"])
-def test_one_of_the_same_day_or_later_does_not(
+def test_occasion_is_first_if_the_other_record_is_not_earlier(
     swept: Database, completion: "MakeCompletion", change: "MakeChange", day: str
 ) -> None:
-    learn(swept, completion("1", completed_on=day))
-    assert told(swept, change("2")) == {"2": "first"}
+    write_history(swept, completion("1", completed_on=day))
+    assert occasions(swept, change("2")) == {"2": "first"}
 
 
-def test_the_order_within_an_answer_does_not_matter(
+def test_occasion_does_not_depend_on_the_order_within_an_answer(
     swept: Database, completion: "MakeCompletion", change: "MakeChange"
 ) -> None:
     newer, older = completion("1"), completion("2", completed_on="2018-02-27")
-    assert told(swept, change(newer), change(older)) == {"1": "renewal", "2": "first"}
+    assert occasions(swept, change(newer), change(older)) == {"1": "renewal", "2": "first"}
     learned = [SilentRecord(completion("3", user_id="x", completed_on="2018-01-01"), DetectedBy.HEAD, "old")]
-    assert told(swept, change(completion("4", user_id="x")), learned=learned) == {"4": "renewal"}
+    assert occasions(swept, change(completion("4", user_id="x")), learned=learned) == {"4": "renewal"}
 
 
-def test_removed_and_edited_records_count_as_they_are_now(
+def test_occasion_uses_removed_and_edited_records_as_they_are_now(
     swept: Database, completion: "MakeCompletion", change: "MakeChange"
 ) -> None:
     first, second = completion("1", completed_on="2019-01-01"), completion("2")
-    learn(swept, first, second)
+    write_history(swept, first, second)
     moved = completion("1", completed_on="2021-01-01")
-    assert told(swept, change(moved, EventType.UPDATED, 2, first)) == {"1": "renewal"}
-    assert told(swept, change(second, EventType.REMOVED, 2)) == {"2": "first"}
-    assert told(swept, change(moved, EventType.UPDATED, 3, first)) == {"1": "first"}
+    assert occasions(swept, change(moved, EventType.UPDATED, 2, first)) == {"1": "renewal"}
+    assert occasions(swept, change(second, EventType.REMOVED, 2)) == {"2": "first"}
+    assert occasions(swept, change(moved, EventType.UPDATED, 3, first)) == {"1": "first"}
 
 
-def test_what_another_source_or_what_is_out_of_view_holds_does_not_count(
+def test_occasion_ignores_records_of_other_sources_or_out_of_view(
     swept: Database, completion: "MakeCompletion", change: "MakeChange"
 ) -> None:
-    learn(swept, completion("1", completed_on="2019-01-01"), completion("2", completed_on="2019-01-01"))
+    write_history(swept, completion("1", completed_on="2019-01-01"), completion("2", completed_on="2019-01-01"))
     swept.execute("UPDATE records SET out_of_view = 1 WHERE key = '1'")
     swept.execute("UPDATE records SET source = 'beta' WHERE key = '2'")
-    assert told(swept, change("3")) == {"3": "first"}
+    assert occasions(swept, change("3")) == {"3": "first"}
 
 
 @pytest.mark.parametrize(
     ("has_attachments", "day", "occasion"),
     [("true", "2020-02-28", None), ("false", "2019-02-27", "renewal"), ("null", "2020-02-28", "first")],
 )
-def test_a_source_that_does_not_see_all_records_never_says_first(
+def test_occasion_is_not_first_in_a_source_with_a_restricted_view(
     swept: Database,
     completion: "MakeCompletion",
     change: "MakeChange",
@@ -101,27 +101,30 @@ def test_a_source_that_does_not_see_all_records_never_says_first(
     occasion: str | None,
 ) -> None:
     sources.write(swept, "acme", view=f'{{"has_attachments": {has_attachments}}}')
-    learn(swept, completion("1", completed_on=day))
-    assert told(swept, change("2")) == {"2": occasion}
+    write_history(swept, completion("1", completed_on=day))
+    assert occasions(swept, change("2")) == {"2": occasion}
 
 
-def test_without_a_day_nothing_is_certain(swept: Database, completion: "MakeCompletion", change: "MakeChange") -> None:
-    learn(swept, completion("1", completed_on=None))
-    assert told(swept, change("2"), change(completion("3", user_id="x", completed_on=None))) == {"2": None, "3": None}
+def test_occasion_is_none_without_a_date(swept: Database, completion: "MakeCompletion", change: "MakeChange") -> None:
+    write_history(swept, completion("1", completed_on=None))
+    assert occasions(swept, change("2"), change(completion("3", user_id="x", completed_on=None))) == {
+        "2": None,
+        "3": None,
+    }
 
 
-def test_before_the_whole_list_was_read_nothing_is_certain(
+def test_occasion_is_none_before_the_first_sweep(
     db: Database, completion: "MakeCompletion", change: "MakeChange"
 ) -> None:
-    learn(db, completion("1", completed_on="2019-01-01"))
-    assert told(db, change("2")) == {"2": None}
+    write_history(db, completion("1", completed_on="2019-01-01"))
+    assert occasions(db, change("2")) == {"2": None}
 
 
-def test_many_records_are_not_read_without_the_index(
+def test_occasion_is_none_for_many_records_without_the_index(
     db: Database, change: "MakeChange", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(records_by_person, "FEW_RECORDS", 0)
     sources.write(db, "acme", first_contact_ms=1, swept_at_ms=2, records=1)
-    assert told(db, change("2")) == {"2": None}
+    assert occasions(db, change("2")) == {"2": None}
     records_by_person.create_index(db)
-    assert told(db, change("3")) == {"3": "first"}
+    assert occasions(db, change("3")) == {"3": "first"}

@@ -1,4 +1,4 @@
-"""A replay in the store: whatever happens in whatever order, it puts each event back once, and leaves none out."""
+"""A replay in the store: whatever else happens, it puts each event back into the queue once and omits none."""
 
 import asyncio
 import random
@@ -42,7 +42,7 @@ CREATE TRIGGER again AFTER UPDATE ON deliveries WHEN old.state <> 'pending' AND 
 CREATE TRIGGER second AFTER INSERT ON deliveries
     BEGIN INSERT INTO put_back VALUES (new.sequence, new.destination); END;
 """
-"""Notes in the same transaction what goes into the queue."""
+"""Logs in the same transaction what goes into the queue."""
 
 
 def add_event(db: Database, number: int, detected_ms: int = NOW, source: str = "acme") -> None:
@@ -76,7 +76,7 @@ def begin(db: Database, *subscriptions: Subscription, **past: Any) -> int:
 # One step after the other
 
 
-def test_what_was_asked_for_and_planned_is_remembered(db: Database, tell: Tell) -> None:
+def test_start_stores_the_range_and_the_plan_of_a_replay(db: Database, tell: Tell) -> None:
     tell(db, "1", "2", "3", to=("hr", "it"))
     db.execute("UPDATE deliveries SET state = 'delivered' WHERE destination = 'hr' OR sequence = 1")
     number = begin(db, HR, IT, source="acme", type="completion.created")
@@ -98,7 +98,7 @@ def test_what_was_asked_for_and_planned_is_remembered(db: Database, tell: Tell) 
         begin(db, HR)
 
 
-def test_it_comes_on_with_each_step_and_ends_with_its_last_part(db: Database, tell: Tell) -> None:
+def test_replay_advances_with_each_step_and_ends_with_its_last_part(db: Database, tell: Tell) -> None:
     tell(db, "1", "2", "3", to=("hr", "it"))
     db.execute("UPDATE deliveries SET state = 'delivered'")
     number = begin(db, HR, IT)
@@ -114,7 +114,7 @@ def test_it_comes_on_with_each_step_and_ends_with_its_last_part(db: Database, te
     assert memory.unfinished == ()
 
 
-def test_replays_to_different_destinations_go_side_by_side(db: Database, tell: Tell) -> None:
+def test_replays_to_different_destinations_run_side_by_side(db: Database, tell: Tell) -> None:
     tell(db, "1", "2", to=("hr", "it"))
     db.execute("UPDATE deliveries SET state = 'delivered'")
     first, second = begin(db, HR), begin(db, IT)
@@ -124,12 +124,12 @@ def test_replays_to_different_destinations_go_side_by_side(db: Database, tell: T
     assert replays.advance(db, second, IT, NOW).is_over
     db.execute("UPDATE deliveries SET state = 'delivered'")
     third = begin(db, IT)
-    # The latest one, the one before it, and what is under way.
+    # The latest one, the one before it, and the one that is still running.
     assert [memory.id for memory in replays.latest(db)] == [third, second, first]
     assert replays.stop(db, NOW) == [first, third]
 
 
-def test_what_was_stopped_goes_on_no_more_and_the_latest_is_remembered(db: Database, tell: Tell) -> None:
+def test_stopped_replay_does_not_advance_and_the_latest_two_are_kept(db: Database, tell: Tell) -> None:
     tell(db, "1", "2")
     db.execute("UPDATE deliveries SET state = 'delivered'")
     for expected in range(1, 4):
@@ -145,7 +145,7 @@ def test_what_was_stopped_goes_on_no_more_and_the_latest_is_remembered(db: Datab
     assert db.execute("SELECT count(*) FROM replay_parts").fetchone() == (2,)
 
 
-def test_what_it_has_yet_to_come_to_is_not_forgotten(db: Database) -> None:
+def test_retention_keeps_the_events_that_a_replay_has_not_reached(db: Database) -> None:
     for number in range(1, 9):
         add_event(db, number, detected_ms=number)
     number = begin(db, HR, since_ms=3, until_ms=7)
@@ -164,18 +164,18 @@ names = st.sampled_from(sorted(BOTH))
 
 
 class CutOffError(Exception):
-    """What a transaction in the middle of its work fails with."""
+    """Raised to interrupt a transaction in the middle of its work."""
 
 
 class ReplaysAgainstModel(RuleBasedStateMachine):
-    """Knows of each step of the replay under way what it put back, and what it might leave out."""
+    """Tracks for each step of the running replay what it put back, and what it may omit."""
 
     @initialize(events=st.integers(1, 20))
     def start(self, events: int) -> None:
         self.look = pytest.MonkeyPatch()
         self.look.setattr(requeue, "EXAMINED_AT_ONCE", 3)
         self.db = tables_in_memory()
-        # As the store has it: each transaction is begun and ended by name.
+        # As in the store: each transaction begins and ends with an explicit statement.
         self.db.conn.isolation_level = None
         self.db.conn.executescript(LOGGED)
         sources.read_or_create(self.db, "acme")
@@ -261,7 +261,7 @@ class ReplaysAgainstModel(RuleBasedStateMachine):
         reached = next((part.reached for part in self.parts if part.destination == name), 0)
         assert {to for _, to in done} <= {name}
         assert not waited & set(done)
-        assert not self.told & set(done), "delivered since it was asked for, and all the same sent once more"
+        assert not self.told & set(done), "delivered since the replay was requested, and still queued again"
         self.put_back.update(done)
         self.excused |= {(sequence, to) for sequence, to in waited | self.told if to == name and sequence <= reached}
 
@@ -275,8 +275,8 @@ class ReplaysAgainstModel(RuleBasedStateMachine):
         self.step(name, max_waiting)
 
     @rule(name=names, steps=st.integers(1, 400))
-    def be_cut_off(self, name: str, steps: int) -> None:
-        """End a step in the middle of a statement: nothing of it has happened."""
+    def interrupt_step(self, name: str, steps: int) -> None:
+        """Interrupt a step in the middle of a statement: the step changes nothing."""
         before = list(self.db.conn.iterdump())
         with pytest.raises((CutOffError, sqlite3.OperationalError)):
             self.advance_partly(name, steps)
@@ -309,23 +309,23 @@ class ReplaysAgainstModel(RuleBasedStateMachine):
             self.meant = set()
 
     @invariant()
-    def nothing_is_put_back_twice(self) -> None:
+    def no_event_is_queued_twice(self) -> None:
         assert all(times == 1 for times in self.put_back.values())
 
     @invariant()
-    def what_is_told_is_what_was_done(self) -> None:
+    def reported_counts_match_the_queued_events(self) -> None:
         assert {part.destination: part.planned for part in self.parts} == self.planned
         done = Counter(to for _, to in self.put_back)
         assert all(part.queued == done[part.destination] for part in self.parts)
 
     @invariant()
-    def nothing_is_left_out(self) -> None:
+    def no_event_is_omitted(self) -> None:
         over = {part.destination for part in self.parts if part.state is ReplayState.DONE}
         left_out = {place for place in self.meant if place[1] in over} - self.put_back.keys() - self.excused
         assert not left_out
 
     @invariant()
-    def what_is_over_has_no_part_that_goes_on(self) -> None:
+    def only_running_replays_have_running_parts(self) -> None:
         for memory in replays.latest(self.db):
             goes_on = any(part.state is ReplayState.RUNNING for part in memory.parts)
             assert (memory.state is ReplayState.RUNNING) == goes_on == (memory.ended_ms is None)
@@ -360,7 +360,7 @@ asyncio.run(feed())
 
 
 async def prepared(path: Path, events: int) -> None:
-    """Make a state file with a replay of so many events under way, that notes what is put back."""
+    """Make a state file with a running replay of so many events, which logs what is put back."""
 
     def fill(db: Database) -> None:
         for number in range(1, events + 1):
@@ -381,7 +381,7 @@ def feeding(path: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_a_process_that_is_killed_at_any_moment_puts_nothing_back_twice(path: Path) -> None:
+def test_replay_killed_at_any_moment_queues_each_event_once(path: Path) -> None:
     asyncio.run(prepared(path, events=600))
     moments = random.Random(20261121)
     for _ in range(5):

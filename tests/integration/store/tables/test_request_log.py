@@ -31,7 +31,7 @@ def count(db: Database, destination: str | None = None) -> int:
     return int(found)
 
 
-def test_a_request_is_read_as_it_was_written(db: Database) -> None:
+def test_of_delivery_returns_requests_as_written(db: Database) -> None:
     without = SentRequest((), 0, "e", None, "")
     request_log.write(db, "hr", [entry(1), entry(2, 3, 4, 9), entry(3, at_ms=7, request=without)])
     request_log.write(db, "gate", [entry(3)])
@@ -42,7 +42,7 @@ def test_a_request_is_read_as_it_was_written(db: Database) -> None:
 
 
 @given(st.sets(st.integers(1, 2000), min_size=1))
-def test_the_numbers_of_a_batch_are_kept_whatever_they_are(new_database: "NewDatabase", numbers: set[int]) -> None:
+def test_logged_request_keeps_all_event_numbers_of_its_batch(new_database: "NewDatabase", numbers: set[int]) -> None:
     with new_database() as db:
         request_log.write(db, "hr", [entry(*numbers)])
         for number in (min(numbers), max(numbers)):
@@ -52,7 +52,7 @@ def test_the_numbers_of_a_batch_are_kept_whatever_they_are(new_database: "NewDat
         assert request_log.of_delivery(db, absent, "hr") == []
 
 
-def test_only_the_latest_requests_of_a_destination_are_kept(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_log_keeps_the_latest_of_each_destination(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_log, "KEPT_PER_DESTINATION", 30)
     request_log.write(db, "gate", [entry(1)])
     for number in range(1, 500):
@@ -62,9 +62,7 @@ def test_only_the_latest_requests_of_a_destination_are_kept(db: Database, monkey
     assert request_log.of_delivery(db, 499, "hr")
 
 
-def test_destinations_that_take_turns_each_keep_only_their_latest(
-    db: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_request_log_limits_each_of_two_alternating_destinations(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_log, "KEPT_PER_DESTINATION", 30)
     for number in range(1, 500):
         request_log.write(db, ("hr", "gate")[number % 2], [entry(number)])
@@ -72,14 +70,14 @@ def test_destinations_that_take_turns_each_keep_only_their_latest(
     assert 30 <= count(db, "gate") <= 130
 
 
-def test_all_destinations_together_have_a_limit_too(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_log_limits_all_destinations_together(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_log, "KEPT", 50)
     for number in range(1, 400):
         request_log.write(db, f"d{number % 60}", [entry(number)])
     assert 50 <= count(db) <= 150
 
 
-def test_a_settlement_brings_its_request_into_the_log(db: Database, tell: "Tell") -> None:
+def test_store_settlements_writes_the_logged_request(db: Database, tell: "Tell") -> None:
     one, two = tell(db, "1", "2")
     logged = entry(one, two, at_ms=77)
     parts = (DeliveryState.DELIVERED, (one,), logged), (DeliveryState.DEAD, (two,), None)
@@ -91,9 +89,7 @@ def test_a_settlement_brings_its_request_into_the_log(db: Database, tell: "Tell"
     assert count(db) == 1
 
 
-def test_what_answered_about_a_person_is_erased_with_the_person(
-    db: Database, tell: "Tell", change: "MakeChange"
-) -> None:
+def test_erase_events_erases_logged_requests_about_the_person(db: Database, tell: "Tell", change: "MakeChange") -> None:
     one, two, three = tell(db, "1", "2", "3")
     person = change("1").completion.user_id
     db.execute("UPDATE events SET data = replace(data, ?, '\"eve\"') WHERE sequence <> ?", [f'"{person}"', one])
@@ -107,7 +103,7 @@ def test_what_answered_about_a_person_is_erased_with_the_person(
     assert count(db) == 0
 
 
-def test_the_log_goes_with_its_events_and_with_time(db: Database, tell: "Tell") -> None:
+def test_request_log_is_deleted_with_its_events_and_by_age(db: Database, tell: "Tell") -> None:
     one, two = tell(db, "1", "2", now_ms=10)
     db.execute("UPDATE deliveries SET state = 'delivered' WHERE sequence = ?", [one])
     request_log.write(db, "hr", [entry(one, at_ms=50), entry(two, at_ms=50)])

@@ -1,4 +1,4 @@
-"""What an operator wants sent again: what goes back into the queue, and what is left as it is."""
+"""Retry and replay: what goes back into the queue, and what is left as it is."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ NOW = 1_795_280_400_123
 
 @pytest.fixture
 def tell(change: "MakeChange", completion: "MakeCompletion") -> "Callable[..., list[int]]":
-    """Write one event a record, detected one a day, for these destinations."""
+    """Write one event per record for these destinations, detected one day after the other."""
 
     def write(db: "Database", *keys: str, to: tuple[str, ...] = ("hr",), **fields: Any) -> list[int]:
         sources.read_or_create(db, "acme")
@@ -85,7 +85,7 @@ def replayed(
 # Retry
 
 
-async def test_a_dead_delivery_begins_anew_and_its_attempts_are_remembered(
+async def test_retry_resets_a_dead_delivery_and_keeps_its_attempts(
     store: "FileStore", tell: "Callable[..., list[int]]"
 ) -> None:
     (first, second) = await store.run(tell, "1", "2")
@@ -102,7 +102,7 @@ async def test_a_dead_delivery_begins_anew_and_its_attempts_are_remembered(
     assert [(it.event.sequence, it.attempts) for it in due.deliveries] == [(first, 0)]
 
 
-def test_a_pending_delivery_is_due_at_once_and_grows_no_younger(
+def test_retry_makes_a_pending_delivery_due_and_keeps_its_first_attempt(
     db: "Database", tell: "Callable[..., list[int]]"
 ) -> None:
     tell(db, "1", "2")
@@ -115,13 +115,13 @@ def test_a_pending_delivery_is_due_at_once_and_grows_no_younger(
     ]
 
 
-def test_why_none_goes_back_says_what_waits(db: "Database", tell: "Callable[..., list[int]]") -> None:
+def test_retry_without_dead_deliveries_names_the_pending_ones(db: "Database", tell: "Callable[..., list[int]]") -> None:
     tell(db, "1", "2")
     why = requeue.retry(db, RetrySelection(), ["hr"], NOW).why_none
     assert why == "no delivery is dead; pending: 2 (`--state pending` tries those at once)"
 
 
-def test_only_what_is_named_goes_back(db: "Database", tell: "Callable[..., list[int]]") -> None:
+def test_retry_selects_by_event_and_destination(db: "Database", tell: "Callable[..., list[int]]") -> None:
     tell(db, "1", "2", to=("hr", "it"))
     for name in ("hr", "it"):
         settle(db, DeliveryState.DEAD, 1, 2, to=name)
@@ -131,7 +131,7 @@ def test_only_what_is_named_goes_back(db: "Database", tell: "Callable[..., list[
     assert requeue.retry(db, RetrySelection(), ["hr"], NOW) == RetryResult({"hr": 2})
 
 
-def test_a_destination_in_trouble_is_tried_at_once_and_a_disabled_one_stays_so(
+def test_retry_makes_a_retrying_destination_due_and_keeps_a_disabled_one(
     db: "Database", tell: "Callable[..., list[int]]"
 ) -> None:
     tell(db, "1", to=("hr", "it", "off"))
@@ -145,7 +145,7 @@ def test_a_destination_in_trouble_is_tried_at_once_and_a_disabled_one_stays_so(
     assert destinations.read_or_create(db, "off").state is HealthState.DISABLED
 
 
-def test_events_that_are_not_kept_are_named(db: "Database", tell: "Callable[..., list[int]]") -> None:
+def test_unknown_event_ids_returns_the_ids_not_stored(db: "Database", tell: "Callable[..., list[int]]") -> None:
     tell(db, "1")
     (identifier,) = db.execute("SELECT id FROM events").fetchone()
     assert requeue.unknown_event_ids(db, ["evt_b", identifier, "evt_a"]) == ["evt_b", "evt_a"]
@@ -154,14 +154,14 @@ def test_events_that_are_not_kept_are_named(db: "Database", tell: "Callable[...,
 # Replay
 
 
-def test_past_events_are_pending_again_under_their_old_ids_and_keep_their_history(
+def test_replay_requeues_past_events_with_their_ids_and_attempts(
     db: "Database", tell: "Callable[..., list[int]]"
 ) -> None:
     tell(db, "1", "2", "3")
     settle(db, DeliveryState.DELIVERED, 1)
     settle(db, DeliveryState.DEAD, 2)
     before = db.execute("SELECT id FROM events").fetchall()
-    # What waits already is left as it is, and counts for nothing.
+    # A delivery that waits already is left as it is, and is not counted.
     assert counted(db, past(db), HR) == ReplayPlan(2, {"hr": 2}, 0, 3)
     assert replayed(db, past(db)) == 2
     assert rows(db, "state, suspicions, attempts, first_attempt_at, reason") == [
@@ -174,14 +174,12 @@ def test_past_events_are_pending_again_under_their_old_ids_and_keep_their_histor
     assert replayed(db, past(db)) == 0
 
 
-def test_what_is_delivered_after_it_was_asked_for_does_not_go_twice(
-    db: "Database", tell: "Callable[..., list[int]]"
-) -> None:
+def test_replay_skips_events_delivered_after_it_was_requested(db: "Database", tell: "Callable[..., list[int]]") -> None:
     tell(db, "1", "2", "3", "4", "5")
     settle(db, DeliveryState.DELIVERED, 1, 2)
     asked = past(db, attempt=requeue.newest_attempt_number(db))
     assert counted(db, asked, HR).deliveries == {"hr": 2}
-    # These waited, and were sent; that one was given up meanwhile.
+    # Meanwhile 3 and 4, which waited, are delivered, and 5 is given up.
     settle(db, DeliveryState.PENDING, 3)
     settle(db, DeliveryState.DELIVERED, 3, 4)
     settle(db, DeliveryState.DEAD, 5)
@@ -189,9 +187,7 @@ def test_what_is_delivered_after_it_was_asked_for_does_not_go_twice(
     assert [number for number, state in rows(db) if state == "pending"] == [1, 2, 5]
 
 
-def test_a_destination_that_came_later_gets_what_its_filter_admits(
-    db: "Database", tell: "Callable[..., list[int]]"
-) -> None:
+def test_replay_to_a_new_destination_respects_its_filters(db: "Database", tell: "Callable[..., list[int]]") -> None:
     tell(db, "1", "2", "3", training_id="7")
     tell(db, "4", "5", training_id="8")
     late = Subscription("late", ALL, training_ids=frozenset({"7"}))
@@ -213,7 +209,7 @@ def test_a_destination_that_came_later_gets_what_its_filter_admits(
         ({"last": 3}, 3),
     ],
 )
-def test_only_what_is_meant_is_sent(
+def test_replay_range_selects_by_time_source_type_and_number(
     db: "Database", tell: "Callable[..., list[int]]", more: dict[str, Any], expected: int
 ) -> None:
     settle(db, DeliveryState.DELIVERED, *tell(db, "1", "2", "3", "4"))
@@ -221,7 +217,7 @@ def test_only_what_is_meant_is_sent(
     assert replayed(db, past(db, **more)) == expected
 
 
-def test_notices_are_not_sent_again(db: "Database") -> None:
+def test_replay_omits_alerts(db: "Database") -> None:
     db.execute(
         "INSERT INTO events (id, type, source, subject, revision, net, reason, detected_at, data)"
         " VALUES ('evt_x', 'notifier.alert', '', 's', 0, '', 'began', 5, '{}')"
@@ -229,7 +225,7 @@ def test_notices_are_not_sent_again(db: "Database") -> None:
     assert counted(db, past(db), HR).events == replayed(db, past(db)) == 0
 
 
-def test_no_more_wait_than_may_and_it_goes_on_where_it_stopped(
+def test_replay_step_queues_up_to_max_waiting_and_continues_later(
     db: "Database", tell: "Callable[..., list[int]]"
 ) -> None:
     settle(db, DeliveryState.DELIVERED, *tell(db, *map(str, range(1, 8))))
@@ -241,7 +237,7 @@ def test_no_more_wait_than_may_and_it_goes_on_where_it_stopped(
     assert rows(db)[4:] == [(5, "delivered"), (6, "delivered"), (7, "delivered"), (8, "pending")]
 
 
-def test_nothing_is_added_before_a_new_event_that_has_waited_for_long_enough(
+def test_replay_step_queues_nothing_while_a_new_event_has_waited_too_long(
     db: "Database", tell: "Callable[..., list[int]]"
 ) -> None:
     settle(db, DeliveryState.DELIVERED, *tell(db, *map(str, range(1, 8))))
@@ -249,12 +245,12 @@ def test_nothing_is_added_before_a_new_event_that_has_waited_for_long_enough(
     (new,) = tell(db, "new")
     assert requeue.queue_replay_step(db, everything, HR, 0, NOW, 3, detected + 1) == ReplayStep(0, 0)
     assert requeue.queue_replay_step(db, everything, HR, 0, NOW, 3, detected) == ReplayStep(2, 2)
-    # What the replay itself has queued is not new, nor what fails: that may fail for days.
+    # Events that the replay has queued are not new, and one that fails does not count: it may fail for days.
     settle(db, DeliveryState.PENDING, new)
     assert requeue.queue_replay_step(db, everything, HR, 2, NOW, 4, detected + 1) == ReplayStep(3, 1)
 
 
-def test_a_new_event_that_an_earlier_one_of_its_record_holds_up_does_not_stop_a_replay(
+def test_replay_step_ignores_a_new_event_behind_one_of_the_same_record(
     db: "Database", tell: "Callable[..., list[int]]"
 ) -> None:
     settle(db, DeliveryState.DELIVERED, *tell(db, *map(str, range(1, 5))))
@@ -266,20 +262,20 @@ def test_a_new_event_that_an_earlier_one_of_its_record_holds_up_does_not_stop_a_
     assert requeue.queue_replay_step(db, everything, HR, 0, NOW, 3, NOW + 9 * DAY) == ReplayStep(2, 2)
 
 
-def test_a_long_past_is_looked_at_bit_by_bit(
+def test_replay_examines_a_long_range_in_several_steps(
     db: "Database", tell: "Callable[..., list[int]]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(requeue, "EXAMINED_AT_ONCE", 3)
     settle(db, DeliveryState.DELIVERED, *tell(db, *map(str, range(1, 11))))
     late = past(db, since_ms=NOW + 7 * DAY)
     assert counted(db, late, HR) == ReplayPlan(3, {"hr": 3}, 6, 10)
-    # What was forgotten meanwhile stops nothing.
+    # Events that were deleted meanwhile do not stop the replay.
     db.execute("DELETE FROM attempt_runs")
     db.execute("DELETE FROM deliveries WHERE sequence >= 9")
     db.execute("DELETE FROM events WHERE sequence >= 9")
     assert replayed(db, late) == 1
 
 
-def test_what_is_behind_an_event_is_dated(db: "Database", tell: "Callable[..., list[int]]") -> None:
+def test_next_detected_ms_returns_the_time_of_the_next_event(db: "Database", tell: "Callable[..., list[int]]") -> None:
     tell(db, "1", "2")
     assert [requeue.next_detected_ms(db, number) for number in range(3)] == [NOW, NOW + DAY, None]

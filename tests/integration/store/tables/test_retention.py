@@ -1,4 +1,4 @@
-"""What was delivered long ago is forgotten, and nothing else."""
+"""Old events that are delivered or have no deliveries are deleted, and nothing else."""
 
 import pytest
 
@@ -45,7 +45,7 @@ async def count(store: FileStore, table: str) -> int:
         (LATELY, DeliveryState.DELIVERED, 3),
     ],
 )
-async def test_only_what_is_old_and_done_is_forgotten(
+async def test_delete_old_events_deletes_only_old_finished_events(
     store: FileStore, detected_ms: int, state: DeliveryState | None, kept: int
 ) -> None:
     await store.run(sources.read_or_create, "acme")
@@ -58,12 +58,12 @@ async def test_only_what_is_old_and_done_is_forgotten(
     assert await count(store, "records") == 3
 
 
-async def test_what_is_forgotten_is_given_back_to_the_disk_and_its_numbers_are_not_used_again(store: FileStore) -> None:
+async def test_deleted_events_free_disk_space_and_their_numbers_are_not_reused(store: FileStore) -> None:
     await store.run(sources.read_or_create, "acme")
     await store.run(destinations.read_or_create, "hr")
     await write(store, range(6_000), LONG_AGO, DeliveryState.DELIVERED)
     pages = await store.run(pragma, "page_count")
-    assert await forget_all(store) == [500] * 12 + [0]
+    assert await delete_all_old_events(store) == [500] * 12 + [0]
     assert await store.run(pragma, "freelist_count") > 300
     while await store.run_without_transaction(maintenance.release_pages):
         pass
@@ -73,24 +73,24 @@ async def test_what_is_forgotten_is_given_back_to_the_disk_and_its_numbers_are_n
     assert event.sequence == 6_001
 
 
-async def test_what_is_dead_neither_hides_what_is_done_nor_is_looked_at_all_at_once(store: FileStore) -> None:
+async def test_delete_old_events_passes_dead_deliveries_in_steps(store: FileStore) -> None:
     await store.run(sources.read_or_create, "acme")
     await store.run(destinations.read_or_create, "hr")
     await write(store, range(1_200), LONG_AGO, DeliveryState.DEAD)
     await write(store, range(1_200, 1_300), LONG_AGO, DeliveryState.DELIVERED)
-    assert await forget_all(store) == [0, 0, 100]
+    assert await delete_all_old_events(store) == [0, 0, 100]
     assert await count(store, "events") == 1_200
 
 
-async def test_what_is_old_is_found_whatever_the_clock_had_done_meanwhile(store: FileStore) -> None:
+async def test_delete_old_events_finds_old_events_after_the_clock_was_set_back(store: FileStore) -> None:
     await store.run(sources.read_or_create, "acme")
     await write(store, range(3), LATELY, None)
     await write(store, range(3, 6), LONG_AGO, None)
-    assert await forget_all(store) == [3]
+    assert await delete_all_old_events(store) == [3]
     assert await store.run(lambda db: [row[0] for row in db.execute("SELECT subject FROM events")]) == ["0", "1", "2"]
 
 
-async def test_no_event_that_is_young_is_read(store: FileStore) -> None:
+async def test_query_for_old_events_uses_the_index_by_time(store: FileStore) -> None:
     plan = await store.run(
         lambda db: [
             row[3]
@@ -108,8 +108,8 @@ def pragma(db: Database, name: str) -> int:
     return int(db.execute(f"PRAGMA {name}").fetchone()[0])
 
 
-async def forget_all(store: FileStore) -> list[int]:
-    """Forget bit by bit; return how many events each bit was."""
+async def delete_all_old_events(store: FileStore) -> list[int]:
+    """Delete in steps; return how many events each step deleted."""
     bits: list[int] = []
     place: retention.DetectionPosition | None = retention.BEFORE_ALL
     while place is not None:
@@ -119,7 +119,7 @@ async def forget_all(store: FileStore) -> list[int]:
     return bits
 
 
-async def test_the_attempts_of_a_batch_are_told_of_until_the_last_of_its_events_is_forgotten(store: FileStore) -> None:
+async def test_attempts_of_a_batch_are_kept_until_its_last_event_is_deleted(store: FileStore) -> None:
     await store.run(sources.read_or_create, "acme")
     await store.run(destinations.read_or_create, "hr")
     for number, detected_ms in enumerate((LONG_AGO, LONG_AGO, LATELY)):

@@ -1,4 +1,4 @@
-"""What becomes of each attempt."""
+"""How the outcome of each attempt is stored."""
 
 from sqlite3 import IntegrityError
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ def rows(db: Database, table: str) -> list[dict[str, Any]]:
     return table_rows(db, table)
 
 
-def test_each_attempt_leaves_its_trace(db: Database, tell: "Tell") -> None:
+def test_store_settlements_updates_the_delivery_and_stores_each_attempt(db: Database, tell: "Tell") -> None:
     (sequence,) = tell(db, "1", to=("hr", "slack"))
     store_settlements(
         db, [Settlement((sequence,), "hr", DeliveryState.PENDING, "retry", "timeout", None, "", 1000, 900, 5000, True)]
@@ -87,7 +87,7 @@ def test_each_attempt_leaves_its_trace(db: Database, tell: "Tell") -> None:
     ]
 
 
-def test_the_next_attempt_knows_how_many_there_were_and_since_when(db: Database, tell: "Tell") -> None:
+def test_due_delivery_has_the_number_and_the_start_of_its_attempts(db: Database, tell: "Tell") -> None:
     (sequence,) = tell(db, "1")
     for attempted_ms in (1000, 2000, 3000):
         store_settlements(db, [settlement(sequence, DeliveryState.PENDING, attempted_ms=NOW, trying_ms=attempted_ms)])
@@ -95,7 +95,7 @@ def test_the_next_attempt_knows_how_many_there_were_and_since_when(db: Database,
     assert (delivery.attempts, delivery.tried_from_ms) == (3, 1000)
 
 
-def test_a_batch_is_settled_one_by_one(db: Database, tell: "Tell") -> None:
+def test_store_settlements_stores_a_different_outcome_for_each_event(db: Database, tell: "Tell") -> None:
     destinations.read_or_create(db, "hr")
     destinations.read_or_create(db, "slack")
     sequences = tell(db, *"1234", to=("hr", "slack"))
@@ -113,7 +113,7 @@ def test_a_batch_is_settled_one_by_one(db: Database, tell: "Tell") -> None:
     assert len(rows(db, "attempts")) == 4
 
 
-def test_deliveries_that_share_a_fate_are_settled_together_and_no_others(db: Database, tell: "Tell") -> None:
+def test_settlement_of_several_events_settles_exactly_those(db: Database, tell: "Tell") -> None:
     destinations.read_or_create(db, "hr")
     sequences = tell(db, *map(str, range(1, 8)), to=("hr", "slack"))
     shared = (*sequences[:3], *sequences[5:])
@@ -128,19 +128,19 @@ def test_deliveries_that_share_a_fate_are_settled_together_and_no_others(db: Dat
     assert {row["attempts"] for row in rows(db, "deliveries") if row["destination"] == "slack"} == {0}
 
 
-def test_every_attempt_of_a_very_long_run_is_told_of(db: Database, tell: "Tell") -> None:
+def test_attempts_view_lists_every_event_of_a_very_long_run(db: Database, tell: "Tell") -> None:
     sequences = tell(db, *map(str, range(LONGEST_RUN + 1)))
     store_settlements(db, [replace(settlement(0), sequences=tuple(sequences))])
     assert [row["sequence"] for row in rows(db, "attempts")] == sequences
 
 
-def test_to_tell_of_all_attempts_each_run_is_read_once(file_db: FileDatabase) -> None:
+def test_attempts_view_reads_each_run_once(file_db: FileDatabase) -> None:
     plan = [step for *_, step in file_db.execute("EXPLAIN QUERY PLAN SELECT * FROM attempts").fetchall()]
     assert plan == ["SCAN r", "SEARCH d USING PRIMARY KEY (sequence>? AND sequence<?)"]
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 63, 64, 65, 85, 200])
-def test_each_of_many_outcomes_is_stored_once(db: Database, tell: "Tell", count: int) -> None:
+def test_store_settlements_stores_each_of_many_outcomes_once(db: Database, tell: "Tell", count: int) -> None:
     sequences = tell(db, *map(str, range(count)))
     settlements = [replace(settlement(0, attempted_ms=NOW + number), sequences=(number,)) for number in sequences]
     store_settlements(db, settlements)
@@ -150,7 +150,7 @@ def test_each_of_many_outcomes_is_stored_once(db: Database, tell: "Tell", count:
     assert [row["sequence"] for row in rows(db, "attempts")] == sequences
 
 
-def test_of_a_batch_that_failed_nothing_is_stored_with_the_next_one(db: Database, tell: "Tell") -> None:
+def test_failed_batch_of_settlements_is_not_stored_with_the_next_one(db: Database, tell: "Tell") -> None:
     first, second = tell(db, "1", "2")
     destinations.read_or_create(db, "hr")
     refused: Any = None
@@ -163,7 +163,7 @@ def test_of_a_batch_that_failed_nothing_is_stored_with_the_next_one(db: Database
     assert destinations.read_all(db)["hr"].delivered == 1
 
 
-def test_settling_nothing_changes_nothing(db: Database, tell: "Tell") -> None:
+def test_store_settlements_with_an_empty_list_changes_nothing(db: Database, tell: "Tell") -> None:
     tell(db, "1")
     before = rows(db, "deliveries")
     store_settlements(db, [])
@@ -172,7 +172,7 @@ def test_settling_nothing_changes_nothing(db: Database, tell: "Tell") -> None:
 
 @settings(max_examples=40)
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
-def test_any_words_of_a_peer_are_kept(new_database: "NewDatabase", tell: "Tell", detail: str) -> None:
+def test_settlement_keeps_any_text_of_the_answer(new_database: "NewDatabase", tell: "Tell", detail: str) -> None:
     with new_database() as db:
         (sequence,) = tell(db, "1")
         store_settlements(db, [Settlement((sequence,), "hr", DeliveryState.DEAD, "no", "no", 400, detail, NOW, 1, 0)])

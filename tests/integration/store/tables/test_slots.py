@@ -1,4 +1,4 @@
-"""What waits for a slot, what shares one, and what operators change about it."""
+"""Slots of a schedule: which deliveries wait for one, which share one, and what operators change about it."""
 
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ CLOSED = Gate(closed_until_ms=NOW + HOUR)
 SLOT = Gate(slot_ms=NOW + HOUR, closed_until_ms=NOW + 25 * HOUR)
 
 
-def begun(db: "Database", name: str = "hr") -> None:
+def store_daily_schedule(db: "Database", name: str = "hr") -> None:
     destinations.read_or_create(db, name)
     slots.store_schedule(db, name, "daily", NOW)
 
@@ -40,7 +40,7 @@ def due(db: "Database", gate: Gate, now_ms: int = NOW) -> list[tuple[int, int | 
     return [(it.event.sequence, it.slot_ms) for it in found.deliveries]
 
 
-def passed(db: "Database", gate: Gate, now_ms: int = NOW, seen: list[int] | None = None) -> Gate:
+def stored_gate(db: "Database", gate: Gate, now_ms: int = NOW, seen: list[int] | None = None) -> Gate:
     def gate_at(from_ms: int) -> Gate:
         if seen is not None:
             seen.append(from_ms)
@@ -49,35 +49,35 @@ def passed(db: "Database", gate: Gate, now_ms: int = NOW, seen: list[int] | None
     return slots.assign_slot(db, "hr", gate_at, now_ms)
 
 
-def test_what_waits_gets_the_slot_that_has_come_once(db: "Database", tell: "Tell") -> None:
-    begun(db)
+def test_assign_slot_gives_waiting_deliveries_the_slot_that_has_come_once(db: "Database", tell: "Tell") -> None:
+    store_daily_schedule(db)
     first = tell(db, "1", "2", to=("hr",))
     seen: list[int] = []
-    assert due(db, passed(db, CLOSED, seen=seen)) == []
+    assert due(db, stored_gate(db, CLOSED, seen=seen)) == []
     assert slots.count_waiting(db) == {"hr": WaitingCount(2, NOW + HOUR)}
-    assert due(db, passed(db, SLOT, NOW + HOUR, seen)) == [(it, NOW + HOUR) for it in first]
+    assert due(db, stored_gate(db, SLOT, NOW + HOUR, seen)) == [(it, NOW + HOUR) for it in first]
     (late,) = tell(db, "3", to=("hr",))
     after = replace(SLOT, slot_ms=None)
-    assert late not in dict(due(db, passed(db, after, NOW + HOUR + 1, seen)))
+    assert late not in dict(due(db, stored_gate(db, after, NOW + HOUR + 1, seen)))
     assert seen == [NOW, NOW, NOW + HOUR]
     assert slots.count_waiting(db) == {"hr": WaitingCount(1, NOW + 25 * HOUR)}
 
 
-def test_a_quiet_time_holds_even_what_has_a_slot(db: "Database", tell: "Tell") -> None:
-    begun(db)
+def test_quiet_time_delays_deliveries_that_have_a_slot(db: "Database", tell: "Tell") -> None:
+    store_daily_schedule(db)
     tell(db, "1", to=("hr",))
-    passed(db, SLOT)
+    stored_gate(db, SLOT)
     held = Gate(closed_until_ms=NOW + 9 * HOUR, held_until_ms=NOW + 5 * HOUR)
-    assert due(db, passed(db, held)) == []
+    assert due(db, stored_gate(db, held)) == []
     assert slots.count_waiting(db) == {"hr": WaitingCount(1, NOW + 5 * HOUR)}
     memory = destinations.read_all(db)["hr"]
     assert (memory.scheduled, memory.oldest_due_ms, memory.next_attempt_ms) == (1, None, NOW + 5 * HOUR)
 
 
-def test_what_waits_for_its_destination_to_be_enabled_waits_for_no_time(db: "Database", tell: "Tell") -> None:
-    begun(db)
+def test_delivery_to_a_disabled_destination_has_no_scheduled_time(db: "Database", tell: "Tell") -> None:
+    store_daily_schedule(db)
     (sequence,) = tell(db, "1", to=("hr",))
-    passed(db, CLOSED)
+    stored_gate(db, CLOSED)
     assert history.deliveries_of(db, [sequence])[0].scheduled_ms == NOW + HOUR
     destinations.store_health(db, "hr", Health(HealthState.DISABLED, "operator"))
     (delivery,) = history.deliveries_of(db, [sequence])
@@ -86,64 +86,64 @@ def test_what_waits_for_its_destination_to_be_enabled_waits_for_no_time(db: "Dat
     assert (told["pending"], told["scheduled"], told["scheduled_for"], told["next_attempt"]) == (1, 0, None, None)
 
 
-def test_changed_settings_count_from_now_on_and_the_same_ones_do_not(db: "Database") -> None:
-    begun(db)
+def test_store_schedule_moves_the_start_only_if_the_schedule_has_changed(db: "Database") -> None:
+    store_daily_schedule(db)
     slots.store_schedule(db, "hr", "daily", NOW + 5)
     seen: list[int] = []
-    passed(db, CLOSED, NOW + 9, seen)
+    stored_gate(db, CLOSED, NOW + 9, seen)
     slots.store_schedule(db, "hr", "weekly", NOW + 7)
-    passed(db, CLOSED, NOW + 9, seen)
+    stored_gate(db, CLOSED, NOW + 9, seen)
     assert seen == [NOW, NOW + 7]
 
 
-def test_a_moment_that_a_wrong_clock_stored_is_forgotten(db: "Database") -> None:
-    begun(db)
+def test_assign_slot_ignores_a_stored_start_far_in_the_future(db: "Database") -> None:
+    store_daily_schedule(db)
     year = 365 * 24 * HOUR
     seen: list[int] = []
-    passed(db, CLOSED, NOW - year, seen)
-    passed(db, CLOSED, NOW - year + 5, seen)
+    stored_gate(db, CLOSED, NOW - year, seen)
+    stored_gate(db, CLOSED, NOW - year + 5, seen)
     assert seen == [NOW - year, NOW - year]
 
 
-def test_a_new_digest_is_not_late_because_its_events_are_old(db: "Database", tell: "Tell") -> None:
-    begun(db)
+def test_digest_of_old_events_is_due_since_its_slot(db: "Database", tell: "Tell") -> None:
+    store_daily_schedule(db)
     tell(db, "1", to=("hr",), now_ms=NOW - 23 * HOUR)
-    passed(db, SLOT, NOW + HOUR)
+    stored_gate(db, SLOT, NOW + HOUR)
     assert destinations.read_all(db)["hr"].oldest_due_ms == NOW + HOUR
     owed = destinations.due_events(db, "hr", now_ms=NOW + HOUR, horizon_ms=NOW + 2 * HOUR, late_ms=HOUR)
     assert owed is not None
     assert owed.since_ms == NOW + HOUR
 
 
-def test_a_replay_belongs_to_the_next_slot_and_has_room_for_all_of_it(db: "Database", tell: "Tell") -> None:
-    begun(db)
+def test_replay_deliveries_wait_for_the_next_slot_and_are_not_limited(db: "Database", tell: "Tell") -> None:
+    store_daily_schedule(db)
     told = tell(db, *map(str, range(20)), to=("hr",), now_ms=NOW - HOUR)
-    passed(db, SLOT)
+    stored_gate(db, SLOT)
     store_settlements(db, [Settlement(tuple(told), "hr", DeliveryState.DELIVERED, "d", "d", 200, "", NOW, 1, 0)])
-    passed(db, CLOSED)
+    stored_gate(db, CLOSED)
     wants = Subscription("hr", frozenset(EventType))
     past = ReplayRange(0, NOW, told[-1])
     step = requeue.queue_replay_step(db, past, wants, 0, NOW, max_waiting=5)
     assert step.queued == 5
     assert requeue.count_due(db, "hr", NOW, 100) == 0
     assert requeue.queue_replay_step(db, past, wants, step.sequence, NOW, max_waiting=5).queued == 5
-    assert due(db, passed(db, CLOSED)) == []
+    assert due(db, stored_gate(db, CLOSED)) == []
 
 
-def test_a_digest_that_was_given_up_is_sent_again_as_it_was(db: "Database", tell: "Tell") -> None:
-    begun(db)
+def test_retry_of_a_dead_digest_keeps_its_slot(db: "Database", tell: "Tell") -> None:
+    store_daily_schedule(db)
     (first, second) = tell(db, "1", "2", to=("hr",))
-    passed(db, SLOT)
+    stored_gate(db, SLOT)
     store_settlements(db, [Settlement((first, second), "hr", DeliveryState.DEAD, "d", "d", 500, "", NOW, 1, 0)])
     requeue.retry(db, RetrySelection(), ["hr"], NOW)
-    assert due(db, passed(db, CLOSED)) == [(first, NOW + HOUR), (second, NOW + HOUR)]
+    assert due(db, stored_gate(db, CLOSED)) == [(first, NOW + HOUR), (second, NOW + HOUR)]
 
 
-def test_what_moves_to_another_destination_waits_for_its_schedule(db: "Database", tell: "Tell") -> None:
-    begun(db)
+def test_move_waiting_clears_the_slot(db: "Database", tell: "Tell") -> None:
+    store_daily_schedule(db)
     tell(db, "1", to=("hr",))
-    passed(db, SLOT)
-    begun(db, "new")
+    stored_gate(db, SLOT)
+    store_daily_schedule(db, "new")
     move_waiting(db, "hr", "new", NOW)
     assert db.execute("SELECT destination, slot_at FROM deliveries").fetchall() == [("new", None)]
 

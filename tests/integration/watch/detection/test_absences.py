@@ -1,4 +1,4 @@
-"""Removals: suspected by count or sweep, confirmed by a precise question, and never told by mistake."""
+"""Removals: suspected by count or sweep, confirmed by a precise question, and never reported by mistake."""
 
 import asyncio
 import random
@@ -23,7 +23,7 @@ HOUR = 3_600
 pytestmark = pytest.mark.usefixtures("small_pages")
 
 
-async def settled(station: "Station", records: int, **keys: object) -> None:
+async def open_and_sweep(station: "Station", records: int, **keys: object) -> None:
     """Watch an account until its first sweep is done."""
     await station.open(records, **keys)
     await station.round()
@@ -31,7 +31,7 @@ async def settled(station: "Station", records: int, **keys: object) -> None:
     station.clock.advance(60)
 
 
-def chosen(station: "Station", count: int) -> list[Record]:
+def random_records(station: "Station", count: int) -> list[Record]:
     return random.Random(1).sample(list(station.account.records()), count)
 
 
@@ -49,10 +49,10 @@ def questions(station: "Station") -> int:
     return sum(asked.precise for asked in station.upstream.asked)
 
 
-async def test_a_sweep_finds_removals_that_the_count_does_not_show(either: "Station") -> None:
-    await settled(either, 230, page_size=10)
+async def test_sweep_finds_removals_that_the_count_does_not_show(either: "Station") -> None:
+    await open_and_sweep(either, 230, page_size=10)
     either.account.dialect = Dialect(total=True)
-    gone = chosen(either, 3)
+    gone = random_records(either, 3)
     for record in gone:
         either.account.remove(record.id)
     either.enter(3, date_number=20200101)
@@ -68,8 +68,8 @@ async def test_a_sweep_finds_removals_that_the_count_does_not_show(either: "Stat
     await either.check_consistency()
 
 
-async def test_one_question_about_a_person_is_the_first_look_at_all_of_hers(station: "Station") -> None:
-    await settled(station, 0, page_size=10)
+async def test_one_precise_question_covers_all_missing_records_of_a_person(station: "Station") -> None:
+    await open_and_sweep(station, 0, page_size=10)
     alike = station.enter(4, user=station.account.users[0]["id"], training=station.account.trainings[0].ids)
     others = station.enter(200)
     await station.round()
@@ -84,9 +84,9 @@ async def test_one_question_about_a_person_is_the_first_look_at_all_of_hers(stat
     assert len(others) + 1 == (await station.memory()).records
 
 
-async def test_a_record_that_comes_back_is_created_anew_and_may_go_again(station: "Station") -> None:
-    await settled(station, 120)
-    gone = chosen(station, 1)[0]
+async def test_removed_record_that_returns_is_created_and_can_be_removed_again(station: "Station") -> None:
+    await open_and_sweep(station, 120)
+    gone = random_records(station, 1)[0]
     for _ in range(2):
         station.account.remove(gone.id)
         await station.round()
@@ -104,8 +104,8 @@ async def test_a_record_that_comes_back_is_created_anew_and_may_go_again(station
 
 
 @pytest.mark.parametrize("either", ["v1"], indirect=True)
-async def test_of_equal_records_the_last_one_is_removed(either: "Station") -> None:
-    await settled(either, 60)
+async def test_removal_of_one_of_equal_records_reports_the_highest_number(either: "Station") -> None:
+    await open_and_sweep(either, 60)
     user, training = either.account.users[0]["id"], either.account.trainings[0].ids
     equal = [either.account.add(user=user, training=training, created=either.clock.now_ms()) for _ in range(3)]
     await either.round()
@@ -118,11 +118,11 @@ async def test_of_equal_records_the_last_one_is_removed(either: "Station") -> No
 
 
 @pytest.mark.parametrize("net", ["count", "sweep"])
-async def test_a_question_that_fails_removes_nothing_and_is_asked_again(
+async def test_failed_precise_question_removes_nothing_and_is_repeated(
     station: "Station", refusal: "Callable[[str], Answer]", net: str
 ) -> None:
-    await settled(station, 230, page_size=10)
-    gone = chosen(station, 1)[0]
+    await open_and_sweep(station, 230, page_size=10)
+    gone = random_records(station, 1)[0]
     station.account.remove(gone.id)
     if net == "sweep":
         station.enter(1, date_number=gone.date_number)
@@ -141,7 +141,7 @@ async def test_a_question_that_fails_removes_nothing_and_is_asked_again(
     assert await removed(station) == [str(gone.id)]
 
 
-async def test_a_person_who_is_gone_with_all_records_is_understood(station: "Station") -> None:
+async def test_removal_of_a_persons_only_record_is_found_if_empty_answers_are_errors(station: "Station") -> None:
     await station.open(230, page_size=10)
     station.account.dialect = Dialect(missing_is_error=True)
     newcomer = "5e580f0cb780600088bd2cff"
@@ -153,9 +153,9 @@ async def test_a_person_who_is_gone_with_all_records_is_understood(station: "Sta
     assert await removed(station) == [str(record.id)]
 
 
-async def test_a_record_that_cannot_be_read_any_more_is_not_removed(station: "Station") -> None:
-    await settled(station, 120, page_size=10)
-    bad = chosen(station, 1)[0]
+async def test_record_that_becomes_unreadable_is_not_reported_as_removed(station: "Station") -> None:
+    await open_and_sweep(station, 120, page_size=10)
+    bad = random_records(station, 1)[0]
     station.account.edit(bad.id, overrides={"created": "?"})
     for _ in range(2):
         station.clock.advance(DAY)
@@ -170,8 +170,8 @@ Shown = tuple[list[dict[str, object]], int]
 """The records of a page, and the number of the last one."""
 
 
-def show(station: "Station", shown: "Callable[[Asked], Shown]") -> None:
-    """Show the whole list as it is not; precise questions are answered truly."""
+def serve_list(station: "Station", shown: "Callable[[Asked], Shown]") -> None:
+    """Answer requests for the whole list with `shown`, which is wrong; answer precise questions correctly."""
 
     async def interfere(asked: "Asked") -> web.StreamResponse | None:
         if not asked.method.startswith("completed") or asked.precise:
@@ -182,15 +182,15 @@ def show(station: "Station", shown: "Callable[[Asked], Shown]") -> None:
     station.upstream.interfere = interfere
 
 
-def halves(station: "Station", asked: "Asked") -> Shown:
+def half_pages(station: "Station", asked: "Asked") -> Shown:
     """Leave out the second half of each page."""
     page = station.account.page(Version.V2, limit=asked.limit or 0, page=asked.page or 0)
     return page.records[: max(1, len(page.records) // 2)], page.last_page
 
 
-async def test_an_empty_answer_removes_nothing_and_is_said_until_the_list_is_back(station: "Station") -> None:
-    await settled(station, 230, page_size=10)
-    show(station, lambda _: ([], 1))
+async def test_empty_list_removes_nothing_and_raises_removals_held_until_it_is_back(station: "Station") -> None:
+    await open_and_sweep(station, 230, page_size=10)
+    serve_list(station, lambda _: ([], 1))
     await station.round()
     assert conditions(station) == [ConditionName.REMOVALS_HELD]
     assert (await station.memory()).held == 230
@@ -211,8 +211,8 @@ async def test_an_empty_answer_removes_nothing_and_is_said_until_the_list_is_bac
 
 
 async def test_short_pages_remove_nothing(station: "Station") -> None:
-    await settled(station, 230, page_size=10)
-    show(station, lambda asked: halves(station, asked))
+    await open_and_sweep(station, 230, page_size=10)
+    serve_list(station, lambda asked: half_pages(station, asked))
     for _ in range(3):
         station.clock.advance(DAY)
         await station.round()
@@ -229,9 +229,9 @@ async def test_short_pages_remove_nothing(station: "Station") -> None:
 
 
 @pytest.mark.parametrize(("gone", "held"), [(20, False), (21, True)])
-async def test_more_than_twenty_and_more_than_a_share_are_held_back(station: "Station", gone: int, held: bool) -> None:
-    await settled(station, 300, page_size=10)
-    victims = chosen(station, gone)
+async def test_removals_above_the_limit_are_held_until_released(station: "Station", gone: int, held: bool) -> None:
+    await open_and_sweep(station, 300, page_size=10)
+    victims = random_records(station, gone)
     for record in victims:
         station.account.remove(record.id)
     await station.round()
@@ -248,9 +248,9 @@ async def test_more_than_twenty_and_more_than_a_share_are_held_back(station: "St
         assert conditions(station) == []
 
 
-async def test_what_is_held_back_does_not_hide_what_comes_in(station: "Station") -> None:
-    await settled(station, 300, page_size=10)
-    for record in chosen(station, 40):
+async def test_held_removals_do_not_hide_a_new_record(station: "Station") -> None:
+    await open_and_sweep(station, 300, page_size=10)
+    for record in random_records(station, 40):
         station.account.remove(record.id)
     await station.round()
     assert conditions(station) == [ConditionName.REMOVALS_HELD]
@@ -262,8 +262,8 @@ async def test_what_is_held_back_does_not_hide_what_comes_in(station: "Station")
     assert conditions(station) == [ConditionName.REMOVALS_HELD]
 
 
-async def test_another_list_is_swept_soon_and_not_only_when_the_last_sweep_is_old(station: "Station") -> None:
-    await settled(station, 300, page_size=10)
+async def test_changed_filter_starts_a_sweep_before_the_interval_is_over(station: "Station") -> None:
+    await open_and_sweep(station, 300, page_size=10)
     station.clock.advance(60)
     await station.restart(training_id=str(station.account.trainings[0].ids.v2))
     for _ in range(3):
@@ -273,10 +273,10 @@ async def test_another_list_is_swept_soon_and_not_only_when_the_last_sweep_is_ol
     assert (await station.memory()).swept_at_ms is not None
 
 
-async def test_a_list_without_records_that_the_paging_counts_removes_nothing(station: "Station") -> None:
-    """The API leaves records out of its lists and answers alike, and counts them all the same."""
-    await settled(station, 230, page_size=10)
-    hidden = {record.id for record in chosen(station, 10)}
+async def test_records_missing_from_lists_but_counted_by_paging_are_not_removed(station: "Station") -> None:
+    """The API omits records from its list and from precise answers, but counts them."""
+    await open_and_sweep(station, 230, page_size=10)
+    hidden = {record.id for record in random_records(station, 10)}
 
     async def interfere(asked: "Asked") -> web.StreamResponse | None:
         if not asked.method.startswith("completed") or asked.counts:
@@ -299,11 +299,11 @@ async def test_a_list_without_records_that_the_paging_counts_removes_nothing(sta
     assert conditions(station) == []
 
 
-async def test_a_restart_while_it_asks_goes_on_asking(station: "Station") -> None:
-    await settled(station, 230, page_size=10)
+async def test_restart_during_precise_questions_still_confirms_all_removals(station: "Station") -> None:
+    await open_and_sweep(station, 230, page_size=10)
     # No probe sees it before the sweep.
     station.account.dialect = Dialect(total=True)
-    gone = chosen(station, 10)
+    gone = random_records(station, 10)
     for record in gone:
         station.account.remove(record.id)
     station.enter(10, date_number=20200101)
@@ -327,10 +327,10 @@ async def test_a_restart_while_it_asks_goes_on_asking(station: "Station") -> Non
     await station.check_consistency()
 
 
-async def test_records_of_a_person_whom_the_api_no_longer_accepts_are_removed(
+async def test_records_of_a_person_whom_the_api_rejects_are_reported_as_removed(
     either: "Station", refusal: "Callable[[str], Answer]"
 ) -> None:
-    await settled(either, 230, page_size=10)
+    await open_and_sweep(either, 230, page_size=10)
     person = [*either.account.records()][100].user
     gone = [record for record in either.account.records() if record.user == person]
     for record in gone:

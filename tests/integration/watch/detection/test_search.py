@@ -1,4 +1,4 @@
-"""Changes out of sight: noticed by the API's count at the next poll, and found in a handful of requests."""
+"""Changes below the first page: noticed by the API's count at the next poll, and found in few requests."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ YEARS_AGO = 20210704
 WITH_TOTAL = pytest.mark.parametrize("dialect", [Dialect(total=True), Dialect()], ids=["total", "no-total"])
 
 
-async def settled(station: "Station", records: int, dialect: Dialect | None = None, **keys: object) -> None:
+async def open_and_sweep(station: "Station", records: int, dialect: Dialect | None = None, **keys: object) -> None:
     """Watch an account until its first sweep is done."""
     await station.open(records, **keys)
     station.account.dialect = dialect or Dialect()
@@ -34,13 +34,13 @@ async def settled(station: "Station", records: int, dialect: Dialect | None = No
     station.clock.advance(60)
 
 
-def somewhere(station: "Station", seed: int = 1) -> list[Record]:
+def shuffled_records(station: "Station", seed: int = 1) -> list[Record]:
     """Return the account's records in a random order."""
     return random.Random(seed).sample(list(station.account.records()), len(station.account))
 
 
 async def changes(station: "Station") -> list[tuple[str, str, str]]:
-    """Return what was told so far: record, type and net."""
+    """Return record, type and detection method of each event so far."""
     rows = await station.query("SELECT subject, type, net FROM events ORDER BY sequence")
     return [(subject, type_.removeprefix("completion."), net) for subject, type_, net in rows]
 
@@ -48,10 +48,10 @@ async def changes(station: "Station") -> list[tuple[str, str, str]]:
 @pytest.mark.usefixtures("small_pages")
 @WITH_TOTAL
 @pytest.mark.parametrize(("records", "most"), [(480, 8), (960, 9)])
-async def test_a_lone_hidden_insert_is_found_at_once_in_few_requests(
+async def test_search_finds_a_single_backdated_record_in_few_requests(
     either: "Station", dialect: Dialect, records: int, most: int
 ) -> None:
-    await settled(either, records, dialect, page_size=5)
+    await open_and_sweep(either, records, dialect, page_size=5)
     for seed in range(3):
         date = random.Random(seed).randrange(2019, 2026) * 10_000 + 815
         [new] = either.enter(date_number=date)
@@ -67,11 +67,11 @@ async def test_a_lone_hidden_insert_is_found_at_once_in_few_requests(
 @pytest.mark.usefixtures("small_pages")
 @WITH_TOTAL
 @pytest.mark.parametrize(("records", "most"), [(480, 8), (960, 9)])
-async def test_a_lone_hidden_deletion_is_found_at_once_and_confirmed_in_few_requests(
+async def test_search_finds_and_confirms_a_single_deletion_in_few_requests(
     either: "Station", dialect: Dialect, records: int, most: int
 ) -> None:
-    await settled(either, records, dialect, page_size=5)
-    for gone in somewhere(either)[:3]:
+    await open_and_sweep(either, records, dialect, page_size=5)
+    for gone in shuffled_records(either)[:3]:
         key = either.key(gone)
         either.account.remove(gone.id)
         either.upstream.asked.clear()
@@ -81,15 +81,15 @@ async def test_a_lone_hidden_deletion_is_found_at_once_and_confirmed_in_few_requ
         either.upstream.asked.clear()
         await either.settle()
         assert (await changes(either))[-1] == (key, "removed", "count")
-        # The head, the count, the count again, the question, and how many records it should have.
+        # The head, the count, the count again, the precise question, and the number of its records.
         assert len(either.upstream.requests()) <= 5
     assert len(await changes(either)) == 3
     await either.check_consistency()
 
 
-async def test_a_removal_tells_what_was_last_known(station: "Station") -> None:
-    await settled(station, 60, page_size=10)
-    gone = somewhere(station)[0]
+async def test_removed_event_contains_the_last_known_completion(station: "Station") -> None:
+    await open_and_sweep(station, 60, page_size=10)
+    gone = shuffled_records(station)[0]
     station.account.remove(gone.id)
     await station.round()
     assert station.events == []
@@ -107,11 +107,11 @@ async def test_a_removal_tells_what_was_last_known(station: "Station") -> None:
 @pytest.mark.usefixtures("small_pages")
 @WITH_TOTAL
 @pytest.mark.parametrize(("inserts", "deletions"), [(7, 0), (0, 7), (5, 1), (1, 5), (4, 4)])
-async def test_several_changes_at_once_are_found_with_ties_in_any_order(
+async def test_search_and_sweep_find_several_changes_with_ties_in_any_order(
     either: "Station", dialect: Dialect, inserts: int, deletions: int
 ) -> None:
-    await settled(either, 1_500, dialect, page_size=20)
-    gone = somewhere(either)[:deletions]
+    await open_and_sweep(either, 1_500, dialect, page_size=20)
+    gone = shuffled_records(either)[:deletions]
     for record in gone:
         either.account.remove(record.id)
     new = [either.enter(date_number=20190101 + 10_000 * year)[0] for year in range(inserts)]
@@ -121,7 +121,7 @@ async def test_several_changes_at_once_are_found_with_ties_in_any_order(
     either.clock.advance(61)
     await either.round()
     if inserts and deletions:
-        # What cancels out between two places that were looked at is the sweep's to find.
+        # Changes that cancel each other out between two places that were read are found by the sweep.
         either.clock.advance(DAY)
     await either.settle()
     expected = {(key, "created") for key in either.keys_of(new)} | {(key, "removed") for key in either.keys_of(gone)}
@@ -131,8 +131,8 @@ async def test_several_changes_at_once_are_found_with_ties_in_any_order(
 
 
 @pytest.mark.usefixtures("small_pages")
-async def test_a_bulk_import_of_one_old_day_is_read_where_it_stands(station: "Station") -> None:
-    await settled(station, 2_000, page_size=20)
+async def test_search_finds_a_bulk_import_of_one_old_day_without_a_sweep(station: "Station") -> None:
+    await open_and_sweep(station, 2_000, page_size=20)
     new = station.enter(170, date_number=YEARS_AGO)
     await station.round()
     assert sorted(station.told()) == sorted(station.keys_of(new))
@@ -142,10 +142,10 @@ async def test_a_bulk_import_of_one_old_day_is_read_where_it_stands(station: "St
 
 @pytest.mark.usefixtures("small_pages")
 @WITH_TOTAL
-async def test_what_happens_while_it_searches_is_found_too(either: "Station", dialect: Dialect) -> None:
-    await settled(either, 1_000, dialect, page_size=20)
+async def test_changes_during_a_search_are_all_found(either: "Station", dialect: Dialect) -> None:
+    await open_and_sweep(either, 1_000, dialect, page_size=20)
     new = either.enter(date_number=YEARS_AGO)
-    gone = somewhere(either)[:2]
+    gone = shuffled_records(either)[:2]
     to_come: list[Callable[[], object]] = [
         lambda: new.extend(either.enter()),
         lambda: new.extend(either.enter(2, date_number=20230405)),
@@ -162,7 +162,7 @@ async def test_what_happens_while_it_searches_is_found_too(either: "Station", di
     for _ in range(3):
         await either.round()
     assert either.told_types()["completion.created"] > 0
-    # What cancels out between two places that were looked at is found by probes, and by the sweep for certain.
+    # Probes may find changes that cancel each other out between two places; the sweep finds them for certain.
     either.clock.advance(DAY)
     await either.settle()
     told = {(key, type_) for key, type_, _ in await changes(either)}
@@ -173,9 +173,9 @@ async def test_what_happens_while_it_searches_is_found_too(either: "Station", di
 
 
 @pytest.mark.usefixtures("small_pages")
-async def test_an_edit_that_moves_a_record_is_found_beside_an_insert(station: "Station") -> None:
-    await settled(station, 1_000, page_size=20)
-    moved = somewhere(station)[0]
+async def test_search_finds_an_edited_date_together_with_an_insert(station: "Station") -> None:
+    await open_and_sweep(station, 1_000, page_size=20)
+    moved = shuffled_records(station)[0]
     station.account.edit(moved.id, date_number=20191231)
     [new] = station.enter(date_number=20180606)
     await station.round()
@@ -186,29 +186,29 @@ async def test_an_edit_that_moves_a_record_is_found_beside_an_insert(station: "S
 
 
 @pytest.mark.usefixtures("small_pages")
-async def test_without_a_change_the_count_costs_one_small_request(station: "Station") -> None:
-    await settled(station, 230, page_size=20)
+async def test_count_check_without_a_change_makes_one_request_for_one_record(station: "Station") -> None:
+    await open_and_sweep(station, 230, page_size=20)
     await station.round()
     assert station.upstream.requests() == [(1, 20), (ANY, 1)]
 
 
 @pytest.mark.parametrize("records", [0, 1, 19, 20])
-async def test_where_the_first_page_tells_how_many_there_are_nothing_more_is_asked(
+async def test_count_check_makes_no_request_if_the_list_fits_on_the_first_page(
     station: "Station", records: int
 ) -> None:
-    await settled(station, records, page_size=20)
+    await open_and_sweep(station, records, page_size=20)
     await station.round()
     assert station.upstream.requests() == [(1, 20)]
 
 
-async def test_where_answers_have_a_total_a_place_is_looked_at_all_the_same(station: "Station") -> None:
-    await settled(station, 230, Dialect(total=True), page_size=20)
+async def test_probe_is_requested_even_if_answers_contain_a_total(station: "Station") -> None:
+    await open_and_sweep(station, 230, Dialect(total=True), page_size=20)
     await station.round()
     assert station.upstream.requests() == [(1, 20), (ANY, 1)]
 
 
 @pytest.mark.usefixtures("small_pages")
-async def test_records_that_cannot_be_read_do_not_hide_others(station: "Station") -> None:
+async def test_search_among_unreadable_records_finds_a_new_record(station: "Station") -> None:
     await station.open(600, page_size=20)
     station.enter(2, date_number=YEARS_AGO, overrides={"date_number": "?"})
     station.enter(date_number=20200101, overrides={"m_user_id": Override.ABSENT})
@@ -224,8 +224,8 @@ async def test_records_that_cannot_be_read_do_not_hide_others(station: "Station"
 
 
 @pytest.mark.usefixtures("small_pages")
-async def test_undated_records_do_not_disturb_the_search(station: "Station") -> None:
-    await settled(station, 600, page_size=20)
+async def test_search_among_undated_records_finds_changes(station: "Station") -> None:
+    await open_and_sweep(station, 600, page_size=20)
     new = station.enter(2, date_number=0)
     await station.round()
     assert sorted(station.told()) == sorted(station.keys_of(new))
@@ -256,7 +256,7 @@ class Miscounting:
         return web.json_response({"ok": True, "completedtrainings": page.records, "paging": paging})
 
 
-async def polled(station: "Station", minutes: int) -> None:
+async def poll_for_minutes(station: "Station", minutes: int) -> None:
     for _ in range(minutes):
         station.clock.advance(60)
         await station.round()
@@ -264,16 +264,16 @@ async def polled(station: "Station", minutes: int) -> None:
 
 @pytest.mark.usefixtures("small_pages")
 @pytest.mark.parametrize("by", [3, -3])
-async def test_a_count_that_nothing_explains_is_searched_for_swept_and_shown(station: "Station", by: int) -> None:
-    await settled(station, 500, page_size=20)
+async def test_wrong_count_raises_count_unexplained_and_causes_at_most_8_sweeps(station: "Station", by: int) -> None:
+    await open_and_sweep(station, 500, page_size=20)
     Miscounting(station, by)
-    await polled(station, 11)
+    await poll_for_minutes(station, 11)
     memory = await station.memory()
     assert memory.unexplained + memory.count_offset == by
     assert [condition.name for condition in station.conditions()] == [ConditionName.COUNT_UNEXPLAINED]
-    await polled(station, 20)
+    await poll_for_minutes(station, 20)
     assert (await station.memory()).count_offset == 0
-    await polled(station, 60)
+    await poll_for_minutes(station, 60)
     assert (await station.memory()).count_offset == by
     assert len(await station.query("SELECT id FROM sweeps")) <= 8
     assert [condition.name for condition in station.conditions()] == [ConditionName.COUNT_UNEXPLAINED]
@@ -281,34 +281,34 @@ async def test_a_count_that_nothing_explains_is_searched_for_swept_and_shown(sta
 
 @pytest.mark.usefixtures("small_pages")
 @pytest.mark.parametrize("by", [3, -3])
-async def test_beside_an_error_of_the_api_changes_are_found_in_both_directions(station: "Station", by: int) -> None:
-    await settled(station, 500, page_size=20)
+async def test_wrong_count_does_not_hide_a_later_insert_or_deletion(station: "Station", by: int) -> None:
+    await open_and_sweep(station, 500, page_size=20)
     Miscounting(station, by)
-    await polled(station, 91)
+    await poll_for_minutes(station, 91)
     assert (await station.memory()).count_offset == by
     station.upstream.asked.clear()
-    await polled(station, 1)
+    await poll_for_minutes(station, 1)
     assert station.upstream.requests() == [(1, 20)]
     [new] = station.enter(date_number=YEARS_AGO)
-    await polled(station, 1)
+    await poll_for_minutes(station, 1)
     assert await changes(station) == [(str(new.id), "created", "count")]
     station.account.remove(new.id)
-    await polled(station, 2)
+    await poll_for_minutes(station, 2)
     await station.settle()
     assert (await changes(station))[1:] == [(str(new.id), "removed", "count")]
     station.upstream.interfere = None
-    await polled(station, 61)
+    await poll_for_minutes(station, 61)
     assert (await station.memory()).count_offset == 0
     assert station.conditions() == ()
 
 
 @pytest.mark.usefixtures("small_pages")
 @pytest.mark.parametrize("failing", [1, 2, 3, 4])
-async def test_a_search_that_breaks_off_is_taken_up_again(
+async def test_failed_search_is_repeated_and_finds_all_changes(
     station: "Station", faults: "dict[str, Answer]", failing: int
 ) -> None:
-    await settled(station, 1_000, page_size=20)
-    new, gone = station.enter(2, date_number=YEARS_AGO), somewhere(station)[0]
+    await open_and_sweep(station, 1_000, page_size=20)
+    new, gone = station.enter(2, date_number=YEARS_AGO), shuffled_records(station)[0]
     station.account.remove(gone.id)
     station.upstream.fail([failing + 1], faults["bad_gateway"])
     await station.round()
@@ -325,8 +325,8 @@ async def test_a_search_that_breaks_off_is_taken_up_again(
 
 
 @pytest.mark.usefixtures("small_pages")
-async def test_a_restart_in_the_middle_of_a_search_loses_nothing(station: "Station") -> None:
-    await settled(station, 1_000, page_size=20)
+async def test_restart_during_a_search_loses_no_event(station: "Station") -> None:
+    await open_and_sweep(station, 1_000, page_size=20)
     new = station.enter(3, date_number=YEARS_AGO)
     reached = asyncio.Event()
 
@@ -346,8 +346,8 @@ async def test_a_restart_in_the_middle_of_a_search_loses_nothing(station: "Stati
 
 
 @pytest.mark.usefixtures("small_pages")
-async def test_polls_go_on_while_a_search_is_under_way(station: "Station") -> None:
-    await settled(station, 1_000, page_size=20)
+async def test_polls_continue_during_a_search(station: "Station") -> None:
+    await open_and_sweep(station, 1_000, page_size=20)
     hidden = station.enter(date_number=YEARS_AGO)
     reached, released = asyncio.Event(), asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""Sweeps: resumed where they were, beside head polls, over a list that moves while it is read."""
+"""Sweeps: resumed where they stopped, during head polls, and over a list that changes while it is read."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ YEARS_AGO = 20190704
 
 
 class Gate:
-    """Holds one page of a sweep back until it is opened."""
+    """Delays the answer with one page of a sweep until `opened` is set."""
 
     def __init__(self, station: "Station", page: int) -> None:
         self._page = page
@@ -51,7 +51,7 @@ def sweep_pages(station: "Station") -> list[int | None]:
     return [page for page, limit in station.upstream.pages() if limit == 50]
 
 
-async def test_the_first_sweep_reads_the_whole_list_once(station: "Station") -> None:
+async def test_first_sweep_reads_the_whole_list_once(station: "Station") -> None:
     await station.open(230, page_size=10)
     await station.round()
     assert sweep_pages(station) == [1, 2, 3, 4, 5]
@@ -62,7 +62,7 @@ async def test_the_first_sweep_reads_the_whole_list_once(station: "Station") -> 
     assert len(sweep_pages(station)) == 5
 
 
-async def test_the_next_sweep_begins_an_interval_later(station: "Station") -> None:
+async def test_next_sweep_begins_after_the_sweep_interval(station: "Station") -> None:
     await station.open(120, page_size=10, sweep_interval="6h")
     await station.round()
     station.clock.advance(6 * 3600 - 1)
@@ -73,7 +73,7 @@ async def test_the_next_sweep_begins_an_interval_later(station: "Station") -> No
     assert sweep_pages(station) == [1, 2, 3, 1, 2, 3]
 
 
-async def test_a_clock_that_is_set_does_not_put_sweeps_off(station: "Station") -> None:
+async def test_wall_clock_set_back_does_not_postpone_the_next_sweep(station: "Station") -> None:
     await station.open(40, page_size=10)
     await station.round()
     station.clock.set_wall_clock(-365 * DAY)
@@ -83,7 +83,7 @@ async def test_a_clock_that_is_set_does_not_put_sweeps_off(station: "Station") -
     assert sweep_pages(station) == [1, 1]
 
 
-async def test_entries_during_the_first_sweep_are_told_and_history_is_not(either: "Station") -> None:
+async def test_first_sweep_reports_only_records_entered_during_it(either: "Station") -> None:
     await either.open(230, page_size=10)
     gate = Gate(either, page=3)
     await either.watcher.poll()
@@ -100,7 +100,7 @@ async def test_entries_during_the_first_sweep_are_told_and_history_is_not(either
 
 
 @pytest.mark.parametrize("page", [1, 2, 4, 5])
-async def test_a_sweep_goes_on_after_a_restart_where_it_was(station: "Station", page: int) -> None:
+async def test_sweep_resumes_at_its_page_after_a_restart(station: "Station", page: int) -> None:
     await station.open(230, page_size=10)
     gate = Gate(station, page)
     await station.watcher.poll()
@@ -147,7 +147,7 @@ async def stop_at_some_request(station: "Station", rng: random.Random) -> None:
     await station.restart()
 
 
-async def test_whenever_it_is_stopped_nothing_is_lost_and_nothing_told_twice(either: "Station") -> None:
+async def test_watcher_stopped_at_any_request_reports_each_record_once(either: "Station") -> None:
     rng = random.Random(7)
     await either.open(230, page_size=10)
     await either.watcher.poll()
@@ -163,7 +163,7 @@ async def test_whenever_it_is_stopped_nothing_is_lost_and_nothing_told_twice(eit
     assert sorted(written) == sorted((key, "completion.created") for key in either.keys_of(new))
 
 
-async def test_polls_and_a_sweep_that_read_the_same_records_tell_each_once(either: "Station") -> None:
+async def test_simultaneous_polls_and_sweep_report_each_record_once(either: "Station") -> None:
     rng = random.Random(11)
 
     async def dawdle(_: "Asked") -> None:
@@ -185,7 +185,7 @@ async def test_polls_and_a_sweep_that_read_the_same_records_tell_each_once(eithe
     await either.check_consistency()
 
 
-async def test_two_who_begin_a_sweep_begin_one(station: "Station") -> None:
+async def test_begin_sweep_called_five_times_at_once_begins_one_sweep(station: "Station") -> None:
     await station.open(120, page_size=10)
     await station.watcher.poll()
     await asyncio.gather(*(station.watcher.begin_sweep() for _ in range(5)))
@@ -194,7 +194,7 @@ async def test_two_who_begin_a_sweep_begin_one(station: "Station") -> None:
     assert len(await station.query("SELECT * FROM sweeps")) == 1
 
 
-async def test_a_sweep_by_hand_before_the_first_poll_meets_the_source_first(either: "Station") -> None:
+async def test_sweep_before_the_first_poll_reports_only_records_entered_during_it(either: "Station") -> None:
     await either.open(230, page_size=10)
     gate = Gate(either, page=3)
     await either.watcher.begin_sweep()
@@ -206,7 +206,7 @@ async def test_a_sweep_by_hand_before_the_first_poll_meets_the_source_first(eith
     assert sorted(either.told()) == sorted(either.keys_of(new))
 
 
-async def test_a_sweep_by_hand_while_the_first_poll_is_on_its_way(either: "Station") -> None:
+async def test_sweep_during_the_first_poll_reports_only_later_records(either: "Station") -> None:
     async def dawdle(asked: "Asked") -> None:
         if asked.limit == 10:
             await asyncio.sleep(0.02)
@@ -230,7 +230,7 @@ def shrink(station: "Station", to: int) -> None:
 
 @pytest.mark.parametrize("dialect", [Dialect(), Dialect(missing_is_error=True), Dialect(total=True)])
 @pytest.mark.parametrize("gate_page", [2, 4])
-async def test_a_list_that_becomes_shorter_while_it_is_read_ends_where_it_ends(
+async def test_sweep_finishes_if_the_list_becomes_shorter_during_it(
     station: "Station", dialect: Dialect, gate_page: int
 ) -> None:
     await station.open(230, page_size=10)
@@ -247,7 +247,7 @@ async def test_a_list_that_becomes_shorter_while_it_is_read_ends_where_it_ends(
 
 
 @pytest.mark.parametrize("dialect", [Dialect(), Dialect(missing_is_error=True)])
-async def test_a_list_that_became_shorter_while_the_notifier_was_down_does_not_hold_a_sweep_up(
+async def test_resumed_sweep_finishes_if_the_list_became_shorter_during_downtime(
     station: "Station", dialect: Dialect
 ) -> None:
     await station.open(230, page_size=10)
@@ -268,7 +268,7 @@ async def test_a_list_that_became_shorter_while_the_notifier_was_down_does_not_h
 
 
 @pytest.mark.parametrize("dialect", [Dialect(), Dialect(missing_is_error=True)])
-async def test_the_end_of_a_list_that_became_shorter_ends_a_head_poll(station: "Station", dialect: Dialect) -> None:
+async def test_head_poll_ends_at_the_end_of_a_list_that_became_shorter(station: "Station", dialect: Dialect) -> None:
     await station.open(10, page_size=10)
     await station.round()
     station.account.dialect = dialect
@@ -283,7 +283,7 @@ async def test_the_end_of_a_list_that_became_shorter_ends_a_head_poll(station: "
     assert sorted(station.told()) == sorted(station.keys_of(new[20:]))
 
 
-async def test_a_page_that_is_empty_for_no_reason_ends_a_sweep_without_harm(station: "Station") -> None:
+async def test_sweep_of_a_list_that_became_empty_reports_nothing(station: "Station") -> None:
     await station.open(120, page_size=10)
     await station.watcher.poll()
     shrink(station, 0)
@@ -292,7 +292,7 @@ async def test_a_page_that_is_empty_for_no_reason_ends_a_sweep_without_harm(stat
     assert station.told() == []
 
 
-async def test_undated_entries_during_the_first_sweep_are_taken_for_history(station: "Station") -> None:
+async def test_records_without_entry_time_are_history_until_the_first_sweep_is_over(station: "Station") -> None:
     await station.open(230, page_size=10)
     gate = Gate(station, page=3)
     await station.watcher.poll()
@@ -309,7 +309,7 @@ async def test_undated_entries_during_the_first_sweep_are_taken_for_history(stat
 
 
 @pytest.mark.parametrize("page", [1, 2, 5])
-async def test_stopping_in_the_middle_leaves_nothing_running(
+async def test_close_while_the_list_is_read_leaves_no_task_running(
     station: "Station", page: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     await station.open(230, page_size=10)
@@ -326,14 +326,14 @@ async def test_stopping_in_the_middle_leaves_nothing_running(
 
 
 @pytest.mark.parametrize("total", [True, False])
-async def test_a_first_sweep_reads_again_where_a_deletion_hid_a_record(either: "Station", total: bool) -> None:
+async def test_first_sweep_rereads_pages_where_a_deletion_hid_a_record(either: "Station", total: bool) -> None:
     await either.open(230, page_size=10)
     either.account.dialect = Dialect(total=total)
     gate = Gate(either, page=3)
     await either.watcher.poll()
     await either.watcher.run_followups()
     await gate.reached.wait()
-    # The first record of page 3 comes to stand on page 2, which has been read.
+    # The first record of page 3 moves to page 2, which has already been read.
     standing = list(either.account.records())
     hidden = standing[100]
     for record in standing[20:22]:
@@ -346,14 +346,14 @@ async def test_a_first_sweep_reads_again_where_a_deletion_hid_a_record(either: "
     assert {either.key(record) for record in either.account.records()} <= known
     assert len(sweep_pages(either)) > 5
     assert "list_unsearchable" not in [condition.name for condition in either.conditions()]
-    # Those that were read and deleted before the sweep was over are found by the count.
+    # The count shows that records which the sweep had read were deleted before its end.
     await either.round()
     await either.settle()
     assert (await either.memory()).records == 228
     assert either.told_types() == {"completion.removed": 2}
 
 
-async def test_a_sweep_that_was_interrupted_by_a_deletion_while_the_notifier_was_down_reads_again(
+async def test_resumed_sweep_rereads_a_page_after_a_deletion_during_downtime(
     station: "Station",
 ) -> None:
     await station.open(230, page_size=10)
@@ -374,7 +374,7 @@ async def test_a_sweep_that_was_interrupted_by_a_deletion_while_the_notifier_was
     assert station.key(standing[150]) in known
 
 
-async def test_a_quiet_sweep_asks_for_each_page_once_and_for_the_count_before_and_after(station: "Station") -> None:
+async def test_sweep_without_changes_requests_each_page_once_and_the_count_twice(station: "Station") -> None:
     await station.open(230, page_size=10)
     await station.round()
     station.clock.advance(DAY)
@@ -392,7 +392,7 @@ async def test_a_quiet_sweep_asks_for_each_page_once_and_for_the_count_before_an
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many records of a page were parsed, for each page but those of one record."""
+    """The number of parsed records of each page, except pages of one record."""
     sizes: list[int] = []
     parse, parse_except = RecordFormat.parse, SkimmedRecords.parse_except
 
@@ -410,7 +410,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-async def test_a_later_sweep_parses_only_what_has_changed(station: "Station", parsed: list[int]) -> None:
+async def test_later_sweep_parses_only_changes_and_unreadable_pages(station: "Station", parsed: list[int]) -> None:
     await station.open(230, page_size=10)
     await station.round()
     await station.round()
@@ -433,7 +433,7 @@ async def test_a_later_sweep_parses_only_what_has_changed(station: "Station", pa
     await station.check_consistency()
 
 
-async def test_the_first_sweep_after_a_start_parses_everything(station: "Station", parsed: list[int]) -> None:
+async def test_first_sweep_after_a_restart_parses_all_records(station: "Station", parsed: list[int]) -> None:
     await station.open(230, page_size=10)
     await station.round()
     await station.restart()
@@ -443,7 +443,7 @@ async def test_the_first_sweep_after_a_start_parses_everything(station: "Station
     assert parsed == [10, 50, 50, 50, 50, 30]
 
 
-async def test_a_page_that_was_only_skimmed_shows_that_its_records_are_not_gone(station: "Station") -> None:
+async def test_skimmed_page_that_lists_a_suspected_record_cancels_its_second_look(station: "Station") -> None:
     await station.open(230, page_size=10, confirm_after="1h")
     await station.round()
     record = list(station.account.records())[123]
@@ -459,7 +459,7 @@ async def test_a_page_that_was_only_skimmed_shows_that_its_records_are_not_gone(
     assert await station.query("SELECT key FROM second_looks") == []
 
 
-async def test_edits_below_the_first_page_are_told_by_the_next_sweep_with_what_they_changed(either: "Station") -> None:
+async def test_sweep_reports_an_edit_below_the_first_page_with_the_changed_field(either: "Station") -> None:
     await either.open(230, page_size=10)
     await either.round()
     edited = list(either.account.records())[123]
@@ -475,7 +475,7 @@ async def test_edits_below_the_first_page_are_told_by_the_next_sweep_with_what_t
     assert set(data["previous"]) == {"expires_on"}
 
 
-async def test_deletions_while_a_place_is_read_again_hide_nothing_either(station: "Station") -> None:
+async def test_deletions_while_the_first_sweep_rereads_pages_hide_no_record(station: "Station") -> None:
     await station.open(500, page_size=10)
     standing = list(station.account.records())
     served: Counter[int | None] = Counter()
@@ -499,7 +499,7 @@ async def test_deletions_while_a_place_is_read_again_hide_nothing_either(station
     for held_up in (4, 3):
         await reached.wait()
         reached.clear()
-        # The count is taken when the page before the one that is held up has been written.
+        # The count is requested after the page before the delayed one has been stored.
         while (await latest(station)).next_page != held_up:
             await asyncio.sleep(0.002)
         await station.watcher.poll()
@@ -518,7 +518,7 @@ async def test_deletions_while_a_place_is_read_again_hide_nothing_either(station
     ],
     ids=["empty", "empty_and_last", "refused"],
 )
-async def test_one_empty_answer_does_not_end_a_sweep(station: "Station", answer: dict[str, Any]) -> None:
+async def test_sweep_continues_after_one_empty_answer(station: "Station", answer: dict[str, Any]) -> None:
     await station.open(230, page_size=10)
     await station.round()
     oldest = [*station.account.records()][-1]

@@ -1,4 +1,4 @@
-"""Version 1 of the API has no ids: records that are equal in what makes their key are told apart all the same."""
+"""Version 1 of the API has no ids: records with equal key fields are distinguished nevertheless."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ DAY = 86_400
 version_1 = pytest.mark.parametrize("either", ["v1"], indirect=True)
 
 
-def entered_alike(station: "Station", *days: int, created: int | None = None) -> list["Record"]:
+def enter_equal_records(station: "Station", *days: int, created: int | None = None) -> list["Record"]:
     """Enter records of one person, one training and one moment, completed on different days."""
     moment = station.clock.now_ms() if created is None else created
     alike: dict[str, Any] = {"user": station.account.users[0]["id"], "training": station.account.trainings[0].ids}
@@ -21,11 +21,11 @@ def entered_alike(station: "Station", *days: int, created: int | None = None) ->
 
 
 @version_1
-async def test_equal_records_on_different_pages_are_history_once_and_never_an_update(
+async def test_equal_old_records_on_different_pages_are_stored_and_cause_no_event(
     either: "Station", small_pages: int
 ) -> None:
     watcher = await either.open(4 * small_pages, page_size=20)
-    entered_alike(either, 20250101, 20120101, created=either.account.now_ms() - 9_000_000_000)
+    enter_equal_records(either, 20250101, 20120101, created=either.account.now_ms() - 9_000_000_000)
     await either.round()
     for _ in range(2):
         either.clock.advance(DAY + 1)
@@ -36,9 +36,9 @@ async def test_equal_records_on_different_pages_are_history_once_and_never_an_up
 
 
 @version_1
-async def test_known_equal_records_cost_no_further_question(either: "Station", small_pages: int) -> None:
+async def test_sweep_makes_no_further_request_for_known_equal_records(either: "Station", small_pages: int) -> None:
     await either.open(4 * small_pages, page_size=20)
-    entered_alike(either, 20250101, 20120101, created=either.account.now_ms() - 9_000_000_000)
+    enter_equal_records(either, 20250101, 20120101, created=either.account.now_ms() - 9_000_000_000)
     await either.round()
     either.upstream.asked.clear()
     either.clock.advance(DAY + 1)
@@ -48,11 +48,11 @@ async def test_known_equal_records_cost_no_further_question(either: "Station", s
 
 
 @version_1
-async def test_equal_records_entered_far_apart_are_each_told_once(either: "Station", small_pages: int) -> None:
+async def test_equal_records_far_apart_in_the_list_are_each_reported_once(either: "Station", small_pages: int) -> None:
     await either.open(4 * small_pages, page_size=20)
     await either.round()
     either.clock.advance(5)
-    entered_alike(either, 20261121, 20120101)
+    enter_equal_records(either, 20261121, 20120101)
     await either.round()
     either.clock.advance(DAY + 1)
     await either.round()
@@ -65,9 +65,9 @@ async def test_equal_records_entered_far_apart_are_each_told_once(either: "Stati
 
 
 @version_1
-async def test_the_edit_of_one_equal_record_is_one_update_of_that_record(either: "Station", small_pages: int) -> None:
+async def test_edit_of_one_of_two_equal_records_is_reported_as_one_update(either: "Station", small_pages: int) -> None:
     await either.open(4 * small_pages, page_size=20)
-    entered = entered_alike(either, 20250101, 20120101, created=either.account.now_ms() - 9_000_000_000)
+    entered = enter_equal_records(either, 20250101, 20120101, created=either.account.now_ms() - 9_000_000_000)
     await either.round()
     either.account.edit(entered[1].id, expiry=20301231)
     either.clock.advance(DAY + 1)
@@ -80,9 +80,9 @@ async def test_the_edit_of_one_equal_record_is_one_update_of_that_record(either:
 
 
 @version_1
-async def test_equal_records_that_fill_whole_pages_are_all_known(either: "Station", small_pages: int) -> None:
+async def test_sweep_stores_all_equal_records_that_fill_whole_pages(either: "Station", small_pages: int) -> None:
     watcher = await either.open(small_pages, page_size=20)
-    entered_alike(either, *[20250101] * 3 * small_pages, created=either.account.now_ms() - 9_000_000_000)
+    enter_equal_records(either, *[20250101] * 3 * small_pages, created=either.account.now_ms() - 9_000_000_000)
     await either.round()
     assert watcher.memory.swept_at_ms is not None
     assert watcher.memory.records == len(either.account) == 4 * small_pages
@@ -90,7 +90,7 @@ async def test_equal_records_that_fill_whole_pages_are_all_known(either: "Statio
 
 
 @version_1
-async def test_a_record_that_moves_between_the_pages_of_an_answer_about_its_person_is_not_told_twice(
+async def test_record_that_moves_between_pages_of_a_precise_answer_is_reported_once(
     either: "Station", small_pages: int
 ) -> None:
     await either.open(2 * small_pages, page_size=20)

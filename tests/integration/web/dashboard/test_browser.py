@@ -31,7 +31,7 @@ RIGHT_TO_LEFT = "\u202eمحمد عبد الله\u2066"
 ENDLESS = "Anneliese" * 1_200
 
 
-def refusing() -> dict[str, Receiver]:
+def make_receivers() -> dict[str, Receiver]:
     return {"hr-system": Receiver(), "badge-gate": Receiver(422, "unknown <b>employee</b>")}
 
 
@@ -39,7 +39,7 @@ GIVING_UP = {"badge-gate": {"give_up_after": "1ms"}}
 
 
 async def with_dead_deliveries(start_server: "StartServer", count: int = 3, **around: object) -> DashboardServer:
-    server = await start_server(receivers=refusing(), options=GIVING_UP, **around)
+    server = await start_server(receivers=make_receivers(), options=GIVING_UP, **around)
     for _ in range(count):
         server.complete()
     assert server.daemon is not None
@@ -49,7 +49,7 @@ async def with_dead_deliveries(start_server: "StartServer", count: int = 3, **ar
     return server
 
 
-async def test_a_new_completion_appears_within_a_second(start_server: "StartServer", visit: "Go") -> None:
+async def test_new_completion_appears_within_a_second(start_server: "StartServer", visit: "Go") -> None:
     server = await start_server()
     person, training = server.account.users[0], server.account.trainings[0]
     seen = await visit(server)
@@ -68,13 +68,13 @@ async def test_a_new_completion_appears_within_a_second(start_server: "StartServ
         await expect(seen.page.locator("#news")).to_contain_text(
             f"{person['firstname']} {person['lastname']} completed {training.title}"
         )
-    # A machine that is busy with other things may be late now and then.
+    # On a busy machine, some of the three may take longer.
     assert min(took) < 1.0, took
     assert await seen.page.evaluate("globalThis.loadedOnce")
     await expect(seen.page.locator("#destination-hr-system [data-label='Delivered today']")).to_have_text("3")
 
 
-async def test_all_that_it_takes_weighs_less_than_a_hundred_kilobytes(start_server: "StartServer", visit: "Go") -> None:
+async def test_dashboard_loads_less_than_100_kilobytes(start_server: "StartServer", visit: "Go") -> None:
     server = await with_dead_deliveries(start_server, 12)
     seen = await visit(server)
     sizes: list[Response] = []
@@ -87,7 +87,7 @@ async def test_all_that_it_takes_weighs_less_than_a_hundred_kilobytes(start_serv
     assert all("content-security-policy" in one.headers for one in sizes if one.url == server.url + "/")
 
 
-async def test_what_was_given_up_is_retried_by_a_button(start_server: "StartServer", visit: "Go") -> None:
+async def test_retry_buttons_put_dead_deliveries_back_into_the_queue(start_server: "StartServer", visit: "Go") -> None:
     server = await with_dead_deliveries(start_server, 3)
     seen = await visit(server)
     await seen.see()
@@ -105,7 +105,7 @@ async def test_what_was_given_up_is_retried_by_a_button(start_server: "StartServ
     await expect(seen.page.locator("#destination-badge-gate [data-label='Delivered today']")).to_have_text("3")
 
 
-async def test_a_delivery_is_looked_into_and_sent_again(start_server: "StartServer", visit: "Go") -> None:
+async def test_delivery_page_shows_the_attempt_and_sends_again(start_server: "StartServer", visit: "Go") -> None:
     server = await with_dead_deliveries(start_server, 1)
     seen = await visit(server, permissions=["clipboard-read", "clipboard-write"])
     await seen.see("/events?state=dead")
@@ -128,7 +128,7 @@ async def test_a_delivery_is_looked_into_and_sent_again(start_server: "StartServ
     await expect(main.get_by_role("article")).to_have_count(attempts + 1)
 
 
-async def test_a_destination_is_tested_disabled_and_enabled(start_server: "StartServer", visit: "Go") -> None:
+async def test_dashboard_tests_disables_and_enables_a_destination(start_server: "StartServer", visit: "Go") -> None:
     server = await start_server()
     seen = await visit(server)
     await seen.see()
@@ -139,7 +139,7 @@ async def test_a_destination_is_tested_disabled_and_enabled(start_server: "Start
     await seen.page.get_by_role("button", name="Disable hr-system").press("Enter")
     await expect(status).to_contain_text("disabled, its events are kept")
     await expect(seen.page.get_by_role("heading", level=1)).to_contain_text("hr-system is disabled")
-    # The keyboard's place is not lost by what is shown again.
+    # The keyboard focus stays when the page is updated.
     await expect(seen.page.get_by_role("button", name="Enable hr-system")).to_be_focused()
     await seen.page.keyboard.press("Enter")
     await expect(seen.page.get_by_role("heading", level=1)).to_contain_text("All is well")
@@ -149,7 +149,7 @@ async def test_a_destination_is_tested_disabled_and_enabled(start_server: "Start
     await expect(status.locator("p")).to_be_hidden()
 
 
-async def test_the_page_of_a_destination_shows_the_answer_in_its_place(
+async def test_destination_and_source_pages_show_the_answer_to_a_button(
     start_server: "StartServer", visit: "Go"
 ) -> None:
     server = await start_server()
@@ -164,7 +164,7 @@ async def test_the_page_of_a_destination_shows_the_answer_in_its_place(
     await main.get_by_role("button", name="Disable").click()
     await expect(answer).to_contain_text("disabled, its events are kept")
     await expect(main.get_by_role("heading", name="disabled")).to_be_visible()
-    # What was answered stays when the page is brought up to date.
+    # The answer stays when the page is updated.
     await main.get_by_role("button", name="Enable").click()
     await expect(main.get_by_role("button", name="Disable")).to_be_visible()
     await expect(answer).to_contain_text("enabled")
@@ -178,7 +178,7 @@ async def test_the_page_of_a_destination_shows_the_answer_in_its_place(
     await expect(main.get_by_role("row", name=re.compile("token .hidden."))).to_be_visible()
 
 
-async def test_of_many_those_in_trouble_are_seen_and_the_others_are_found_by_name(
+async def test_dashboard_collapses_healthy_destinations_and_finds_them_by_name(
     start_server: "StartServer", visit: "Go"
 ) -> None:
     many = {f"gate-{number:02}": Receiver() for number in range(30)}
@@ -196,7 +196,7 @@ async def test_of_many_those_in_trouble_are_seen_and_the_others_are_found_by_nam
     await seen.page.get_by_label("Find a destination by name").fill("GATE-2")
     await expect(names.filter(visible=True)).to_have_count(10)
     await expect(seen.page.get_by_role("status").filter(has_text="10 of 29")).to_be_visible()
-    # What was found stays while the page is brought up to date.
+    # The search result stays when the page is updated.
     server.complete()
     await expect(seen.page.locator(".tiles > div").filter(has_text="New completions").locator("dd")).to_have_text("1")
     await expect(names.filter(visible=True)).to_have_count(10)
@@ -217,7 +217,7 @@ async def serious(page: "Page") -> list[str]:
 
 
 @pytest.mark.parametrize(("colours", "width"), [("light", 1280), ("dark", 375)])
-async def test_nobody_is_kept_out(start_server: "StartServer", visit: "Go", colours: str, width: int) -> None:
+async def test_pages_are_accessible(start_server: "StartServer", visit: "Go", colours: str, width: int) -> None:
     server = await with_dead_deliveries(start_server, 2)
     assert server.daemon is not None
     await server.daemon._evaluate_conditions()
@@ -247,7 +247,7 @@ async def test_nobody_is_kept_out(start_server: "StartServer", visit: "Go", colo
     assert (brightness > 128) == (colours == "light")
 
 
-async def test_the_keyboard_goes_everywhere_and_is_seen(start_server: "StartServer", visit: "Go") -> None:
+async def test_keyboard_reaches_all_controls_with_visible_focus(start_server: "StartServer", visit: "Go") -> None:
     server = await with_dead_deliveries(start_server, 1)
     seen = await visit(server)
     await seen.see()
@@ -276,7 +276,7 @@ async def test_the_keyboard_goes_everywhere_and_is_seen(start_server: "StartServ
         assert any(name in one for one in reached), name
 
 
-async def test_names_from_strangers_are_nothing_but_text(start_server: "StartServer", visit: "Go") -> None:
+async def test_names_with_markup_are_shown_as_plain_text(start_server: "StartServer", visit: "Go") -> None:
     known = build_account(20)
     names = (MARKUP, RIGHT_TO_LEFT, ENDLESS)
     strangers = [
@@ -304,7 +304,7 @@ async def test_names_from_strangers_are_nothing_but_text(start_server: "StartSer
         assert len(await place.inner_text()) <= 120
 
 
-async def test_it_is_of_use_without_script(start_server: "StartServer", visit: "Go") -> None:
+async def test_dashboard_works_without_javascript(start_server: "StartServer", visit: "Go") -> None:
     server = await start_server()
     key = server.complete()
     seen = await visit(server, java_script_enabled=False)
@@ -312,7 +312,7 @@ async def test_it_is_of_use_without_script(start_server: "StartServer", visit: "
         await seen.see()
         while await seen.page.locator(f'a[href="/records/{key}"]').count() == 0:
             await seen.see()
-    # Playwright stops scripts, but lets the browser believe that there are some: it does not show what is for none.
+    # Playwright blocks scripts, but the browser regards them as enabled, so it does not show `noscript` elements.
     assert "Without JavaScript, this page is not updated" in await seen.page.content()
     await expect(seen.page.get_by_role("button", name="Disable hr-system")).to_be_hidden()
     await seen.page.get_by_role("searchbox").fill(key)
@@ -324,9 +324,7 @@ async def test_it_is_of_use_without_script(start_server: "StartServer", visit: "
     await expect(seen.page.get_by_role("heading", name="hr-system")).to_be_visible()
 
 
-async def test_it_takes_back_what_it_says_when_nobody_answers_any_more(
-    start_server: "StartServer", visit: "Go"
-) -> None:
+async def test_dashboard_reports_a_lost_connection_and_recovers(start_server: "StartServer", visit: "Go") -> None:
     server = await start_server()
     seen = await visit(server, may_complain=True)
     await seen.see()
@@ -344,7 +342,7 @@ async def test_it_takes_back_what_it_says_when_nobody_answers_any_more(
     await seen.live()
 
 
-async def test_the_page_of_a_source_says_too_that_nobody_answers(start_server: "StartServer", visit: "Go") -> None:
+async def test_source_page_reports_a_lost_connection_and_recovers(start_server: "StartServer", visit: "Go") -> None:
     server = await start_server()
     seen = await visit(server, may_complain=True)
     await seen.see("/sources/acme")
@@ -359,7 +357,7 @@ async def test_the_page_of_a_source_says_too_that_nobody_answers(start_server: "
     await expect(seen.page.locator("details", has_text="Defaults")).to_have_attribute("open", "")
 
 
-async def test_the_outcome_of_a_sample_event_is_not_judged_by_a_status(
+async def test_sample_event_is_marked_by_its_outcome_and_not_by_http_status(
     start_server: "StartServer", visit: "Go", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = await start_server()
@@ -378,7 +376,7 @@ async def test_the_outcome_of_a_sample_event_is_not_judged_by_a_status(
         assert ("wrong" in str(await answer.get_attribute("class"))) is is_wrong
 
 
-async def test_what_runs_out_is_said_in_words(start_server: "StartServer", visit: "Go") -> None:
+async def test_expiring_event_is_announced_in_words(start_server: "StartServer", visit: "Go") -> None:
     server = await start_server()
     seen = await visit(server)
     completion = {"user_name": "David Ball", "training_title": "Ladder Safety", "valid_until": "2027-01-31"}
@@ -391,7 +389,7 @@ async def test_what_runs_out_is_said_in_words(start_server: "StartServer", visit
     await expect(seen.page.locator("#news")).to_have_text("Ladder Safety of David Ball expires on 2027-01-31")
 
 
-async def test_with_a_token_a_browser_signs_in_and_out(start_server: "StartServer", visit: "Go") -> None:
+async def test_browser_signs_in_with_a_token_and_out_again(start_server: "StartServer", visit: "Go") -> None:
     server = await start_server(token=TOKEN)
     seen = await visit(server, may_complain=True)
     await seen.see("/records?q=ball")
@@ -416,7 +414,7 @@ async def test_with_a_token_a_browser_signs_in_and_out(start_server: "StartServe
 
 
 @pytest.mark.parametrize(("label", "file_name"), [("CSV", "events.csv"), ("JSON Lines", "events.jsonl")])
-async def test_a_download_without_a_session_leads_to_the_sign_in_page(
+async def test_download_without_a_session_leads_to_the_sign_in_page(
     start_server: "StartServer", visit: "Go", label: str, file_name: str
 ) -> None:
     server = await start_server(token=TOKEN)
@@ -437,7 +435,7 @@ async def test_a_download_without_a_session_leads_to_the_sign_in_page(
     assert (await download.value).suggested_filename == file_name
 
 
-async def test_a_link_signs_a_browser_in_once_wherever_it_is_followed_from(
+async def test_sign_in_link_works_once_even_from_a_page_of_another_origin(
     start_server: "StartServer", visit: "Go", tmp_path: Path
 ) -> None:
     server = await start_server(anonymous=False)
@@ -447,7 +445,7 @@ async def test_a_link_signs_a_browser_in_once_wherever_it_is_followed_from(
     await expect(seen.page.get_by_role("heading", name="Sign in")).to_be_visible()
     await expect(seen.page.get_by_label("Token", exact=True)).to_have_count(0)
     assert await serious(seen.page) == []
-    # As the command does it on a desktop: a page of another origin leads to the link.
+    # As the command does on a desktop: a page of another origin redirects to the link.
     link = server.daemon.sign_in_link()
     page = tmp_path / "page.html"
     page.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={link}">')
@@ -465,11 +463,11 @@ async def test_a_link_signs_a_browser_in_once_wherever_it_is_followed_from(
     await tab.get_by_role("link", name="there").click()
     await expect(tab).to_have_url(f"{server.url}/records?q=ball")
     await tab.close()
-    # Once, for anybody.
+    # The link works once, in any browser.
     other = await visit(server, may_complain=True)
     await other.page.goto(str(link))
     await expect(other.page.get_by_role("alert")).to_contain_text("This link was already used")
-    # What shows events as they happen ends with the session.
+    # The stream of events ends with the session.
     tab = await seen.page.context.new_page()
     await tab.goto(server.url)
     await tab.get_by_role("button", name="Sign out").click()

@@ -18,7 +18,7 @@ MANY = 30
 LONG_AGO = 1_400_000_000_000
 
 
-async def holding_arrivals(start_server: "StartServer") -> tuple[DashboardServer, list[str]]:
+async def start_with_held_arrivals(start_server: "StartServer") -> tuple[DashboardServer, list[str]]:
     server = await start_server(options={"acme": {"hold_arrivals_above": 20}})
     assert server.daemon is not None
     keys = [server.complete(created=LONG_AGO, date_number=20150101 + number) for number in range(MANY)]
@@ -29,10 +29,10 @@ async def holding_arrivals(start_server: "StartServer") -> tuple[DashboardServer
 
 
 @pytest.mark.parametrize(("button", "told"), [("Report them", MANY), ("Accept silently", 0)])
-async def test_arrivals_that_are_held_back_are_released_by_a_button(
+async def test_release_buttons_report_or_accept_held_arrivals(
     start_server: "StartServer", visit: "Go", button: str, told: int
 ) -> None:
-    server, keys = await holding_arrivals(start_server)
+    server, keys = await start_with_held_arrivals(start_server)
     assert server.daemon is not None
     seen = await visit(server)
     await seen.see()
@@ -48,7 +48,7 @@ async def test_arrivals_that_are_held_back_are_released_by_a_button(
     await expect(tile).to_have_text(str(told))
 
 
-async def test_what_waits_for_a_second_look_is_shown_with_its_witness(start_server: "StartServer", visit: "Go") -> None:
+async def test_removal_before_its_second_look_is_shown_with_evidence(start_server: "StartServer", visit: "Go") -> None:
     server = await start_server()
     assert server.daemon is not None
     (gone, *_) = server.account.records()

@@ -1,4 +1,4 @@
-"""Limits on the number and the duration of connections: the daemon and its owner always have what they need."""
+"""Limits on the number and duration of connections, which leave enough for the daemon and its owner."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ def check_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def read_until_closed(reader: asyncio.StreamReader) -> bytes:
-    """Return what a connection delivers until the other end closes it."""
+    """Return the bytes that a connection delivers until the other end closes it."""
     async with asyncio.timeout(20):
         try:
             return await reader.read()
@@ -56,7 +56,7 @@ async def read_until_closed(reader: asyncio.StreamReader) -> bytes:
     ],
     ids=["nothing", "half a head", "most of a head", "a request", "one and a half", "half a body"],
 )
-async def test_no_connection_lasts_without_being_used(
+async def test_unused_connection_is_closed_after_its_time_limit(
     listen: "Open", tmp_path: Path, way: Way, sent: bytes, answer: bytes
 ) -> None:
     entrance = await way.open(lambda *a, **k: listen(*a, **k, limits=QUICK), tmp_path)
@@ -73,7 +73,7 @@ async def test_no_connection_lasts_without_being_used(
     writer.close()
 
 
-async def test_a_head_that_comes_byte_by_byte_has_no_more_time(listen: "Open") -> None:
+async def test_request_head_sent_byte_by_byte_gets_no_extra_time(listen: "Open") -> None:
     interface = await listen(limits=QUICK)
     reader, writer = await asyncio.open_connection("127.0.0.1", interface.port)
     gone = asyncio.create_task(read_until_closed(reader))
@@ -86,7 +86,7 @@ async def test_a_head_that_comes_byte_by_byte_has_no_more_time(listen: "Open") -
     writer.close()
 
 
-async def test_an_answer_that_nobody_takes_is_given_up(listen: "Open", monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connection_is_closed_if_no_answer_is_read(listen: "Open", monkeypatch: pytest.MonkeyPatch) -> None:
     interface = await listen(limits=QUICK)
 
     async def much(_self: object) -> bytes:
@@ -100,9 +100,7 @@ async def test_an_answer_that_nobody_takes_is_given_up(listen: "Open", monkeypat
         await until(lambda: len(connections) == 0)
 
 
-async def test_an_answer_that_is_taken_steadily_may_take_any_time(
-    listen: "Open", monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_answer_that_is_read_steadily_is_sent_to_the_end(listen: "Open", monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("notifier.web.listening.connections._SEND_LIMIT_FACTOR", 1)
     interface = await listen(limits=replace(QUICK, stalled_seconds=2.0))
     size = 14_000_000
@@ -113,10 +111,10 @@ async def test_an_answer_that_is_taken_steadily_may_take_any_time(
     monkeypatch.setattr(type(interface.daemon), "metrics", much)
     with closing(socket.create_connection(("127.0.0.1", interface.port))) as steady:
         steady.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        assert await asyncio.to_thread(take_steadily, steady) > size
+        assert await asyncio.to_thread(read_steadily, steady) > size
 
 
-def take_steadily(connection: socket.socket) -> int:
+def read_steadily(connection: socket.socket) -> int:
     """Read at about 3 MB a second until the connection is closed, and return the number of bytes."""
     count = 0
     while piece := connection.recv(30_000):
@@ -125,7 +123,7 @@ def take_steadily(connection: socket.socket) -> int:
     return count
 
 
-async def test_an_answer_that_is_taken_byte_by_byte_is_given_up(
+async def test_connection_is_closed_if_the_answer_is_read_too_slowly(
     listen: "Open", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.web.listening.connections._SEND_LIMIT_FACTOR", 4)
@@ -147,7 +145,7 @@ async def test_an_answer_that_is_taken_byte_by_byte_is_given_up(
                 await asyncio.sleep(0.1)
 
 
-async def test_a_stream_may_be_silent_for_as_long_as_nothing_happens(listen: "Open") -> None:
+async def test_event_stream_stays_open_while_there_are_no_events(listen: "Open") -> None:
     interface = await listen(limits=QUICK)
     async with interface.over_tcp.get(f"{interface.url}/v1/events/stream") as response:
         await asyncio.sleep(1.5)
@@ -155,10 +153,10 @@ async def test_a_stream_may_be_silent_for_as_long_as_nothing_happens(listen: "Op
         assert interface.feed.stream.reader_count == 1
 
 
-# How many
+# The number of connections
 
 
-async def test_the_oldest_idle_connection_makes_room_and_one_at_work_does_not(
+async def test_new_connection_closes_the_oldest_idle_one_and_no_active_one(
     listen: "Open", caplog: pytest.LogCaptureFixture
 ) -> None:
     interface = await listen(limits=replace(QUICK, head_seconds=60, idle_seconds=60, max_per_peer=4))
@@ -175,11 +173,11 @@ async def test_the_oldest_idle_connection_makes_room_and_one_at_work_does_not(
     at_work.close()
     for _, writer in silent:
         writer.close()
-    # However many are closed, the log is not filled.
+    # However many connections are closed, only one log entry is written.
     assert len([it for it in caplog.records if "too many connections" in it.getMessage()]) == 1
 
 
-async def test_where_all_are_at_work_a_new_connection_is_closed(listen: "Open") -> None:
+async def test_new_connection_is_closed_if_all_others_are_active(listen: "Open") -> None:
     interface = await listen(limits=replace(QUICK, max_per_peer=3))
     async with AsyncExitStack() as stack:
         for _ in range(3):
@@ -193,7 +191,7 @@ async def test_where_all_are_at_work_a_new_connection_is_closed(listen: "Open") 
             assert response.status == 200
 
 
-async def test_guessers_whose_answers_are_held_back_make_room(listen: "Open") -> None:
+async def test_right_token_is_accepted_while_many_wrong_ones_are_delayed(listen: "Open") -> None:
     interface = await listen(token=TOKEN, limits=replace(QUICK, max_per_peer=8))
     wrong = {"Authorization": "Bearer wrong"}
 
@@ -212,7 +210,7 @@ async def test_guessers_whose_answers_are_held_back_make_room(listen: "Open") ->
     await asyncio.gather(*guessing)
 
 
-async def test_streams_of_one_peer_are_limited_and_leave_places_for_others(
+async def test_event_streams_per_peer_are_limited_and_other_peers_can_connect(
     listen: "Open", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interface = await listen()
@@ -251,7 +249,7 @@ def as_other_user() -> list[str]:
     return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
 
 
-async def test_silent_connections_of_another_user_use_up_nothing(listen: "Open") -> None:
+async def test_silent_connections_of_another_user_leave_enough_descriptors(listen: "Open") -> None:
     descriptors = 256
     interface = await listen(token=TOKEN, limits=replace(limits_for(descriptors), head_seconds=60, idle_seconds=60))
     before = descriptors_in_use()
@@ -269,7 +267,7 @@ async def test_silent_connections_of_another_user_use_up_nothing(listen: "Open")
         await until(lambda: len(interface.server._connections) <= limits_for(descriptors).most)
         now = descriptors_in_use()
         assert now is not None
-        # What the daemon needs for polls and deliveries is left.
+        # Enough descriptors remain for polls and deliveries.
         assert now.used - before.used <= descriptors // 2
         async with interface.over_socket.get("http://localhost/v1/status") as response:
             assert response.status == 200
@@ -289,7 +287,7 @@ async def test_silent_connections_of_another_user_use_up_nothing(listen: "Open")
         (1_048_576, (512, 256, 64)),
     ],
 )
-def test_the_limits_follow_what_the_process_may_have(descriptors: int, limits: tuple[int, int, int]) -> None:
+def test_limits_for_depends_on_the_descriptor_limit(descriptors: int, limits: tuple[int, int, int]) -> None:
     found = limits_for(descriptors)
     assert (found.most, found.max_per_peer, found.max_for_owner) == limits
     assert (found.head_seconds, found.body_seconds, found.idle_seconds) == (10, 10, 75)
@@ -307,15 +305,15 @@ print(before.limit, more.used - before.used)
 """
 
 
-def test_a_process_may_have_as_many_descriptors_as_the_system_lets_it() -> None:
+def test_raise_descriptor_limit_raises_it_to_the_hard_limit() -> None:
     said = subprocess.run([sys.executable, "-c", RAISE], check=True, capture_output=True, text=True).stdout
     assert said == "300 2\n"
 
 
-# A client that is gone
+# Clients that disconnect, and shared answers
 
 
-async def test_reading_ends_with_the_client_and_what_changes_something_does_not(
+async def test_client_disconnect_cancels_a_read_and_not_a_change(
     interface: "Interface", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began, ended, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -346,7 +344,7 @@ async def test_reading_ends_with_the_client_and_what_changes_something_does_not(
             await effect.wait()
 
 
-async def test_strangers_share_a_page_of_metrics(listen: "Open", monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_anonymous_metrics_requests_share_a_page(listen: "Open", monkeypatch: pytest.MonkeyPatch) -> None:
     interface = await listen(anonymous=False)
     made = 0
 

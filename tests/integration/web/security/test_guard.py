@@ -75,7 +75,7 @@ def column_of(way: Way) -> str:
     return token if way.token else anonymous if way.anonymous else plain
 
 
-def test_the_table_says_something_of_everything() -> None:
+def test_access_table_covers_every_request_and_listener() -> None:
     rows = [*rows_of_documentation()]
     assert {what for what, _, _ in rows} == ASKED.keys()
     assert {who for _, _, who in rows} <= WHO.keys()
@@ -93,7 +93,7 @@ def test_the_table_says_something_of_everything() -> None:
     ],
     indirect=["entrance"],
 )
-async def test_everybody_may_do_what_the_documentation_says_and_no_more(
+async def test_each_caller_may_do_exactly_what_the_documentation_says(
     entrance: Entrance, what: str, caller: str
 ) -> None:
     way = entrance.way
@@ -110,10 +110,10 @@ async def test_everybody_may_do_what_the_documentation_says_and_no_more(
         assert answer.status == 503
         may = "unready" in json.loads(answer.body)
     elif path == "/sign-in":
-        # Who may do everything needs no such page.
+        # A caller who may do everything needs no such page, and is redirected.
         may = answer.status == 200 or answer.headers["Location"] == "/"
     elif path == "/v1/sign-in-link" and way.listener_kind == "owner":
-        # A daemon that listens on no port has no address to give.
+        # A daemon that listens on no port has no address for a link.
         may = answer.status in {200, 409}
     else:
         may = answer.status == 200
@@ -137,7 +137,7 @@ async def test_everybody_may_do_what_the_documentation_says_and_no_more(
         "[::1]:8787",
     ],
 )
-async def test_loopback_names_are_answered(entrance: Entrance, host: str) -> None:
+async def test_request_with_a_loopback_host_is_answered(entrance: Entrance, host: str) -> None:
     assert (await entrance.ask("GET", "/healthz", host=host)).status == 200
 
 
@@ -156,45 +156,45 @@ async def test_loopback_names_are_answered(entrance: Entrance, host: str) -> Non
         "1",
     ],
 )
-async def test_a_page_that_points_its_own_name_at_this_machine_is_refused(entrance: Entrance, host: str) -> None:
+async def test_request_with_a_foreign_host_is_refused(entrance: Entrance, host: str) -> None:
     for path in ("/healthz", "/v1/status", "/nothing"):
         session = entrance.session()
         answer = await entrance.ask("GET", path, host=host, **session)
         if entrance.way.accepts_any_host:
-            # A page does not have the token, and what was begun at another name is no session here.
+            # A page does not have the token, and a session that began at another host is not valid here.
             assert answer.status == (200 if path == "/healthz" else 401)
         else:
             assert (answer.status, error_reason(answer.body)) == (403, "foreign_host")
 
 
-async def test_a_request_without_a_host_is_refused(entrance: Entrance) -> None:
+async def test_request_without_a_host_is_refused(entrance: Entrance) -> None:
     answer = await entrance.raw(b"GET /v1/status HTTP/1.0\r\n\r\n")
     assert answer.startswith(b"HTTP/1.0 401" if entrance.way.accepts_any_host else b"HTTP/1.0 403")
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://localhost:1", ""])
-async def test_a_page_of_another_origin_changes_nothing(entrance: Entrance, origin: str) -> None:
+async def test_post_from_another_origin_is_refused(entrance: Entrance, origin: str) -> None:
     answer = await entrance.ask("POST", "/v1/sources/acme/poll", Origin=origin, **entrance.credentials())
     assert (answer.status, error_reason(answer.body)) == (403, "foreign_origin")
     assert entrance.interface.daemon.done == []
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "anything else"])
-async def test_what_a_page_of_another_origin_fetches_is_refused(entrance: Entrance, site: str) -> None:
+async def test_fetch_from_another_site_is_refused(entrance: Entrance, site: str) -> None:
     for method, path in (("GET", "/healthz"), ("GET", "/v1/status"), ("POST", "/v1/sources/acme/poll")):
         answer = await entrance.ask(method, path, Sec_Fetch_Site=site, **entrance.credentials())
         assert (answer.status, error_reason(answer.body)) == (403, "foreign_origin")
     assert entrance.interface.daemon.done == []
 
 
-async def test_a_page_of_its_own_origin_may_change_something(entrance: Entrance) -> None:
+async def test_post_from_the_own_origin_is_accepted(entrance: Entrance) -> None:
     origin = f"http://{entrance.host}"
     answer = await entrance.ask("POST", "/v1/sources/acme/poll", Origin=origin, **entrance.credentials())
     assert answer.status == 200
     assert entrance.interface.daemon.done == [("poll", "acme")]
 
 
-async def test_what_a_form_can_send_changes_nothing(entrance: Entrance) -> None:
+async def test_post_with_the_content_type_of_a_form_is_refused(entrance: Entrance) -> None:
     kinds = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
     for kind in kinds:
         answer = await entrance.ask("POST", "/v1/sources/acme/poll", Content_Type=kind, **entrance.credentials())
@@ -219,7 +219,7 @@ async def test_what_a_form_can_send_changes_nothing(entrance: Entrance) -> None:
         "Bearer \udcff\udcfe",
     ],
 )
-async def test_what_is_not_the_token_opens_nothing(entrance: Entrance, sent: str) -> None:
+async def test_wrong_authorization_header_is_refused(entrance: Entrance, sent: str) -> None:
     line = b"Authorization: " + sent.encode(errors="surrogateescape") + b"\r\n"
     for request in (b"GET /v1/status", b"GET /nothing", b"POST /v1/sources/acme/poll"):
         answer = await entrance.raw(request + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + line + b"\r\n")
@@ -233,12 +233,12 @@ async def test_what_is_not_the_token_opens_nothing(entrance: Entrance, sent: str
 
 
 @pytest.mark.parametrize("sent", [f"Bearer {TOKEN}", f"bearer {TOKEN}"])
-async def test_the_right_token_opens_under_any_name(entrance: Entrance, sent: str) -> None:
+async def test_right_token_is_accepted_with_a_foreign_host_where_any_host_is(entrance: Entrance, sent: str) -> None:
     answer = await entrance.ask("POST", "/v1/sources/acme/poll", host="notifier.example", Authorization=sent)
     assert answer.status == (200 if entrance.way.accepts_any_host else 403)
 
 
-async def test_a_session_is_worth_nothing_at_another_port(entrance: Entrance) -> None:
+async def test_session_cookie_is_refused_at_another_port(entrance: Entrance) -> None:
     if entrance.way.is_trusted:
         return
     session = entrance.session()
@@ -251,12 +251,12 @@ async def test_a_session_is_worth_nothing_at_another_port(entrance: Entrance) ->
 
 
 @pytest.mark.parametrize("entrance", [way for way in WAYS if way.accepts_any_host], ids=str, indirect=True)
-async def test_guesses_are_answered_late_and_noted_and_the_right_token_passes_at_once(
+async def test_wrong_tokens_are_delayed_and_logged_and_the_right_one_is_accepted_at_once(
     entrance: Entrance, caplog: pytest.LogCaptureFixture
 ) -> None:
     loop = asyncio.get_running_loop()
     wrong = {"Authorization": f"Bearer {WRONG}"}
-    # What answers without a token must not tell whether one is right, either.
+    # Paths that need no token must not reveal whether a token is right, either.
     paths = ("/v1/status", "/healthz", "/readyz", "/metrics", "/sign-in")
     answers = [await entrance.ask("GET", path, **wrong) for path in paths]
     assert [answer.status for answer in answers] == [401] * FREE_GUESSES
@@ -266,11 +266,11 @@ async def test_guesses_are_answered_late_and_noted_and_the_right_token_passes_at
     assert not done
     right = await entrance.ask("GET", "/v1/status", Authorization=f"Bearer {TOKEN}")
     assert right.status == 200
-    # A right token is no reason to let a guesser behind the same proxy go on.
+    # A right token does not end the delay of a guesser behind the same proxy.
     later = [await task for task in flood]
     assert loop.time() - began > 1
     refused = [answer for answer in later if answer.status == 429]
-    # The first one came after the wait of those before was over.
+    # The first one may have come after the delay of the earlier requests was over.
     assert len(refused) >= len(later) - 1
     assert all(int(answer.headers["Retry-After"]) > 0 for answer in refused)
     noted = [record for record in caplog.records if record.getMessage() == "a wrong token was given"]
@@ -280,10 +280,10 @@ async def test_guesses_are_answered_late_and_noted_and_the_right_token_passes_at
     assert {vars(record)["transport"] for record in noted} == {entrance.way.listener_kind.value}
 
 
-async def test_a_visitor_who_is_gone_at_once_is_not_taken_for_the_owner(listen: "Open") -> None:
+async def test_client_that_disconnects_at_once_is_not_treated_as_the_owner(listen: "Open") -> None:
     interface = await listen("127.0.0.1:0", TOKEN)
     for _ in range(20):
-        # All of it before the listener has accepted.
+        # All of this happens before the listener accepts the connection.
         visitor = socket.create_connection(("127.0.0.1", interface.port))
         visitor.sendall(b"POST /v1/sources/acme/poll HTTP/1.1\r\nHost: evil.example\r\n\r\n")
         visitor.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -294,7 +294,7 @@ async def test_a_visitor_who_is_gone_at_once_is_not_taken_for_the_owner(listen: 
     assert interface.daemon.done == []
 
 
-async def test_what_changes_something_is_noted_with_who_asked_and_how(
+async def test_accepted_change_is_logged_with_caller_and_transport(
     entrance: Entrance, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -327,7 +327,7 @@ print(said)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user; CI is")
-async def test_another_user_of_the_machine_learns_nothing(listen: "Open") -> None:
+async def test_another_user_of_the_machine_can_read_only_healthz(listen: "Open") -> None:
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     try:

@@ -1,4 +1,4 @@
-"""Hostile requests: each of them is refused, or its content is shown as text."""
+"""Hostile requests: each of them is refused, and the answer is plain text or JSON."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -57,7 +57,7 @@ def fetch_headers(site: bytes, mode: bytes, destination: bytes) -> bytes:
 
 
 CASES = [
-    # A page whose name was made to point at this machine.
+    # Pages whose host name resolves to this machine (DNS rebinding).
     Case("a foreign host", 403, host(b"evil.example")),
     Case("a foreign host with the right port", 403, host(b"evil.example:8787")),
     Case("a foreign host below a loopback name", 403, host(b"localhost.evil.example")),
@@ -78,7 +78,7 @@ CASES = [
     Case("two hosts, the last one right", 400, host(b"evil.example") + OWN),
     Case("a foreign host behind a right target", 403, b"GET http://localhost/ HTTP/1.1\r\nHost: evil.example\r\n"),
     Case("a forwarded host", 403, host(b"evil.example") + b"X-Forwarded-Host: localhost\r\n"),
-    # A page of another origin that wants something done.
+    # Requests of a page of another origin.
     Case("no origin of its own", 403, DO + OWN + JSON + b"Origin: null\r\n", b"{}"),
     Case("a foreign origin", 403, DO + OWN + JSON + b"Origin: https://evil.example\r\n", b"{}"),
     Case("another port's origin", 403, DO + OWN + JSON + b"Origin: http://localhost:3000\r\n", b"{}"),
@@ -94,7 +94,7 @@ CASES = [
     ),
     Case("a frame", 403, LOOK + OWN + fetch_headers(b"cross-site", b"navigate", b"iframe")),
     Case("leave asked for beforehand", 403, path(b"/v1/reload", b"OPTIONS") + b"Sec-Fetch-Site: cross-site\r\n"),
-    # What a form can send, or a script without leave.
+    # Requests that a form, or a script without permission, can send.
     Case("a form", 415, DO + OWN + b"Content-Type: application/x-www-form-urlencoded\r\n", b"a=b"),
     Case("an empty form", 415, DO + OWN + b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 0\r\n"),
     Case("a form of parts", 415, DO + OWN + b"Content-Type: multipart/form-data; boundary=x\r\n", b"--x--\r\n"),
@@ -102,14 +102,14 @@ CASES = [
     Case("JSON that says nothing", 415, DO + OWN, b"{}"),
     Case("JSON that says it is both", 415, DO + OWN + b"Content-Type: text/plain; application/json\r\n", b"{}"),
     Case("pieces that say nothing", 415, DO + OWN + b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n"),
-    # Another method than the one that is sent.
+    # Overridden and unsupported methods.
     Case("a method in a header", 405, path(b"/v1/sources/acme/poll") + b"X-HTTP-Method-Override: POST\r\n"),
     Case("a method in the query", 405, path(b"/v1/sources/acme/poll?_method=POST")),
     Case("a trace", 405, path(b"/v1/status", b"TRACE")),
     Case("a tunnel", 404, b"CONNECT evil.example:443 HTTP/1.1\r\n" + OWN),
     Case("a deletion", 405, path(b"/v1/status", b"DELETE")),
     Case("HTML as a method", 400, path(b"/v1/status", b"<b>")),
-    # Ways out of a folder that is none.
+    # Path traversal, although no folder is served.
     Case("steps up", 404, path(b"/v1/../../../etc/passwd")),
     Case("escaped steps up", 404, path(b"/v1/%2e%2e/%2e%2e/etc/passwd")),
     Case("steps up with escaped slashes", 404, path(b"/v1/..%2f..%2fetc%2fpasswd")),
@@ -121,14 +121,14 @@ CASES = [
     Case("an end of text in the path", 404, path(b"/v1/status%00.json")),
     Case("steps up as a record", 404, path(b"/v1/records/..%2f..%2fstatus")),
     Case("a file's address", 400, b"GET file:///etc/passwd HTTP/1.1\r\n" + OWN),
-    # Too much of anything.
+    # Parts that are too large or too many.
     Case("a body too large", 413, DO + OWN + JSON, b"x" * 70_000),
     Case("a header too large", 400, LOOK + OWN + b"X: " + b"a" * 20_000 + b"\r\n"),
     Case("a path too long", 400, path(b"/" + b"a" * 20_000)),
     Case("too many headers", 400, LOOK + OWN + b"".join(b"X%d: a\r\n" % n for n in range(5_000))),
     Case("a number too large", 400, path(b"/v1/events?after=" + b"9" * 4_000)),
     Case("a source too long", 404, path(b"/v1/events?source=" + b"a" * 4_000)),
-    # What is to become a header of the answer, or another request.
+    # Attempts to inject a header into the answer, or a second request.
     Case("a header in the path", 404, path(b"/v1/%0d%0aSet-Cookie:%20a=b")),
     Case("a header in a name", 404, path(b"/v1/sources/%0d%0aSet-Cookie:%20a=b/poll", b"POST")),
     Case("a header in the query", 400, path(b"/v1/events?type=%0d%0aSet-Cookie:%20a=b")),
@@ -148,7 +148,7 @@ CASES = [
     Case("HTML as an event", 404, RETRY, b'{"event_ids": ["evt_gone"]}'),
     Case("HTML that is expected", 417, LOOK + OWN + b"Expect: " + SCRIPT.encode() + b"\r\n"),
     Case("HTML instead of a request", 400, SCRIPT.encode() + b"\r\n"),
-    # What is no text.
+    # Content that is not valid text.
     Case("a path that is no UTF-8", 404, path(b"/v1/records/%ff%fe")),
     Case("a path in raw bytes", 400, path(b"/v1/records/\xff\xfe")),
     Case("a query that is no UTF-8", 400, path(b"/v1/events?source=%ff%fe")),
@@ -162,7 +162,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-async def test_it_is_refused_or_shown_as_text(
+async def test_hostile_request_is_refused_with_a_text_or_json_answer(
     interface: "Interface", case: Case, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = await interface.raw(case.sent)
@@ -174,7 +174,7 @@ async def test_it_is_refused_or_shown_as_text(
     assert interface.daemon.done == []
     assert interface.daemon.deliveries.asked == []
     assert interface.feed.stream.reader_count == 0
-    # What it says is text, and nothing that it said has become a header.
+    # The answer is text, and no part of the request has become a header.
     assert headers["content-type"] in {"application/json", "text/plain; charset=utf-8"}
     assert "set-cookie" not in headers
     assert "access-control-allow-origin" not in headers
@@ -182,18 +182,18 @@ async def test_it_is_refused_or_shown_as_text(
         assert body.startswith(b'{"error":{"reason":"')
     assert headers.items() >= {name.lower(): value for name, value in DEFAULT_HEADERS.items()}.items()
     assert headers["server"] == "completion-notifier"
-    # It is no trouble of ours, and nobody fills the log with it.
+    # The request is not an error of the notifier, and cannot fill the log.
     assert [record for record in caplog.records if record.levelno >= logging.INFO] == []
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
-async def test_it_is_refused_over_every_way(listen: "Open", tmp_path: Path, way: Way) -> None:
+async def test_hostile_requests_are_refused_by_every_listener(listen: "Open", tmp_path: Path, way: Way) -> None:
     entrance = await way.open(listen, tmp_path)
     daemon, feed = entrance.interface.daemon, entrance.interface.feed
     for case in CASES:
         credentials, status = entrance.credentials("localhost"), case.status
         if way.accepts_any_host and status == 403 and b"Origin" not in case.lines and b"Sec-Fetch" not in case.lines:
-            # A page under another name has no token to send.
+            # A page at another host has no token to send.
             credentials, status = {}, 401
         written = "".join(f"{name}: {value}\r\n" for name, value in credentials.items()).encode()
         answer = await entrance.raw(replace(case, lines=case.lines + written).sent)
@@ -206,20 +206,20 @@ async def test_it_is_refused_over_every_way(listen: "Open", tmp_path: Path, way:
         assert "server: completion-notifier" in head, case.name
 
 
-async def test_cookies_of_other_programs_that_are_too_long_are_named(interface: "Interface") -> None:
+async def test_too_long_cookies_of_other_programs_are_named_in_the_answer(interface: "Interface") -> None:
     answer = await interface.raw(LOOK + OWN + b"Cookie: session=" + b"a" * 9_000 + b"\r\n\r\n")
     assert answer.startswith(b"HTTP/1.0 400")
     assert b"cookies of other programs" in answer
 
 
-async def test_a_link_from_elsewhere_may_lead_here(interface: "Interface") -> None:
+async def test_link_from_another_site_is_answered(interface: "Interface") -> None:
     link = fetch_headers(b"cross-site", b"navigate", b"document")
     answer = await interface.raw(LOOK + OWN + link + b"Connection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8", "Application/JSON"])
-async def test_json_of_a_page_of_ours_is_done(interface: "Interface", kind: str) -> None:
+async def test_json_post_from_the_own_origin_is_accepted(interface: "Interface", kind: str) -> None:
     headers = {"Content-Type": kind, "Origin": interface.url, "Sec-Fetch-Site": "same-origin"}
     url = f"{interface.url}/v1/sources/acme/poll"
     async with interface.over_tcp.post(url, data=b"{}", headers=headers) as response:
@@ -228,13 +228,13 @@ async def test_json_of_a_page_of_ours_is_done(interface: "Interface", kind: str)
 
 
 @pytest.mark.parametrize("headers", [b"", b"Content-Length: 0\r\n", b"Content-Length: 0\r\n" + JSON])
-async def test_a_program_needs_no_body(interface: "Interface", headers: bytes) -> None:
+async def test_post_without_a_body_is_accepted(interface: "Interface", headers: bytes) -> None:
     answer = await interface.raw(DO + OWN + headers + b"Connection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200"), answer
     assert interface.daemon.done == [("poll", "acme")]
 
 
-async def test_every_answer_says_what_a_browser_may_do_with_it(interface: "Interface") -> None:
+async def test_every_answer_has_the_default_headers(interface: "Interface") -> None:
     for path_, method in (("/healthz", "GET"), ("/metrics", "GET"), ("/nowhere", "GET"), ("/v1/reload", "PUT")):
         async with interface.over_tcp.request(method, interface.url + path_) as response:
             assert response.headers.items() >= DEFAULT_HEADERS.items()
@@ -257,7 +257,7 @@ async def test_every_answer_says_what_a_browser_may_do_with_it(interface: "Inter
         ("GET", {"Sec-Fetch-Site": "anything else"}, True),
     ],
 )
-def test_where_a_request_comes_from(method: str, headers: dict[str, str], *, foreign: bool) -> None:
+def test_is_forbidden_cross_origin_checks_the_headers(method: str, headers: dict[str, str], *, foreign: bool) -> None:
     assert is_forbidden_cross_origin(method, headers) is foreign
 
 
@@ -273,5 +273,5 @@ def test_where_a_request_comes_from(method: str, headers: dict[str, str], *, for
         ({"Transfer-Encoding": "chunked"}, False),
     ],
 )
-def test_what_a_request_brings(headers: dict[str, str], *, accepted: bool) -> None:
+def test_has_json_or_no_body_checks_length_and_content_type(headers: dict[str, str], *, accepted: bool) -> None:
     assert has_json_or_no_body(headers) is accepted

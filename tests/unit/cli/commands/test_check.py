@@ -1,4 +1,4 @@
-"""`notifier check`: what is configured, and what the tokens see."""
+"""`notifier check`: what is configured, and what the tokens can read."""
 
 import time
 from datetime import UTC, datetime
@@ -40,7 +40,7 @@ SLACK = '[destinations.channel]\ntype = "slack"\nurl = "https://hooks.slack.com/
 
 
 def row(said: "CommandOutput", source: str = "acme") -> list[str]:
-    """Return the last table's row of a source."""
+    """Return the row of a source in the last table."""
     return [line for line in said.lines if line.startswith(f"{source} ")][-1].split()
 
 
@@ -50,7 +50,7 @@ def through(home: "Home", proxy: ForwardProxy) -> None:
     home.config.write_text(home.config.read_text().replace("[sources.acme]", proxied))
 
 
-async def test_it_shows_what_is_configured_and_no_secret(home: "Home") -> None:
+async def test_check_shows_the_configuration_without_secrets(home: "Home") -> None:
     home.configure("https://api.kpaehs.com/v1", more='secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"\n' + SLACK)
     said = await home.call("check")
     assert said.code == 0
@@ -62,7 +62,7 @@ async def test_it_shows_what_is_configured_and_no_secret(home: "Home") -> None:
         assert secret not in said.out + said.err
 
 
-async def test_it_shows_when_messages_go_out(home: "Home") -> None:
+async def test_check_shows_when_messages_are_sent(home: "Home") -> None:
     times = (
         'schedule = "daily 08:00"\ntimezone = "America/Chicago"\nquiet_hours = "20:00-06:00"\nquiet_days = ["sat"]\n'
     )
@@ -76,7 +76,7 @@ async def test_it_shows_when_messages_go_out(home: "Home") -> None:
     assert document["destinations"]["hr"]["when"] == "immediately"
 
 
-async def test_of_a_url_whose_host_may_be_a_secret_only_the_scheme_is_shown(home: "Home") -> None:
+async def test_check_shows_only_the_scheme_of_an_apprise_url(home: "Home") -> None:
     home.configure(more='[destinations.phones]\ntype = "apprise"\nurl = "tgram://123456789:AbCdEfGhIj/12345/"\n')
     said = await home.call("check")
     assert said.code == 0
@@ -84,7 +84,7 @@ async def test_of_a_url_whose_host_may_be_a_secret_only_the_scheme_is_shown(home
     assert not any(secret in said.out + said.err for secret in ("123456789", "AbCdEfGhIj", "12345"))
 
 
-async def test_a_url_that_apprise_does_not_understand_is_78(home: "Home") -> None:
+async def test_check_with_an_unknown_apprise_url_exits_78(home: "Home") -> None:
     home.configure(more='[destinations.phones]\ntype = "apprise"\nurl = "unheard-of://AbCdEfGhIj"\n')
     said = await home.call("check")
     assert said.code == 78
@@ -92,7 +92,7 @@ async def test_a_url_that_apprise_does_not_understand_is_78(home: "Home") -> Non
     assert "AbCdEfGhIj" not in said.out + said.err
 
 
-async def test_warnings_are_no_failure(home: "Home") -> None:
+async def test_check_with_warnings_exits_0(home: "Home") -> None:
     home.configure(hr="http://example.com/hook")
     said = await home.call("check")
     assert said.code == 0
@@ -100,7 +100,7 @@ async def test_warnings_are_no_failure(home: "Home") -> None:
     assert "with 3 warnings" in said.out
 
 
-async def test_strictly_warnings_are_78(home: "Home") -> None:
+async def test_check_strict_with_warnings_exits_78(home: "Home") -> None:
     home.configure(hr="http://example.com/hook")
     said = await home.call("check", "--strict")
     assert said.code == 78
@@ -108,7 +108,7 @@ async def test_strictly_warnings_are_78(home: "Home") -> None:
     assert said.err == "Error: 3 warnings, which --strict makes an error\n"
 
 
-async def test_programs_read_errors_and_warnings_apart(home: "Home") -> None:
+async def test_check_json_lists_errors_and_warnings_separately(home: "Home") -> None:
     home.configure(hr="http://example.com/hook")
     (document,) = (await home.call("check", "--json")).documents
     assert document["errors"] == []
@@ -130,7 +130,7 @@ async def test_programs_read_errors_and_warnings_apart(home: "Home") -> None:
     ]
 
 
-async def test_online_it_shows_what_the_token_sees(home: "Home", api: "Api") -> None:
+async def test_check_online_shows_what_the_token_can_read(home: "Home", api: "Api") -> None:
     home.configure(api.url)
     said = await home.call("check", "--online")
     assert said.code == 0
@@ -139,7 +139,7 @@ async def test_online_it_shows_what_the_token_sees(home: "Home", api: "Api") -> 
 
 
 @pytest.mark.usefixtures("no_proxy_variables")
-async def test_it_says_which_proxy_is_used_and_never_its_password(
+async def test_check_online_names_the_proxies_without_their_passwords(
     home: "Home", api: "Api", forward_proxy: ForwardProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forward_proxy.wants = AUTHORIZATION
@@ -162,7 +162,7 @@ async def test_it_says_which_proxy_is_used_and_never_its_password(
 
 
 @pytest.mark.parametrize("word", ["403 Forbidden", "407 Proxy Authentication Required"])
-async def test_a_proxy_that_refuses_is_named_with_what_to_do(
+async def test_check_online_with_a_refusing_proxy_names_it_and_the_remedy(
     home: "Home", forward_proxy: ForwardProxy, word: str
 ) -> None:
     forward_proxy.refuses = f"HTTP/1.1 {word}\r\nContent-Length: 0\r\n\r\n".encode()
@@ -175,7 +175,7 @@ async def test_a_proxy_that_refuses_is_named_with_what_to_do(
     assert PASSWORD not in said.err + said.out
 
 
-async def test_online_it_shows_what_the_filters_match_and_warns_of_the_rest(home: "Home", api: "Api") -> None:
+async def test_check_online_counts_filter_matches_and_warns_of_unmatched_patterns(home: "Home", api: "Api") -> None:
     home.configure(api.url)
     text = home.config.read_text().replace("[destinations.hr]", 'person_fields = ["job_title"]\n[destinations.hr]', 1)
     home.config.write_text(text + 'trainings = ["*training", "!zone*", "Cranes"]\njob_titles = ["Driver", "Pilot"]\n')
@@ -199,7 +199,7 @@ async def test_online_it_shows_what_the_filters_match_and_warns_of_the_rest(home
     assert (await home.call("check", "--online", "--strict")).code == 78
 
 
-async def test_v1_is_counted_by_its_last_page(home: "Home") -> None:
+async def test_check_online_counts_the_records_of_v1_without_a_total(home: "Home") -> None:
     account = documented_account(dialect=Dialect(total=False))
     async with serve(make_app(account)) as url:
         home.configure(url)
@@ -209,7 +209,7 @@ async def test_v1_is_counted_by_its_last_page(home: "Home") -> None:
     assert row(said)[2] == "6"
 
 
-async def test_four_requests_are_enough_and_go_out_at_once(home: "Home") -> None:
+async def test_check_online_sends_only_four_requests_without_delay(home: "Home") -> None:
     app = make_app(build_account(500))
     async with serve(app) as url:
         home.configure(url)
@@ -220,7 +220,7 @@ async def test_four_requests_are_enough_and_go_out_at_once(home: "Home") -> None
     assert app[TRAFFIC].requests == {"completedtrainings.v2.list": 2, "users.list": 1, "trainings.v2.list": 1}
 
 
-async def test_records_of_the_newest_page_that_cannot_be_read_are_told(home: "Home") -> None:
+async def test_check_online_reports_unreadable_records_of_the_newest_page(home: "Home") -> None:
     account = build_account(500)
     for record in [*account.records()][10:13]:
         account.edit(record.id, overrides={"date_number": "2026-11-20"})
@@ -234,7 +234,7 @@ async def test_records_of_the_newest_page_that_cannot_be_read_are_told(home: "Ho
     assert document["sources"]["acme"]["online"]["unreadable"] == 3
 
 
-async def test_what_waits_for_a_destination_that_is_not_configured_is_a_warning(home: "Home") -> None:
+async def test_check_warns_of_events_that_wait_for_an_unconfigured_destination(home: "Home") -> None:
     await home.remember("David Ball", "Ann Lee", to=("former",))
     said = await home.call("check", "--strict")
     assert said.code == 78
@@ -243,7 +243,7 @@ async def test_what_waits_for_a_destination_that_is_not_configured_is_a_warning(
     assert any("notifier deliveries move former OTHER" in warning for warning in document["warnings"])
 
 
-async def test_a_source_that_was_renamed_is_a_warning_that_says_how_to_lose_nothing(home: "Home") -> None:
+async def test_check_warns_of_a_renamed_source_and_names_the_keys_to_set(home: "Home") -> None:
     await home.remember("David Ball")
     store = FileStore(home.state_file)
     await store.open()
@@ -263,7 +263,7 @@ async def test_a_source_that_was_renamed_is_a_warning_that_says_how_to_lose_noth
     assert "have renamed" not in (await home.call("check")).out
 
 
-async def test_without_names_it_does_not_ask_for_them(home: "Home") -> None:
+async def test_check_online_with_names_off_requests_no_names(home: "Home") -> None:
     app = make_app(documented_account())
     async with serve(app) as url:
         home.configure(url)
@@ -287,7 +287,7 @@ async def test_without_names_it_does_not_ask_for_them(home: "Home") -> None:
         (Token("sandbox"), RateLimit(1), ["yes", "6", "2020-02-27", "-", "-"], ["the newest page: the customer's"]),
     ],
 )
-async def test_what_fails_online_is_1_and_a_sentence(
+async def test_check_online_with_failing_requests_exits_1_and_reports_each(
     home: "Home", token: Token, limit: RateLimit | None, shown: list[str], told: list[str]
 ) -> None:
     app = make_app(documented_account(), tokens=[token], rate_limit=limit)
@@ -301,7 +301,7 @@ async def test_what_fails_online_is_1_and_a_sentence(
     assert all(detail.startswith(f"  acme: {sentence}") for detail, sentence in zip(details, told, strict=True))
 
 
-async def test_one_source_that_fails_does_not_hide_another(home: "Home", api: "Api") -> None:
+async def test_check_online_with_a_failing_source_still_shows_the_others(home: "Home", api: "Api") -> None:
     home.configure(api.url, more='[sources.broken]\nbase_url = "http://127.0.0.1:9/v1"\ntoken = "t"\n')
     said = await home.call("check", "--online")
     assert said.code == 1
@@ -310,7 +310,7 @@ async def test_one_source_that_fails_does_not_hide_another(home: "Home", api: "A
     assert said.err.startswith("Error: 1 problem found online:\n  broken: there was no connection to the API")
 
 
-async def test_the_public_key_of_a_private_one_is_shown(home: "Home") -> None:
+async def test_check_shows_the_public_key_of_a_private_key(home: "Home") -> None:
     private = "whsk_dGhlIHRoaXJ0eS10d28gYnl0ZXMgb2YgdGhlIHNlZWQ="
     home.configure(more=f'secret = "{private}"\n')
     said = await home.call("check")
@@ -322,7 +322,7 @@ async def test_the_public_key_of_a_private_one_is_shown(home: "Home") -> None:
     assert "dGhlIHRoaXJ0eS10d28" not in f"{said.out}{said.err}{document}"
 
 
-async def test_a_database_is_shown_without_its_password_and_tried(home: "Home") -> None:
+async def test_check_tries_the_database_and_hides_its_password(home: "Home") -> None:
     home.configure()
     path = 'path = "notifier.db"'
     url = 'url = "postgresql://clerk:pa55word-of-it@127.0.0.1:1/completions"'
@@ -335,7 +335,7 @@ async def test_a_database_is_shown_without_its_password_and_tried(home: "Home") 
     assert 'database "completions" on 127.0.0.1, port 1, schema "notifier": it cannot be reached' in said.err
 
 
-async def test_a_database_that_cannot_be_reached_hides_no_warning_and_no_other_problem(home: "Home") -> None:
+async def test_check_with_an_unreachable_database_still_reports_other_problems(home: "Home") -> None:
     home.configure(hr="http://example.com/hook")
     url = 'url = "postgresql://clerk@127.0.0.1:1/completions"'
     home.config.write_text(home.config.read_text().replace('path = "notifier.db"', url))

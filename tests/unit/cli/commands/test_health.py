@@ -1,4 +1,4 @@
-"""`notifier health`: 0 while a restart would not help, 1 while only that helps."""
+"""`notifier health` exits with 0 while a restart would not help, and with 1 when only a restart helps."""
 
 import os
 from contextlib import asynccontextmanager
@@ -42,19 +42,19 @@ async def starting(home: "Home") -> "AsyncIterator[None]":
     await store.close()
 
 
-async def test_a_daemon_that_works(home: "Home") -> None:
+async def test_health_with_a_working_daemon_exits_0(home: "Home") -> None:
     async with answering(home, 200, {"ok": True, "hanging": []}):
         said = await home.call("health")
     assert (said.code, said.out) == (0, "The daemon works.\n")
 
 
-async def test_a_daemon_of_which_a_part_hangs(home: "Home") -> None:
+async def test_health_with_a_hanging_part_exits_1_and_names_it(home: "Home") -> None:
     async with answering(home, 503, {"ok": False, "hanging": ["acme", "the store's thread"]}):
         said = await home.call("health")
     assert (said.code, said.err) == (1, "Error: the daemon hangs (acme, the store's thread): restart it\n")
 
 
-async def test_a_daemon_that_starts_may_take_its_time_but_not_for_ever(
+async def test_health_of_a_starting_daemon_exits_0_until_the_start_takes_too_long(
     home: "Home", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with starting(home):
@@ -67,17 +67,17 @@ async def test_a_daemon_that_starts_may_take_its_time_but_not_for_ever(
     assert "does not answer: restart it" in said.err
 
 
-async def test_without_a_daemon(home: "Home") -> None:
+async def test_health_without_a_daemon_exits_1(home: "Home") -> None:
     said = await home.call("health")
     assert said.code == 1
     assert "no daemon uses the state file" in said.err
 
 
 @pytest.mark.parametrize("broken", ["[nonsense]\n", "[", "\0"])
-async def test_a_configuration_that_was_broken_since_ends_no_daemon(
+async def test_health_with_a_broken_configuration_still_asks_the_running_daemon(
     home: "Home", broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A container's restart would change a daemon that works into one that does not start."""
+    """If the check failed, the container would be restarted, and a working daemon would end and not start again."""
     monkeypatch.setenv("STATE_DIRECTORY", str(home.folder))
 
     home.config.write_text("[sources.acme]\n" + broken)

@@ -1,4 +1,4 @@
-"""Commands whose request takes the daemon longer than it may be silent."""
+"""Commands whose request takes the daemon longer than the timeout for an answer."""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -28,10 +28,10 @@ SILENCE_SECONDS = 0.2
     ],
     ids=" ".join,
 )
-async def test_a_command_waits_for_a_daemon_that_works_and_not_for_one_that_hangs(
+async def test_command_waits_for_a_busy_daemon_but_not_for_a_hanging_one(
     home: "Home", monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], hanging: tuple[str, ...]
 ) -> None:
-    """For example, to put back all that a long outage has left behind."""
+    """A request takes long, for example, if it requeues all dead deliveries of a long outage."""
     monkeypatch.setattr(daemon_client, "ANSWER_TIMEOUT_SECONDS", SILENCE_SECONDS)
     defaults = daemon_client.request.__kwdefaults__ or {}
     monkeypatch.setitem(defaults, "timeout", SILENCE_SECONDS)

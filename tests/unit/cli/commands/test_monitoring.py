@@ -11,7 +11,7 @@ from tests.support.command_line import call
 FILES = ["grafana-dashboard.json", "notifier.rules.yml", "prometheus.yml"]
 
 
-def test_it_writes_the_files_and_names_them(tmp_path: Path) -> None:
+def test_monitoring_writes_the_files_and_lists_them(tmp_path: Path) -> None:
     folder = tmp_path / "made" / "for it"
     said = call("monitoring", str(folder))
     assert (said.code, said.lines) == (0, [str(folder / name) for name in FILES])
@@ -19,7 +19,7 @@ def test_it_writes_the_files_and_names_them(tmp_path: Path) -> None:
     assert sorted(file.name for file in folder.iterdir()) == FILES
 
 
-def test_what_is_there_already_is_written_over_only_when_told_to(tmp_path: Path) -> None:
+def test_monitoring_overwrites_changed_files_only_with_force(tmp_path: Path) -> None:
     assert call("monitoring", str(tmp_path)).code == 0
     assert call("monitoring", str(tmp_path)).code == 0
     (tmp_path / FILES[1]).write_text("groups: []\n")
@@ -36,7 +36,7 @@ def test_what_is_there_already_is_written_over_only_when_told_to(tmp_path: Path)
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "closed/below", "n" * 300])
-def test_where_nothing_can_be_written_it_says_so(tmp_path: Path, place: str) -> None:
+def test_monitoring_with_an_unwritable_folder_exits_1_with_an_error(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "closed").mkdir(mode=0o500)
     if place.startswith("closed") and os.geteuid() == 0:

@@ -1,4 +1,4 @@
-"""`notifier receive` and `notifier listen`: what is wrong with how they are called."""
+"""`notifier receive` and `notifier listen`: wrong usage, and what `receive` prints."""
 
 from typing import TYPE_CHECKING
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
         (("listen", "--type", "completion.createdd"), "did you mean `completion.created`?"),
     ],
 )
-async def test_wrong_usage_is_2_and_repeats_no_secret(home: "Home", arguments: tuple[str, ...], message: str) -> None:
+async def test_wrong_usage_exits_2_and_shows_no_secret(home: "Home", arguments: tuple[str, ...], message: str) -> None:
     said = await home.call(*arguments)
     assert said.code == 2
     assert message in " ".join(said.err.split())
     assert "topsecret" not in said.err + said.out
 
 
-async def test_a_secret_comes_from_a_file_that_can_be_read(home: "Home") -> None:
+async def test_receive_with_a_missing_secret_file_exits_1(home: "Home") -> None:
     said = await home.call("receive", "--secret", f"@{home.folder}/none")
     assert (said.code, said.err) == (1, f"Error: {home.folder}/none cannot be read: No such file or directory\n")
 
 
-async def test_without_a_daemon_there_is_nothing_to_listen_to(home: "Home") -> None:
+async def test_listen_without_a_daemon_exits_1(home: "Home") -> None:
     said = await home.run("listen")
     assert (said.code, said.err) == (
         1,
@@ -48,7 +48,7 @@ async def test_without_a_daemon_there_is_nothing_to_listen_to(home: "Home") -> N
     )
 
 
-def test_what_arrives_is_shown_without_what_would_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_receive_shows_requests_without_terminal_escapes(capsys: pytest.CaptureFixture[str]) -> None:
     event = ReceivedEvent("evt_1", "completion.created", "Mal\x1b]0;owned\x07ice", is_repeated=True)
     verdict = Verdict(is_genuine=True, reason="signature valid (v1)")
     _show(ReceivedRequest("POST", "/in", "evt_1", verdict, 204, (event,), "a note"))

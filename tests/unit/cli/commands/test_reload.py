@@ -1,4 +1,4 @@
-"""`notifier reload` with a configuration that does not even say where the daemon is."""
+"""`notifier reload` with a configuration from which not even the path of the state file can be read."""
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def refusing(home: "Home") -> "AsyncIterator[list[str]]":
-    """Refuse each reload on the daemon's socket, and keep its path."""
+    """Answer each reload on the daemon's socket with an error, and record the paths of the requests."""
     asked: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -35,10 +35,10 @@ async def refusing(home: "Home") -> "AsyncIterator[list[str]]":
 
 
 @pytest.mark.parametrize("is_typed_by_operator", [False, True])
-async def test_the_daemon_learns_that_its_configuration_is_broken(
+async def test_reload_with_a_broken_configuration_still_asks_the_daemon(
     home: "Home", tmp_path: "Path", monkeypatch: pytest.MonkeyPatch, *, is_typed_by_operator: bool
 ) -> None:
-    """Otherwise no alert would say that it still uses the previous one."""
+    """Otherwise there would be no alert that the daemon still uses the previous configuration."""
     if is_typed_by_operator:
         monkeypatch.setattr("notifier.config.paths.SYSTEM_FILE", home.config)
         monkeypatch.setattr("notifier.config.paths.STATE_ROOT", tmp_path / "lib")
@@ -53,7 +53,7 @@ async def test_the_daemon_learns_that_its_configuration_is_broken(
     assert "/v1/reload" in asked
 
 
-async def test_without_a_daemon_the_configuration_is_what_is_wrong(
+async def test_reload_with_a_broken_configuration_and_no_daemon_exits_78(
     home: "Home", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STATE_DIRECTORY", str(home.folder))

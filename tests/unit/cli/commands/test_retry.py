@@ -17,7 +17,7 @@ WAITS = "No daemon is running: they wait in the state file until `notifier run` 
 
 
 async def settle(home: "Home", state: DeliveryState, *sequences: int, to: str = "hr") -> None:
-    """Write down that attempts failed; whatever waits does so for a thousand years."""
+    """Store an attempt of each delivery with its new state; the next attempt is due in a thousand years."""
     failed = [
         Settlement((number,), to, state, "decided", "refused", 400, "no", 1_795_280_400_123, 5, 33_000_000_000_000)
         for number in sequences
@@ -30,7 +30,7 @@ async def settle(home: "Home", state: DeliveryState, *sequences: int, to: str = 
         await store.close()
 
 
-async def test_alone_it_puts_dead_deliveries_back_and_says_how_many(home: "Home") -> None:
+async def test_retry_without_a_daemon_requeues_dead_deliveries_and_counts_them(home: "Home") -> None:
     await home.remember("Jorge Miller", "David Ball", "Ann Lee")
     await settle(home, DeliveryState.DEAD, 1, 2)
     said = await home.call("retry")
@@ -41,7 +41,7 @@ async def test_alone_it_puts_dead_deliveries_back_and_says_how_many(home: "Home"
     assert (again.code, again.lines) == (0, ["0 deliveries put back into the queue", why])
 
 
-async def test_a_delivered_event_is_sent_again_under_its_id_where_it_is_named(home: "Home") -> None:
+async def test_retry_requeues_a_delivered_event_only_if_it_is_named(home: "Home") -> None:
     await home.remember("Jorge Miller", "David Ball", to=("hr", "former"))
     await settle(home, DeliveryState.DELIVERED, 1, 2)
     (first, *_) = await deliveries(home)
@@ -55,7 +55,7 @@ async def test_a_delivered_event_is_sent_again_under_its_id_where_it_is_named(ho
     assert (now[1, "hr"], now[2, "hr"]) == ("pending", "delivered")
 
 
-async def test_alone_it_puts_back_what_is_named(home: "Home") -> None:
+async def test_retry_without_a_daemon_requeues_only_the_named_delivery(home: "Home") -> None:
     await home.remember("Jorge Miller", "David Ball")
     await settle(home, DeliveryState.DEAD, 1, 2)
     (_, second) = await deliveries(home)
@@ -64,7 +64,7 @@ async def test_alone_it_puts_back_what_is_named(home: "Home") -> None:
     assert await states(home) == ["dead", "pending"]
 
 
-async def test_alone_what_waits_becomes_due_at_once(home: "Home") -> None:
+async def test_retry_without_a_daemon_makes_a_pending_delivery_due_at_once(home: "Home") -> None:
     await home.remember("Jorge Miller")
     await settle(home, DeliveryState.PENDING, 1)
     assert (await deliveries(home))[0]["next_attempt"] is not None
@@ -80,7 +80,7 @@ async def test_alone_what_waits_becomes_due_at_once(home: "Home") -> None:
         (("--state", "gone"), "'gone' is not one of 'dead', 'pending', 'delivered'"),
     ],
 )
-async def test_what_is_not_there_is_wrong_usage_and_changes_nothing(
+async def test_retry_with_an_unknown_name_exits_2_and_changes_nothing(
     home: "Home", arguments: tuple[str, ...], said: str
 ) -> None:
     await home.remember("Jorge Miller")

@@ -1,4 +1,4 @@
-"""`notifier status`: asked of the daemon when one runs, else of the state file."""
+"""`notifier status`: answered by the daemon if one runs, otherwise from the state file."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ FAR = 4_000_000_000_000
 NOW_MS = 1_795_280_400_000
 
 
-async def test_without_a_daemon_it_tells_what_the_state_file_remembers(home: "Home") -> None:
+async def test_status_without_a_daemon_shows_the_state_file(home: "Home") -> None:
     await home.remember("David Ball", "Maria Lopez")
     said = await home.call("status")
     assert said.code == 0
@@ -36,7 +36,7 @@ async def test_without_a_daemon_it_tells_what_the_state_file_remembers(home: "Ho
     assert "hr           untried  -             2" in said.out
 
 
-async def test_json_is_one_line_and_says_that_nothing_was_started(home: "Home") -> None:
+async def test_status_json_without_a_daemon_is_one_line_without_started_at(home: "Home") -> None:
     await home.remember("David Ball")
     (document,) = (await home.call("status", "--json")).documents
     assert (document["version"], document["started_at"]) == (__version__, None)
@@ -53,7 +53,7 @@ async def test_json_is_one_line_and_says_that_nothing_was_started(home: "Home") 
         ("timeout", None, "failing"),
     ],
 )
-async def test_a_source_that_failed_last_is_shown_with_its_error(
+async def test_status_shows_the_error_of_a_source_whose_last_request_failed(
     home: "Home", reason: str, silent_until_ms: int | None, state: str
 ) -> None:
     await home.remember("David Ball")
@@ -68,7 +68,7 @@ async def test_a_source_that_failed_last_is_shown_with_its_error(
     assert "it said ?[31mno" in said.lines[-1]
 
 
-async def test_what_needs_attention_comes_first(home: "Home") -> None:
+async def test_status_lists_conditions_first(home: "Home") -> None:
     await home.remember("David Ball")
     gap = StoredCondition("gap", "sources/acme", "something may have been missed", 1_795_280_400_123)
     store = FileStore(home.state_file)
@@ -98,7 +98,7 @@ async def test_what_needs_attention_comes_first(home: "Home") -> None:
 @pytest.mark.parametrize(
     ("remedy", "shown"), [("`notifier sweep acme`", "x. What to do: `notifier sweep acme`"), ("x", "x"), ("", "x")]
 )
-async def test_what_needs_attention_says_what_to_do_and_is_not_cut(home: "Home", remedy: str, shown: str) -> None:
+async def test_status_shows_a_condition_uncut_with_its_remedy(home: "Home", remedy: str, shown: str) -> None:
     await home.remember("David Ball")
     long = "it is long, " * 50
     gap = StoredCondition("gap", "sources/acme", f"{long}x", 1_795_280_400_123, remedy=remedy)
@@ -109,7 +109,7 @@ async def test_what_needs_attention_says_what_to_do_and_is_not_cut(home: "Home",
     assert (await home.call("status")).lines[3].endswith(f"{long}{shown}")
 
 
-async def test_a_socket_that_a_killed_daemon_left_is_no_daemon(home: "Home") -> None:
+async def test_status_with_the_socket_of_a_killed_daemon_reports_no_daemon(home: "Home") -> None:
     await home.remember("David Ball")
     with closing(socket.socket(socket.AF_UNIX)) as left:
         left.bind(str(home.socket))
@@ -132,7 +132,7 @@ async def test_a_socket_that_a_killed_daemon_left_is_no_daemon(home: "Home") -> 
         ),
     ],
 )
-async def test_an_answer_that_is_none_is_a_sentence(home: "Home", answer: bytes, told: str) -> None:
+async def test_status_with_an_unusable_answer_exits_1_with_an_error(home: "Home", answer: bytes, told: str) -> None:
     async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
@@ -145,7 +145,7 @@ async def test_an_answer_that_is_none_is_a_sentence(home: "Home", answer: bytes,
     assert told in said.err
 
 
-async def test_a_daemon_that_hangs_is_not_waited_for(home: "Home") -> None:
+async def test_daemon_client_request_to_a_hanging_daemon_times_out(home: "Home") -> None:
     with closing(socket.socket(socket.AF_UNIX)) as hanging:
         hanging.bind(str(home.socket))
         hanging.listen()
@@ -153,7 +153,7 @@ async def test_a_daemon_that_hangs_is_not_waited_for(home: "Home") -> None:
             daemon_client.request(home.state_file, "GET", "/v1/status", timeout=0.1)
 
 
-async def test_names_that_cannot_be_read_are_shown_at_once(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_status_shows_that_names_cannot_be_read(home: "Home", monkeypatch: pytest.MonkeyPatch) -> None:
     await home.remember("David Ball")
     (document,) = (await home.call("status", "--json")).documents
     document["sources"]["acme"]["failing"] = {"names": {"reason": "server_error", "message": "users.list: status 500"}}
@@ -165,7 +165,7 @@ async def test_names_that_cannot_be_read_are_shown_at_once(home: "Home", monkeyp
     )
 
 
-async def test_a_destination_that_waits_for_its_retry_says_until_when(home: "Home") -> None:
+async def test_status_shows_the_next_attempt_of_a_retrying_destination(home: "Home") -> None:
     await home.remember("David Ball")
     store = FileStore(home.state_file)
     await store.open()
@@ -178,11 +178,11 @@ async def test_a_destination_that_waits_for_its_retry_says_until_when(home: "Hom
     assert row[titles.index("NEXT ATTEMPT") :].startswith("in 2h")
 
 
-def test_a_path_too_long_for_a_socket_has_no_daemon(home: "Home") -> None:
+def test_daemon_client_request_with_too_long_a_path_returns_none(home: "Home") -> None:
     assert daemon_client.request(home.folder / ("x" * 200), "GET", "/v1/status") is None
 
 
-async def test_a_daemon_that_holds_the_state_file_and_does_not_listen_is_no_daemon_that_does_not_run(
+async def test_status_with_a_state_file_in_use_exits_1_and_names_the_process(
     home: "Home",
 ) -> None:
     await home.remember("David Ball")
@@ -197,14 +197,14 @@ async def test_a_daemon_that_holds_the_state_file_and_does_not_listen_is_no_daem
     assert (await home.call("status")).code == 0
 
 
-async def test_with_exit_code_it_ends_with_1_without_a_daemon(home: "Home") -> None:
+async def test_status_with_exit_code_option_and_no_daemon_exits_1(home: "Home") -> None:
     """Otherwise a check that runs this command would never notice that the daemon has ended."""
     await home.remember("David Ball")
     assert (await home.call("status", "--exit-code")).code == 1
     assert (await home.call("status")).code == 0
 
 
-async def test_with_exit_code_it_ends_with_1_for_what_the_database_of_another_daemon_remembers(home: "Home") -> None:
+async def test_is_failing_with_a_daemon_on_another_host_depends_on_its_sources(home: "Home") -> None:
     await home.remember("David Ball")
     (document,) = (await home.call("status", "--json")).documents
     elsewhere = {**document, "store": {"kind": "postgres", "holder": "first.example.com", "since": None}}
@@ -220,5 +220,5 @@ async def test_with_exit_code_it_ends_with_1_for_what_the_database_of_another_da
         (NOW_MS - 60_000, "2 events for `hr`: due by its schedule since "),
     ],
 )
-def test_nothing_waits_until_a_time_that_has_passed(until_ms: int, words: str) -> None:
+def test_schedule_line_with_a_past_time_shows_events_as_due(until_ms: int, words: str) -> None:
     assert _schedule_line("hr", 2, until_ms, NOW_MS).startswith(words)

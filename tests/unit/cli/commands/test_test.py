@@ -1,4 +1,4 @@
-"""`notifier test`: one sample event, by the real way."""
+"""`notifier test`: one sample event, sent in the same way as real events."""
 
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.support.command_line import Home, Receiver
 
 
-async def test_a_sample_event_is_sent_and_the_answer_shown(home: "Home", receiver: "Receiver") -> None:
+async def test_test_command_sends_a_sample_event_and_shows_the_answer(home: "Home", receiver: "Receiver") -> None:
     receiver.says = "thank \x1b[31myou"
     home.configure(hr=receiver.url)
     said = await home.call("test", "hr")
@@ -39,7 +39,7 @@ async def test_a_sample_event_is_sent_and_the_answer_shown(home: "Home", receive
         (410, "gone", "a new `url`"),
     ],
 )
-async def test_an_event_that_is_not_taken_is_1_with_advice(
+async def test_test_command_with_a_rejected_event_exits_1_with_advice(
     home: "Home", receiver: "Receiver", status: int, reason: str, advice: str
 ) -> None:
     receiver.status = status
@@ -51,7 +51,7 @@ async def test_an_event_that_is_not_taken_is_1_with_advice(
     assert len(receiver.bodies) == 1
 
 
-async def test_nobody_there_is_1_with_the_reason(home: "Home") -> None:
+async def test_test_command_without_a_receiver_exits_1_with_the_reason(home: "Home") -> None:
     said = await home.call("test", "hr")
     assert said.code == 1
     assert "connect_failed" in said.out
@@ -61,7 +61,7 @@ async def test_nobody_there_is_1_with_the_reason(home: "Home") -> None:
 @pytest.mark.parametrize(
     ("kind", "scheme", "status"), [("teams", "http", "200"), ("apprise", "json", "-")], ids=["teams", "apprise"]
 )
-async def test_whatever_the_type_a_sample_is_sent_and_the_answer_shown(
+async def test_test_command_sends_a_sample_event_to_teams_and_apprise(
     home: "Home", receiver: "Receiver", kind: str, scheme: str, status: str
 ) -> None:
     url = receiver.url.replace("http", scheme, 1)
@@ -85,9 +85,7 @@ url = "https://hooks.slack.com/services/T0/B0/xyz"
 """
 
 
-async def test_a_preview_shows_the_request_without_secrets_and_sends_nothing(
-    home: "Home", receiver: "Receiver"
-) -> None:
+async def test_preview_shows_the_request_without_secrets_and_sends_nothing(home: "Home", receiver: "Receiver") -> None:
     home.configure(hr=receiver.url, more='headers = { X-Api-Key = "key-of-hr" }\nsecret = "whsec_' + "c2Vj" * 8 + '"')
     said = await home.call("test", "hr", "--preview")
     assert said.code == 0
@@ -103,7 +101,7 @@ async def test_a_preview_shows_the_request_without_secrets_and_sends_nothing(
     assert "c2Vj" not in said.out
 
 
-async def test_a_burst_is_previewed_as_it_would_be_divided(home: "Home") -> None:
+async def test_preview_of_12_events_shows_2_requests(home: "Home") -> None:
     home.configure(more=CHANNEL)
     said = await home.call("test", "channel", "--preview", "--events", "12")
     assert said.code == 0
@@ -117,7 +115,7 @@ async def test_a_burst_is_previewed_as_it_would_be_divided(home: "Home") -> None
     assert "xyz" not in said.out
 
 
-async def test_many_are_previewed_as_a_digest(home: "Home") -> None:
+async def test_preview_of_60_events_shows_1_digest(home: "Home") -> None:
     home.configure(more=CHANNEL)
     said = await home.call("test", "channel", "--preview", "--events", "60")
     assert said.lines[0] == "request 1 of 1, with 60 events"
@@ -144,7 +142,7 @@ arn = "arn:aws:sqs:us-east-1:123456789012:safety"
 
 
 @pytest.mark.parametrize("destination", ["kafka", "amqp", "mqtt", "aws", "hr", "channel"])
-async def test_whatever_the_type_the_end_of_a_completion_is_previewed(home: "Home", destination: str) -> None:
+async def test_preview_shows_an_expiring_event_for_brokers_http_and_slack(home: "Home", destination: str) -> None:
     home.configure(more=CHANNEL + BROKERS)
     said = await home.call("test", destination, "--preview", "--kind", "expiring", "--json")
     assert said.code == 0, said.err
@@ -157,7 +155,7 @@ async def test_whatever_the_type_the_end_of_a_completion_is_previewed(home: "Hom
         assert body["data"]["completion"]["valid_until"]
 
 
-async def test_more_than_one_event_is_never_sent(home: "Home", receiver: "Receiver") -> None:
+async def test_test_command_sends_no_more_than_one_event(home: "Home", receiver: "Receiver") -> None:
     home.configure(hr=receiver.url)
     said = await home.call("test", "hr", "--events", "3")
     assert said.code == 2
@@ -174,7 +172,7 @@ async def test_more_than_one_event_is_never_sent(home: "Home", receiver: "Receiv
     ],
     ids=["slack", "teams", "apprise"],
 )
-async def test_an_own_template_is_previewed_and_a_wrong_one_is_78(home: "Home", kind: str, url: str) -> None:
+async def test_preview_uses_a_custom_template_and_a_wrong_template_exits_78(home: "Home", kind: str, url: str) -> None:
     home.configure(more=f'[destinations.channel]\ntype = "{kind}"\nurl = "{url}"\ntemplates = "words"\n')
     folder = home.folder / "words"
     folder.mkdir()
@@ -188,7 +186,7 @@ async def test_an_own_template_is_previewed_and_a_wrong_one_is_78(home: "Home", 
         assert "destinations.channel.templates: completed.j2, line 2: `nobody` is unknown" in said.err
 
 
-async def test_a_proxy_that_refuses_is_what_to_look_at(home: "Home", forward_proxy: ForwardProxy) -> None:
+async def test_test_command_advises_to_check_a_refusing_proxy(home: "Home", forward_proxy: ForwardProxy) -> None:
     forward_proxy.refuses = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
     home.configure(hr="https://hr.example.com/hook", more=f'proxy = "{forward_proxy.url_with_credentials}"\n')
     said = await home.call("test", "hr")
@@ -199,7 +197,7 @@ async def test_a_proxy_that_refuses_is_what_to_look_at(home: "Home", forward_pro
 
 
 @pytest.mark.parametrize("fault", ["down", "closes", "speaks no HTTP", "reaches nothing"])
-async def test_a_proxy_that_does_not_work_is_what_to_look_at_first(
+async def test_test_command_with_a_broken_proxy_advises_to_check_it(
     home: "Home", forward_proxy: ForwardProxy, fault: str
 ) -> None:
     answers = {"closes": b"", "speaks no HTTP": b"SSH-2.0-x\r\n", "reaches nothing": b"HTTP/1.1 502 Down\r\n\r\n"}

@@ -1,4 +1,4 @@
-"""What is shown of a delivery."""
+"""The JSON object of a delivery."""
 
 from msgspec.structs import replace
 
@@ -25,7 +25,7 @@ TRIED = PastDelivery(
 )
 
 
-def test_a_delivery_tells_what_became_of_it() -> None:
+def test_delivery_document_contains_the_state_and_the_last_attempt() -> None:
     assert delivery_document(TRIED) == {
         "sequence": 7,
         "event": "evt_x",
@@ -45,7 +45,7 @@ def test_a_delivery_tells_what_became_of_it() -> None:
     }
 
 
-def test_what_is_due_at_once_or_never_has_no_moment() -> None:
+def test_delivery_document_due_at_once_or_never_has_no_next_attempt() -> None:
     for next_attempt_ms in (0, None):
-        told = delivery_document(replace(TRIED, last_attempt_ms=None, next_attempt_ms=next_attempt_ms))
-        assert (told["last_attempt"], told["next_attempt"]) == (None, None)
+        document = delivery_document(replace(TRIED, last_attempt_ms=None, next_attempt_ms=next_attempt_ms))
+        assert (document["last_attempt"], document["next_attempt"]) == (None, None)

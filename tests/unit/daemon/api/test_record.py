@@ -1,4 +1,4 @@
-"""One record's life as programs get it, and the sentences that people get with it."""
+"""The history of one record as a JSON document, and the sentences in it for people."""
 
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -66,22 +66,22 @@ def evaluate(completion: Completion, baseline: Baseline, net: DetectedBy, *, arr
     return evaluate_records([completion], Evidence({}), AnswerContext("acme", "acme", net, 0.0, MET, baseline, holds))
 
 
-def test_every_way_to_find_a_record_has_a_sentence() -> None:
+def test_every_detection_method_has_a_sentence() -> None:
     assert set(DETECTION_SENTENCES) == set(DetectedBy)
 
 
 @pytest.mark.parametrize("reason", NewsReason)
-def test_every_reason_has_one_sentence(reason: NewsReason) -> None:
+def test_every_news_reason_has_one_sentence(reason: NewsReason) -> None:
     assert (reason in HISTORY_SENTENCES) != (reason in NEWS_SENTENCES)
     assert reason_sentence(reason).startswith(("history: it ", "news: it", "held back: it "))
 
 
-def test_no_two_reasons_have_the_same_sentence() -> None:
+def test_sentences_of_news_reasons_are_unique() -> None:
     sentences = [*HISTORY_SENTENCES.values(), *NEWS_SENTENCES.values()]
     assert len(set(sentences)) == len(sentences)
 
 
-def test_a_reason_of_another_version_stands_for_itself() -> None:
+def test_reason_sentence_of_an_unknown_reason_returns_the_reason() -> None:
     assert reason_sentence("found_in_a_dream") == "found_in_a_dream"
 
 
@@ -93,7 +93,7 @@ def test_a_reason_of_another_version_stands_for_itself() -> None:
     view_since=st.none() | st.integers(MET - 10, MET + 10),
     arrivals=st.sampled_from([0, 200]),
 )
-def test_the_sentences_agree_with_the_verdicts_on_what_is_history(
+def test_sentences_and_evaluation_agree_on_what_is_history_and_news(
     recorded: int | None,
     met: int | None,
     *,
@@ -120,7 +120,7 @@ def test_the_sentences_agree_with_the_verdicts_on_what_is_history(
         (NewsReason.FIRST_RUN, 3, {2}, (1, 3)),
     ],
 )
-def test_what_was_never_told_is_not_called_forgotten(
+def test_deleted_revisions_omits_revisions_that_never_had_an_event(
     reason: NewsReason, revision: int, kept: set[int], expected: tuple[int, ...]
 ) -> None:
     events = tuple(
@@ -130,26 +130,26 @@ def test_what_was_never_told_is_not_called_forgotten(
 
 
 @pytest.mark.parametrize("kind", LookKind)
-def test_what_waits_says_since_when_until_when_and_what_is_missing(kind: LookKind) -> None:
+def test_withheld_changes_show_the_times_and_the_needed_answer_of_a_second_look(kind: LookKind) -> None:
     look = SecondLook("1", kind, MET, MET - 5, DetectedBy.COUNT, 0, "u", "t")
     (one,) = withheld_changes(replace(LIFE, look=look), 300.0)
     assert (one.kind, one.why, one.missing) == (kind, UNCONFIRMED_CHANGES[kind], NEEDED_ANSWERS[kind])
     assert (one.since_ms, one.not_before_ms) == (MET, MET + 300_000)
 
 
-def test_after_an_answer_that_said_otherwise_nobody_knows_until_when() -> None:
+def test_withheld_changes_after_a_contradicting_answer_have_no_times() -> None:
     look = SecondLook("1", LookKind.REMOVAL, None, MET, DetectedBy.COUNT, 0, "u", "t", flips=2, flipped_ms=MET)
     (one,) = withheld_changes(replace(LIFE, look=look), 300.0)
     assert "a later answer contradicted this" in one.why
     assert (one.since_ms, one.not_before_ms) == (None, None)
 
 
-def test_of_a_source_that_is_not_configured_nobody_knows_until_when() -> None:
+def test_withheld_changes_of_an_unconfigured_source_have_no_end_time() -> None:
     look = SecondLook("1", LookKind.REMOVAL, MET, MET, DetectedBy.COUNT, 0, "u", "t")
     assert [one.not_before_ms for one in withheld_changes(replace(LIFE, look=look), None)] == [None]
 
 
-def test_what_is_held_back_names_the_command_that_releases_it() -> None:
+def test_withheld_changes_of_a_held_record_name_the_release_command() -> None:
     arrival, change = withheld_changes(replace(LIFE, held=True, held_field="notes"), 300.0)
     assert (arrival.kind, arrival.since_ms) == ("held_arrivals", MET)
     assert "`notifier release acme arrivals`" in arrival.missing
@@ -158,15 +158,15 @@ def test_what_is_held_back_names_the_command_that_releases_it() -> None:
     assert "`notifier release acme changes`" in change.missing
 
 
-def test_of_most_records_nothing_is_withheld() -> None:
+def test_withheld_changes_of_an_ordinary_record_are_empty() -> None:
     assert withheld_changes(LIFE, 300.0) == []
 
 
-def test_every_kind_of_second_look_has_its_sentences() -> None:
+def test_every_kind_of_second_look_has_sentences() -> None:
     assert set(UNCONFIRMED_CHANGES) == set(NEEDED_ANSWERS) == set(LookKind)
 
 
-def test_every_filter_and_a_later_configuration_have_a_sentence() -> None:
+def test_every_unsent_reason_has_a_sentence() -> None:
     assert set(UNSENT_SENTENCES) == set(UnsentReason) == {*Filter, "configured_later"}
 
 
@@ -183,7 +183,7 @@ def test_every_filter_and_a_later_configuration_have_a_sentence() -> None:
         (Subscription("hr", frozenset({"completion.updated"})), "configured_later"),
     ],
 )
-def test_whoever_has_no_delivery_is_listed_with_the_reason(subscription: Subscription, reason: str) -> None:
+def test_unsent_reasons_lists_destinations_without_a_delivery(subscription: Subscription, reason: str) -> None:
     event = EventHistory(
         1,
         "evt",
@@ -223,13 +223,13 @@ ID = "0123456789abcdef01234567"
         ({"job_titles": Patterns.of(["Rigger"])}, KnownFacts(None, {}), ("job_titles",)),
     ],
 )
-def test_filters_that_could_not_be_judged(
+def test_undecided_filters_returns_filters_that_need_unknown_facts(
     filters: dict[str, Patterns], known: KnownFacts, expected: tuple[str, ...]
 ) -> None:
     assert Subscription("hr", frozenset(), **filters).undecided_filters(ID, known) == expected  # type: ignore[arg-type]
 
 
-async def test_the_document_tells_each_source_that_knows_the_record(tmp_path: "Path") -> None:
+async def test_record_document_contains_each_source_that_has_the_record(tmp_path: "Path") -> None:
     store = FileStore(new_state_file(tmp_path / "notifier.db"))
     await store.open()
     try:
@@ -237,7 +237,7 @@ async def test_the_document_tells_each_source_that_knows_the_record(tmp_path: "P
             await store.run(sources.read_or_create, source)
         baseline = Baseline(MET, swept=True, first_run=FirstRun.SILENT)
         findings = evaluate(completion(MET + 1), baseline, DetectedBy.COUNT)
-        # Filters by what nobody has read yet: the event is sent all the same.
+        # Filters that check facts that have not been read yet: the event is sent anyway.
         wants = [
             Subscription(
                 "hr",

@@ -30,24 +30,24 @@ FINE, RETRYING, DISABLED = HealthState.OK, HealthState.RETRYING, HealthState.DIS
         ([SourceState.STARTING], [FINE], {}, "1 source starting (s0), 1 destination ok"),
     ],
 )
-def test_it_counts_what_is_well_and_names_what_is_not(
+def test_summary_counts_all_states_and_names_those_not_ok(
     sources: list[SourceState], destinations: list[HealthState], waiting: dict[str, int], sentence: str
 ) -> None:
-    told = summary(
+    line = summary(
         {f"s{number}": state for number, state in enumerate(sources)},
         {f"d{number}": state for number, state in enumerate(destinations)},
         waiting,
     )
-    assert told == sentence
+    assert line == sentence
 
 
 @given(
     st.dictionaries(st.text("abc-", min_size=1, max_size=9), st.sampled_from(SourceState), max_size=30),
     st.dictionaries(st.text("abc-", min_size=1, max_size=9), st.sampled_from(HealthState), max_size=30),
 )
-def test_it_leaves_nobody_out(sources: dict[str, SourceState], destinations: dict[str, HealthState]) -> None:
-    told = summary(sources, destinations, {}).replace(", ...", "")
-    words = told.split()
+def test_summary_counts_everything(sources: dict[str, SourceState], destinations: dict[str, HealthState]) -> None:
+    line = summary(sources, destinations, {}).replace(", ...", "")
+    words = line.split()
     for what, things in (("source", sources), ("destination", destinations)):
         counts = [int(words[at - 1]) for at, word in enumerate(words) if word.rstrip("s") == what]
         assert sum(counts) == len(things)

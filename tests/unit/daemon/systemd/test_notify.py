@@ -1,4 +1,4 @@
-"""What systemd is told, as it arrives at a real socket."""
+"""The messages to systemd, as they arrive at a real socket."""
 
 import logging
 import os
@@ -25,7 +25,7 @@ def notifier_for(listener: NotifySocket, **environ: str) -> SystemdNotifier:
     return SystemdNotifier.from_environment({"NOTIFY_SOCKET": listener.address, **environ}, PID)
 
 
-def test_each_message_is_what_systemd_documents(listener: NotifySocket) -> None:
+def test_systemd_notifier_sends_the_documented_messages(listener: NotifySocket) -> None:
     told = notifier_for(listener)
     told.extend_timeout(30)
     told.report_status("3 sources ok")
@@ -41,7 +41,7 @@ def test_each_message_is_what_systemd_documents(listener: NotifySocket) -> None:
     ]
 
 
-def test_a_reload_has_a_beginning_and_an_end_whatever_comes_of_it(listener: NotifySocket) -> None:
+def test_reloading_announces_the_end_even_after_an_exception(listener: NotifySocket) -> None:
     told = notifier_for(listener)
     told.report_ready()
     with pytest.raises(KeyError), told.reloading():
@@ -53,20 +53,20 @@ def test_a_reload_has_a_beginning_and_an_end_whatever_comes_of_it(listener: Noti
     assert ended == "READY=1"
 
 
-def test_a_reload_during_the_start_does_not_pass_for_its_end(listener: NotifySocket) -> None:
+def test_reloading_before_ready_sends_nothing(listener: NotifySocket) -> None:
     with notifier_for(listener).reloading():
         pass
     assert listener.received() == []
 
 
-def test_the_same_status_is_told_once_and_always_as_one_line(listener: NotifySocket) -> None:
+def test_report_status_sends_the_same_status_once_and_on_one_line(listener: NotifySocket) -> None:
     told = notifier_for(listener)
     for sentence in ("ok", "ok", "a\nREADY=1", "ok"):
         told.report_status(sentence)
     assert listener.received() == ["STATUS=ok", "STATUS=a READY=1", "STATUS=ok"]
 
 
-def test_nobody_is_told_when_nobody_listens() -> None:
+def test_systemd_notifier_without_a_socket_is_disabled() -> None:
     told = SystemdNotifier.from_environment({"WATCHDOG_USEC": "1000000"}, PID)
     told.report_ready()
     told.reset_watchdog()
@@ -75,7 +75,7 @@ def test_nobody_is_told_when_nobody_listens() -> None:
 
 
 @pytest.mark.parametrize("address", ["", "vsock:2:1234", "relative/path"])
-def test_an_address_of_another_kind_is_nobody(address: str) -> None:
+def test_systemd_notifier_with_an_unsupported_address_is_disabled(address: str) -> None:
     assert not SystemdNotifier.from_environment({"NOTIFY_SOCKET": address}, PID).is_enabled
 
 
@@ -92,14 +92,14 @@ def test_an_address_of_another_kind_is_nobody(address: str) -> None:
         ({"WATCHDOG_USEC": "٣"}, None),
     ],
 )
-def test_the_watchdog_is_fed_only_where_it_is_meant_for_this_process(
+def test_watchdog_seconds_is_none_unless_valid_and_for_this_process(
     environ: dict[str, str], seconds: float | None
 ) -> None:
     assert SystemdNotifier.from_environment({"NOTIFY_SOCKET": "/run/x", **environ}, PID).watchdog_seconds == seconds
 
 
 def until_full(told: SystemdNotifier, listener: NotifySocket) -> int:
-    """Fill the socket's buffer; return how many messages it has taken."""
+    """Fill the socket's buffer; return how many messages it accepted."""
     for number in range(10_000):
         told.report_status(f"sentence {number}")
         if told._unsent:
@@ -107,7 +107,7 @@ def until_full(told: SystemdNotifier, listener: NotifySocket) -> int:
     raise AssertionError(listener.address)
 
 
-def test_what_systemd_does_not_take_at_once_is_told_later_in_order_and_nobody_waits(listener: NotifySocket) -> None:
+def test_messages_for_a_full_socket_are_sent_later_in_order(listener: NotifySocket) -> None:
     told = notifier_for(listener)
     taken = until_full(told, listener)
     told.report_ready()
@@ -118,7 +118,7 @@ def test_what_systemd_does_not_take_at_once_is_told_later_in_order_and_nobody_wa
     assert listener.received() == ["READY=1", "STATUS=the newest sentence", "WATCHDOG=1"]
 
 
-def test_a_systemd_that_is_gone_is_told_of_once(listener: NotifySocket, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_systemd_socket_is_logged_once(listener: NotifySocket, caplog: pytest.LogCaptureFixture) -> None:
     told = notifier_for(listener)
     listener.close()
     if not listener.address.startswith("@"):

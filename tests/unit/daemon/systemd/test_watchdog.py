@@ -1,4 +1,4 @@
-"""The supervision of a daemon that can be made to stand still, as it is heard at the other end of a real socket."""
+"""The watchdog, with a fake daemon that can be made to hang, and the messages that arrive at a real socket."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ WATCHDOG = 0.15
 
 
 class FakeDaemon:
-    """A daemon, as far as it is supervised."""
+    """The operations of a daemon that the watchdog calls."""
 
     def __init__(self) -> None:
         self.stats = JobStats("acme", 0.05, answer_seconds=30.0)
@@ -51,18 +51,18 @@ class FakeDaemon:
 
 
 class SentMessages:
-    """Everything that has been heard."""
+    """All messages that have arrived at the socket."""
 
     def __init__(self, listener: NotifySocket) -> None:
-        self._ear = listener
+        self._listener = listener
         self.messages: list[str] = []
 
     def __contains__(self, message: str) -> bool:
-        self.messages += self._ear.received()
+        self.messages += self._listener.received()
         return message in self.messages
 
     def clear(self) -> None:
-        self._ear.received()
+        self._listener.received()
         self.messages = []
 
 
@@ -83,7 +83,7 @@ def listener(tmp_path: Path) -> Iterator[NotifySocket]:
 
 @pytest.fixture
 async def sent(listener: NotifySocket, fake_daemon: FakeDaemon) -> AsyncIterator[SentMessages]:
-    """Supervise the patient."""
+    """Run the watchdog with the fake daemon."""
     manager = SystemdNotifier(listener.address, WATCHDOG)
     supervising = asyncio.create_task(Watchdog(fake_daemon, manager).run())
     yield SentMessages(listener)
@@ -91,7 +91,7 @@ async def sent(listener: NotifySocket, fake_daemon: FakeDaemon) -> AsyncIterator
     await asyncio.wait([supervising])
 
 
-async def test_ready_is_said_when_every_source_was_attempted_and_not_before(
+async def test_ready_is_sent_only_after_the_first_round_of_every_source(
     fake_daemon: FakeDaemon, sent: SentMessages
 ) -> None:
     await until(lambda: "STATUS=starting: waiting for the first round of acme" in sent)
@@ -103,10 +103,10 @@ async def test_ready_is_said_when_every_source_was_attempted_and_not_before(
     await until(lambda: "READY=1" in sent and "WATCHDOG=1" in sent and "STATUS=1 source ok" in sent)
 
 
-async def test_after_a_takeover_first_rounds_do_not_starve_the_watchdog(
+async def test_watchdog_is_reset_during_first_rounds_after_a_takeover(
     fake_daemon: FakeDaemon, listener: NotifySocket
 ) -> None:
-    """A process that stood by was ready before, so systemd's watchdog is running already."""
+    """A standby process has already reported that it is ready, so systemd's watchdog is already running."""
     manager = SystemdNotifier(listener.address, WATCHDOG)
     manager.report_ready()
     sent = SentMessages(listener)
@@ -117,7 +117,7 @@ async def test_after_a_takeover_first_rounds_do_not_starve_the_watchdog(
     await asyncio.wait([supervising])
 
 
-async def test_a_stuck_schedule_starves_the_watchdog_and_is_named(
+async def test_stuck_job_stops_the_watchdog_resets_and_is_named(
     fake_daemon: FakeDaemon, sent: SentMessages, caplog: pytest.LogCaptureFixture
 ) -> None:
     fake_daemon.waits_for = []
@@ -134,9 +134,7 @@ async def test_a_stuck_schedule_starves_the_watchdog_and_is_named(
     await until(lambda: "WATCHDOG=1" in sent and "STATUS=1 source ok" in sent)
 
 
-async def test_a_stuck_store_starves_the_watchdog_though_the_loop_and_the_schedule_live(
-    fake_daemon: FakeDaemon, sent: SentMessages
-) -> None:
+async def test_stuck_store_is_reported_as_hanging_until_it_answers(fake_daemon: FakeDaemon, sent: SentMessages) -> None:
     fake_daemon.waits_for = []
     await until(lambda: "WATCHDOG=1" in sent)
     fake_daemon.answers.clear()
@@ -146,7 +144,7 @@ async def test_a_stuck_store_starves_the_watchdog_though_the_loop_and_the_schedu
     await until(lambda: "WATCHDOG=1" in sent)
 
 
-async def test_an_error_of_the_store_is_an_answer_and_told(fake_daemon: FakeDaemon, sent: SentMessages) -> None:
+async def test_store_error_is_sent_and_the_watchdog_is_reset(fake_daemon: FakeDaemon, sent: SentMessages) -> None:
     fake_daemon.waits_for = []
     fake_daemon.fails = True
     await until(lambda: "STATUS=the disk is full" in sent)
@@ -154,7 +152,7 @@ async def test_an_error_of_the_store_is_an_answer_and_told(fake_daemon: FakeDaem
     await until(lambda: "WATCHDOG=1" in sent)
 
 
-async def test_the_status_is_told_when_it_changes_only(fake_daemon: FakeDaemon, sent: SentMessages) -> None:
+async def test_status_is_sent_only_when_it_changes(fake_daemon: FakeDaemon, sent: SentMessages) -> None:
     fake_daemon.waits_for = []
     await until(lambda: "STATUS=1 source ok" in sent)
     await asyncio.sleep(3 * WATCHDOG)
@@ -164,10 +162,10 @@ async def test_the_status_is_told_when_it_changes_only(fake_daemon: FakeDaemon, 
     await until(lambda: "STATUS=1 source failing (acme)" in sent)
 
 
-async def test_without_systemd_what_hangs_is_reported_all_the_same(
+async def test_hanging_part_is_reported_without_systemd(
     fake_daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A source's first round is not waited for: it may be what hangs."""
+    """The watchdog does not wait for the first round of a source, because that may be what hangs."""
     monkeypatch.setattr(watchdog, "_DEFAULT_TOLERANCE_SECONDS", WATCHDOG)
     supervising = asyncio.create_task(Watchdog(fake_daemon, SystemdNotifier()).run())
     await until(lambda: fake_daemon.stats.ended_runs > 2)
@@ -180,12 +178,12 @@ async def test_without_systemd_what_hangs_is_reported_all_the_same(
     await asyncio.wait([supervising])
 
 
-async def test_without_systemd_no_time_is_asked_for() -> None:
+async def test_extend_start_timeout_without_systemd_starts_no_task() -> None:
     with extend_start_timeout(SystemdNotifier()):
         assert len(asyncio.all_tasks()) == 1
 
 
-async def test_more_time_is_asked_for_as_long_as_the_start_takes(
+async def test_extend_start_timeout_repeats_until_the_start_ends(
     listener: NotifySocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watchdog, "CHECK_EVERY_SECONDS", 0.02)
@@ -200,7 +198,7 @@ async def test_more_time_is_asked_for_as_long_as_the_start_takes(
     assert sent.messages == []
 
 
-async def test_a_takeover_that_takes_long_does_not_starve_the_watchdog(
+async def test_watchdog_is_reset_during_a_takeover_up_to_the_transaction_limit(
     listener: NotifySocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watchdog, "LONG_TRANSACTION_SECONDS", 4 * WATCHDOG)

@@ -1,4 +1,4 @@
-"""Which deliveries travel together: full groups, digests, halves of what was refused; and the size that is taken."""
+"""Which deliveries share a request: full groups, digests, halves of a refused batch; and the accepted batch size."""
 
 from math import inf
 from typing import Any
@@ -48,7 +48,7 @@ groupings = st.builds(Grouping, st.integers(1, 40), st.sampled_from([0.0, 30.0])
 
 
 @given(queue=queues, grouping=groupings, busy=st.sets(records, max_size=3), in_order=st.booleans())
-def test_a_batch_is_in_order_within_its_bounds_and_past_nothing_of_its_records(
+def test_next_batch_is_ordered_bounded_and_skips_no_earlier_event_of_a_record(
     queue: list[Delivery], grouping: Grouping, busy: set[str], *, in_order: bool
 ) -> None:
     found = batch(queue, grouping, busy={("acme", record) for record in busy}, in_order=in_order)
@@ -68,7 +68,7 @@ def test_a_batch_is_in_order_within_its_bounds_and_past_nothing_of_its_records(
 
 
 @given(st.integers(1, 30), st.integers(0, 29))
-def test_where_all_goes_in_order_nothing_goes_past_what_has_to_stay(count: int, guilty: int) -> None:
+def test_select_for_request_in_order_stops_before_a_proven_delivery(count: int, guilty: int) -> None:
     queue = waiting(count)
     if guilty < count:
         queue[guilty] = replace(queue[guilty], proven=True)
@@ -79,16 +79,16 @@ def test_where_all_goes_in_order_nothing_goes_past_what_has_to_stay(count: int, 
 @pytest.mark.parametrize(
     ("queued", "sent"), [(1, 1), (10, 10), (11, 10), (50, 10), (51, 51), (1000, 1000), (1500, 1000)]
 )
-def test_more_than_so_many_become_one_digest(queued: int, sent: int) -> None:
+def test_next_batch_is_a_digest_if_more_than_digest_above_are_queued(queued: int, sent: int) -> None:
     assert len(batch(waiting(queued), Grouping(10, digest_above=50)).deliveries) == sent
 
 
 @pytest.mark.parametrize(("rate", "sent"), [(1.0, 10), (1 / 15, 10), (1 / 16, 40), (1 / 30, 40)])
-def test_what_would_take_longer_than_a_minute_in_messages_of_ten_becomes_a_digest(rate: float, sent: int) -> None:
+def test_next_batch_is_a_digest_if_messages_of_ten_would_take_over_a_minute(rate: float, sent: int) -> None:
     assert len(batch(waiting(40), Grouping(10, digest_above=50), rate=rate).deliveries) == sent
 
 
-def test_at_the_usual_rate_only_the_setting_makes_a_digest() -> None:
+def test_next_batch_at_one_request_per_second_is_no_digest_below_digest_above() -> None:
     assert len(batch(waiting(500), Grouping(10, digest_above=1000), rate=1.0).deliveries) == 10
 
 
@@ -112,7 +112,7 @@ BY_SESSION = Grouping(10, digest_above=100, group_key=lambda event: event.type o
         ([None, "a", "b"] * 10, [10, 10, 10]),
     ],
 )
-def test_what_belongs_together_is_not_divided(queue: list[str | None], sent: list[int]) -> None:
+def test_next_batch_keeps_up_to_50_events_of_a_group_together(queue: list[str | None], sent: list[int]) -> None:
     left = deliveries_of_sessions(*queue)
     counts = []
     while left:
@@ -121,7 +121,7 @@ def test_what_belongs_together_is_not_divided(queue: list[str | None], sent: lis
     assert counts == sent
 
 
-def test_a_full_group_does_not_wait_and_another_one_waits_from_the_detection_on() -> None:
+def test_next_batch_waits_from_the_detection_unless_the_batch_is_full() -> None:
     grouping = Grouping(100, wait_seconds=1.0)
     assert len(batch(waiting(100), grouping).deliveries) == 100
     assert batch(waiting(2), grouping, now_ms=NOW + 250) == Batch(wait_seconds=0.75)
@@ -129,13 +129,13 @@ def test_a_full_group_does_not_wait_and_another_one_waits_from_the_detection_on(
     assert len(batch(waiting(2), grouping, now_ms=NOW - 5000).deliveries) == 2, "the clock was set back"
 
 
-def test_a_second_attempt_does_not_wait_for_company() -> None:
+def test_next_batch_with_a_second_attempt_does_not_wait() -> None:
     queue = [waiting(1, attempts=1)[0], *waiting(2)[1:]]
     assert len(batch(queue, Grouping(100, wait_seconds=1.0)).deliveries) == 2
 
 
 @given(st.integers(2, 1000))
-def test_halves_are_the_group_in_order_and_neither_is_empty(count: int) -> None:
+def test_split_in_half_returns_two_nonempty_halves_in_order(count: int) -> None:
     group = waiting(count)
     first, second = split_in_half(group)
     assert [*first, *second] == group
@@ -143,7 +143,7 @@ def test_halves_are_the_group_in_order_and_neither_is_empty(count: int) -> None:
     assert first
 
 
-def test_a_size_that_was_too_large_is_halved_only_once_a_half_gets_through() -> None:
+def test_batch_size_is_halved_only_after_a_half_is_accepted() -> None:
     size = after_too_large(BatchSize(), 100, 100, is_trial=False)
     assert size.effective_limit(100) == 100
     size = after_success(size, 50, 100, is_half=True, is_trial=False)
@@ -151,7 +151,7 @@ def test_a_size_that_was_too_large_is_halved_only_once_a_half_gets_through() -> 
 
 
 @given(st.integers(1, 200), st.integers(2, 1000))
-def test_the_size_that_works_is_found_and_passed_ever_less_often(works: int, most: int) -> None:
+def test_batch_size_finds_the_accepted_size_with_at_most_14_refusals(works: int, most: int) -> None:
     size, too_large = BatchSize(), 0
     group = most
     half = False
@@ -175,7 +175,7 @@ def test_the_size_that_works_is_found_and_passed_ever_less_often(works: int, mos
     assert too_large <= 10 + 4
 
 
-def test_with_success_it_grows_back() -> None:
+def test_batch_size_grows_after_successes_of_full_batches() -> None:
     size = BatchSize(limit=10)
     for _ in range(10):
         size = after_success(size, 10, 100, is_half=False, is_trial=False)

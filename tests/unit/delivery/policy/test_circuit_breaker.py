@@ -1,4 +1,4 @@
-"""The breaker opens when nothing gets through, and its wait grows by rounds of probes alone."""
+"""The circuit breaker opens when no attempt succeeds, and only rounds of probes make its wait longer."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def open_breaker(scope: FailureScope = UNKNOWN, now: float = 10.0) -> Breaker:
 
 
 @given(st.lists(st.booleans(), max_size=60))
-def test_it_is_closed_while_anything_got_through_lately(outcomes: list[bool]) -> None:
+def test_breaker_stays_closed_while_failures_in_a_row_are_below_the_limit(outcomes: list[bool]) -> None:
     breaker, in_row = Breaker(), 0
     for now, has_succeeded in enumerate(outcomes):
         breaker = after_success(breaker, float(now)) if has_succeeded else after_failure(breaker, float(now))
@@ -63,12 +63,12 @@ def test_it_is_closed_while_anything_got_through_lately(outcomes: list[bool]) ->
 
 
 @given(scopes)
-def test_one_failure_is_enough_where_it_decides_and_says_something_of_the_endpoint(scope: FailureScope) -> None:
+def test_breaker_opens_at_once_only_if_the_failure_may_be_of_the_endpoint(scope: FailureScope) -> None:
     assert after_failure(Breaker(), 1.0, scope, opens_at_once=True).mode is BreakerMode.OPEN
     assert after_failure(Breaker(), 1.0, scope, opens_at_once=True, may_be_endpoint=False).mode is BreakerMode.CLOSED
 
 
-def test_what_says_nothing_new_of_the_endpoint_does_not_open_it() -> None:
+def test_breaker_stays_closed_if_failures_cannot_be_of_the_endpoint() -> None:
     breaker = Breaker()
     for _ in range(100):
         breaker = after_failure(breaker, 1.0, may_be_endpoint=False)
@@ -76,7 +76,7 @@ def test_what_says_nothing_new_of_the_endpoint_does_not_open_it() -> None:
 
 
 @given(scopes, st.integers(1, 400), st.floats(0, 1))
-def test_the_wait_grows_by_rounds_and_has_a_bound(scope: FailureScope, count: int, jitter: float) -> None:
+def test_breaker_wait_grows_by_rounds_up_to_its_bound(scope: FailureScope, count: int, jitter: float) -> None:
     breaker, now, requests = open_breaker(scope), 10.0, 0
     for _ in range(count):
         now = max(now, breaker.wait_until)
@@ -85,23 +85,23 @@ def test_the_wait_grows_by_rounds_and_has_a_bound(scope: FailureScope, count: in
         requests += 1
         assert breaker.wait_until - now <= LONGEST_OPEN_SECONDS
         assert breaker.rounds in (before.rounds, before.rounds + 1)
-    # 63 probes in the first minute or so, then one each five minutes.
+    # 63 probes in about the first minute, then one every five minutes.
     assert requests <= 63 + 10 + (now / (LONGEST_OPEN_SECONDS / 2))
 
 
 @given(scopes)
-def test_the_first_success_closes_it(scope: FailureScope) -> None:
+def test_breaker_closes_on_the_first_success(scope: FailureScope) -> None:
     assert after_success(open_breaker(scope), 20.0).mode is BreakerMode.CLOSED
 
 
-def test_what_was_asked_for_stands_though_others_get_through() -> None:
+def test_breaker_keeps_a_requested_wait_after_a_success() -> None:
     paced = after_throttling(Breaker(), started=1.0, retry_after=60.0, now=1.0, limits=WaitLimits(), jitter=0.5)
     assert after_success(paced, 5.0) == replace(paced, last_success=5.0)
     assert after_success(paced, 61.0).mode is BreakerMode.CLOSED
 
 
 @pytest.mark.parametrize("wait", [21_601.0, 86_400.0])
-def test_a_wait_of_more_than_six_hours_is_believed_when_it_is_asked_for_twice_in_a_row(wait: float) -> None:
+def test_breaker_accepts_a_requested_wait_above_six_hours_the_second_time(wait: float) -> None:
     first = after_throttling(Breaker(), started=1.0, retry_after=wait, now=1.0, limits=WaitLimits(), jitter=0.5)
     assert first.wait_until < 60
     second = after_throttling(first, started=2.0, retry_after=wait, now=2.0, limits=WaitLimits(), jitter=0.5)
@@ -109,7 +109,7 @@ def test_a_wait_of_more_than_six_hours_is_believed_when_it_is_asked_for_twice_in
 
 
 @given(st.floats(0, 21_600), st.floats(0, 21_600), scopes)
-def test_no_answer_shortens_a_wait_that_was_asked_for(first: float, second: float, scope: FailureScope) -> None:
+def test_breaker_never_shortens_a_requested_wait(first: float, second: float, scope: FailureScope) -> None:
     paced = after_throttling(Breaker(), started=1.0, retry_after=first, now=1.0, limits=WaitLimits(), jitter=0.5)
     again = after_throttling(paced, started=0.5, retry_after=second, now=1.1, limits=WaitLimits(), jitter=0.5)
     assert again.wait_until >= max(1.0 + first, 1.1 + second)
@@ -118,7 +118,7 @@ def test_no_answer_shortens_a_wait_that_was_asked_for(first: float, second: floa
     assert again.wait_until >= 1.0 + first
 
 
-def test_who_asks_for_nothing_again_and_again_waits_all_the_same() -> None:
+def test_breaker_backs_off_after_repeated_throttling_with_retry_after_zero() -> None:
     breaker, now, requests = Breaker(), 0.0, 0
     while now < 86_400:
         breaker = after_throttling(breaker, started=now, retry_after=0.0, now=now, limits=WaitLimits(), jitter=0.5)
@@ -127,17 +127,17 @@ def test_who_asks_for_nothing_again_and_again_waits_all_the_same() -> None:
     assert requests < 600
 
 
-def test_a_new_arrival_makes_nobody_wait_longer() -> None:
+def test_breaker_wait_is_not_extended_by_a_new_arrival_that_fails() -> None:
     breaker = open_breaker()
     assert after_failure(breaker, 10.5, is_arrival=True).wait_until == breaker.wait_until
 
 
 @pytest.mark.parametrize(("rounds", "expected"), [(0, 1), (1, 2), (5, 32), (6, 1), (100, 1)])
-def test_a_round_has_ever_more_probes_and_in_the_end_one(rounds: int, expected: int) -> None:
+def test_probe_count_doubles_each_round_and_ends_at_one(rounds: int, expected: int) -> None:
     assert probe_count(rounds, WaitLimits()) == expected
 
 
-def test_where_order_is_strict_the_earliest_event_is_tried_alone_at_first() -> None:
+def test_breaker_in_order_opens_at_one_failure_and_begins_with_single_probes() -> None:
     strict = WaitLimits(in_order=True)
     assert [probe_count(rounds, strict) for rounds in (0, 1, 2, 6)] == [1, 1, 4, 2]
     assert after_failure(Breaker(), 1.0, limits=strict).mode is BreakerMode.OPEN

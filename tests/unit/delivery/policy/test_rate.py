@@ -1,4 +1,4 @@
-"""The rate follows what a receiver takes: down to it at once, up slowly, and never to nothing."""
+"""The adaptive rate falls at once to what a receiver accepts, rises slowly, and never becomes zero."""
 
 from math import inf
 
@@ -15,19 +15,19 @@ def after_successes(rate: AdaptiveRate, count: int, most: float = inf) -> Adapti
     return rate
 
 
-def test_a_burst_and_the_wait_after_it_tell_what_is_taken() -> None:
+def test_adaptive_rate_is_learned_from_a_burst_and_the_wait_after_it() -> None:
     rate = after_successes(after_start(AdaptiveRate(), 100.0), 10)
     rate = after_throttling(rate, started=100.6, until=160.0, now=100.6)
     assert rate.per_second == pytest.approx(0.95 * 10 / 59.4)
 
 
-def test_a_burst_of_refusals_lowers_it_once() -> None:
+def test_adaptive_rate_is_lowered_once_by_a_burst_of_refusals() -> None:
     rate = after_successes(after_start(AdaptiveRate(), 100.0), 10)
     rate = after_throttling(rate, started=100.5, until=110.0, now=100.6)
     assert after_throttling(rate, started=100.5, until=110.0, now=100.7).per_second == rate.per_second
 
 
-def test_an_outage_lowers_nothing() -> None:
+def test_adaptive_rate_is_not_lowered_by_refusals_without_successes() -> None:
     rate = AdaptiveRate(per_second=5.0)
     for now in (1.0, 2.0, 300.0):
         rate = after_throttling(rate, started=now, until=now + 60, now=now)
@@ -35,13 +35,13 @@ def test_an_outage_lowers_nothing() -> None:
 
 
 @given(st.floats(0.01, 100.0), st.integers(1, 500))
-def test_it_rises_with_success_and_not_above_what_is_allowed(begin: float, successes: int) -> None:
+def test_adaptive_rate_never_falls_on_success_and_stays_within_its_limit(begin: float, successes: int) -> None:
     rate = after_successes(AdaptiveRate(per_second=begin), successes, most=50.0)
     assert min(begin, 50.0) <= rate.per_second <= 50.0
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 600.0), st.integers(0, 20), st.floats(0.0, 600.0)), max_size=60))
-def test_whatever_is_refused_it_never_falls_below_one_request_in_twice_the_longest_wait(
+def test_adaptive_rate_stays_above_one_request_per_two_longest_waits(
     refusals: list[tuple[float, int, float]],
 ) -> None:
     rate, now = AdaptiveRate(per_second=10.0), 1.0

@@ -44,7 +44,7 @@ def make_timetable(**keys: Any) -> Timetable:
 
 
 def moment_of(text: str, zone: str = "America/Chicago") -> int:
-    """Return the moment that a clock with an offset shows, or the first that a wall clock shows."""
+    """Return the moment of a time with an offset, or the first moment at which the zone's wall clock shows a time."""
     moment = datetime.fromisoformat(text)
     return round((moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))).timestamp() * 1000)
 
@@ -61,12 +61,12 @@ def next_slots(table: Timetable, after_ms: int, count: int, zone: str = "America
     return found
 
 
-def test_without_a_schedule_there_is_no_timetable() -> None:
+def test_timetable_of_returns_none_without_a_schedule() -> None:
     settings: DestinationSettings = HttpSettings.model_validate({"type": "http", "url": "http://127.0.0.1:9/"})
     assert timetable_of(settings) is None
 
 
-def test_a_time_that_the_clock_skips_comes_when_the_clock_changes() -> None:
+def test_slot_at_a_skipped_time_comes_when_the_clock_changes() -> None:
     table = make_timetable(schedule="daily 02:30", timezone="America/Chicago")
     assert next_slots(table, moment_of("2026-03-07T00:00"), 3) == [
         "03-07 02:30-0600",
@@ -75,7 +75,7 @@ def test_a_time_that_the_clock_skips_comes_when_the_clock_changes() -> None:
     ]
 
 
-def test_a_time_that_the_clock_repeats_comes_once() -> None:
+def test_slot_at_a_repeated_time_comes_once() -> None:
     table = make_timetable(schedule="daily 01:30", timezone="America/Chicago")
     assert next_slots(table, moment_of("2026-10-31T00:00"), 3) == [
         "10-31 01:30-0500",
@@ -86,7 +86,7 @@ def test_a_time_that_the_clock_repeats_comes_once() -> None:
     assert local_time(table.next_slot_ms(within_the_second)) == "11-02 01:30-0600"
 
 
-def test_a_slot_in_a_quiet_time_comes_at_its_end() -> None:
+def test_slot_within_a_quiet_time_comes_at_its_end() -> None:
     table = make_timetable(
         schedule="daily 22:00", quiet_hours="20:00-06:00", quiet_days=["sat", "sun"], timezone="America/Chicago"
     )
@@ -103,12 +103,12 @@ def test_a_slot_in_a_quiet_time_comes_at_its_end() -> None:
         ("2026-11-01T01:50:00-06:00", False, True),
     ],
 )
-def test_in_an_hour_that_is_repeated_its_end_counts_for_quiet_hours(moment: str, early: bool, late: bool) -> None:
+def test_is_quiet_changes_only_once_in_a_repeated_hour(moment: str, early: bool, late: bool) -> None:
     assert make_timetable(quiet_hours="00:30-01:30", timezone="America/Chicago").is_quiet(moment_of(moment)) is early
     assert make_timetable(quiet_hours="01:30-05:00", timezone="America/Chicago").is_quiet(moment_of(moment)) is late
 
 
-def test_quiet_days_join_the_quiet_hours_around_them() -> None:
+def test_gate_joins_quiet_days_with_the_quiet_hours_around_them() -> None:
     table = make_timetable(quiet_hours="20:00-06:00", quiet_days=["sat", "sun"], timezone="America/Chicago")
     gate = table.gate_at(moment_of("2026-11-27T06:00"), moment_of("2026-11-27T20:00"))
     assert (gate.slot_ms, local_time(gate.closed_until_ms), gate.is_open) == (None, "11-30 06:00-0600", False)
@@ -117,7 +117,7 @@ def test_quiet_days_join_the_quiet_hours_around_them() -> None:
     assert local_time(after.changes_ms) == "11-30 20:00-0600"
 
 
-def test_a_schedule_is_closed_until_its_next_slot_and_open_to_what_has_one() -> None:
+def test_gate_is_closed_until_the_next_slot_and_returns_a_missed_slot() -> None:
     table = make_timetable(schedule="daily 08:00", timezone="America/Chicago", urgent=["completion.removed"])
     gate = table.gate_at(moment_of("2026-11-21T08:00"), moment_of("2026-11-21T12:00"))
     assert (gate.slot_ms, local_time(gate.closed_until_ms), gate.held_until_ms) == (None, "11-22 08:00-0600", None)
@@ -126,14 +126,14 @@ def test_a_schedule_is_closed_until_its_next_slot_and_open_to_what_has_one() -> 
     assert (local_time(missed.slot_ms), local_time(missed.closed_until_ms)) == ("11-22 08:00-0600", "11-25 08:00-0600")
 
 
-def test_a_slot_that_was_served_does_not_come_again_when_the_clock_is_set_back() -> None:
+def test_gate_does_not_repeat_a_served_slot_when_the_clock_is_set_back() -> None:
     table = make_timetable(schedule="daily 08:00", timezone="America/Chicago")
     gate = table.gate_at(moment_of("2026-11-21T08:00"), moment_of("2026-11-21T07:55"))
     assert (gate.slot_ms, local_time(gate.closed_until_ms)) == (None, "11-22 08:00-0600")
 
 
 @given(moment=moments, zone=zones)
-def test_the_wall_clock_never_goes_back_and_a_moment_is_the_first_that_shows_its_time(moment: int, zone: str) -> None:
+def test_wall_clock_at_never_goes_back_and_first_moment_at_is_its_earliest(moment: int, zone: str) -> None:
     place = ZoneInfo(zone)
     for step in range(0, 3 * HOUR, 10 * MINUTE):
         wall = wall_clock_at(moment + step, place)
@@ -144,8 +144,8 @@ def test_the_wall_clock_never_goes_back_and_a_moment_is_the_first_that_shows_its
 
 
 @given(moment=moments, zone=zones, schedule=schedules)
-def test_every_time_of_the_schedule_has_one_slot_between_any_two_moments(moment: int, zone: str, schedule: str) -> None:
-    """Compare with every minute that the wall clock shows, looked at one by one."""
+def test_next_slot_ms_gives_one_slot_for_each_time_of_the_schedule(moment: int, zone: str, schedule: str) -> None:
+    """Compare with the wall clock, which is read every five minutes."""
     table = make_timetable(schedule=schedule, timezone=zone)
     end, slots, after = moment + DAY, [], moment
     while (after := table.next_slot_ms(after)) <= end:
@@ -163,7 +163,7 @@ def test_every_time_of_the_schedule_has_one_slot_between_any_two_moments(moment:
 
 
 @given(moment=moments, zone=zones, schedule=st.one_of(st.just("immediately"), schedules), hours=quiet, free=days)
-def test_a_gate_agrees_with_itself(moment: int, zone: str, schedule: str, hours: str, free: tuple[str, ...]) -> None:
+def test_gate_fields_are_consistent(moment: int, zone: str, schedule: str, hours: str, free: tuple[str, ...]) -> None:
     keys = {"schedule": schedule, "quiet_hours": hours, "quiet_days": free, "timezone": zone}
     if schedule == "immediately" and not hours and not free:
         return
@@ -175,7 +175,7 @@ def test_a_gate_agrees_with_itself(moment: int, zone: str, schedule: str, hours:
     for until in (gate.closed_until_ms, gate.held_until_ms):
         assert until is None or (until > now and not table.is_quiet(until))
     assert (gate.held_until_ms is not None) == table.is_quiet(now)
-    # Nothing changes before it says so, and whatever waits is let through in the end.
+    # The gate does not change before `changes_ms`, and the next slot opens it.
     just_before = table.gate_at(now, gate.changes_ms - 1)
     assert (just_before.closed_until_ms, just_before.held_until_ms) == (
         table.gate_at(now, now).closed_until_ms,
@@ -187,7 +187,7 @@ def test_a_gate_agrees_with_itself(moment: int, zone: str, schedule: str, hours:
 
 
 @pytest.mark.parametrize("zone", ZONES)
-def test_a_year_of_daily_slots_has_one_for_each_day(zone: str) -> None:
+def test_daily_schedule_has_one_slot_on_each_day_of_a_year(zone: str) -> None:
     table = make_timetable(schedule="daily 02:30", timezone=zone)
     after, found = moment_of("2026-01-01T00:00", zone), []
     for _ in range(365):

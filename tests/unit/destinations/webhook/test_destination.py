@@ -45,7 +45,7 @@ def sent(make_event: "MakeEvent", deliveries: Deliveries) -> list[Delivery]:
     return deliveries(make_event())
 
 
-async def test_a_request_has_the_headers_of_the_contract(
+async def test_webhook_request_has_the_documented_headers(
     make: Make, receiver: "Receiver", sent: list[Delivery]
 ) -> None:
     await make(receiver.url, secret=SECRET, headers={"X-Key": "value"}).send(sent)
@@ -63,14 +63,14 @@ async def test_a_request_without_a_secret_is_not_signed(make: Make, receiver: "R
     assert "webhook-signature" not in receiver.received[0].headers
 
 
-async def test_a_receiver_verifies_what_arrives(make: Make, receiver: "Receiver", sent: list[Delivery]) -> None:
+async def test_webhook_request_passes_verification(make: Make, receiver: "Receiver", sent: list[Delivery]) -> None:
     await make(receiver.url, SystemClock(), secret=SECRET).send(sent)
     received = receiver.received[0]
     parsed = Webhook(SECRET).verify(received.body, dict(received.headers))
     assert parsed["data"]["completion"]["user_name"] == "David Ball"
 
 
-async def test_a_retry_has_the_same_id_and_body_and_its_own_time(
+async def test_webhook_retry_has_the_same_id_and_body_and_a_new_timestamp(
     make: Make, receiver: "Receiver", sent: list[Delivery], clock: "FakeClock"
 ) -> None:
     destination = make(receiver.url, secret=SECRET)
@@ -84,7 +84,7 @@ async def test_a_retry_has_the_same_id_and_body_and_its_own_time(
     assert first.headers["webhook-signature"] != again.headers["webhook-signature"]
 
 
-async def test_a_batch_goes_out_under_an_id_of_its_own(
+async def test_webhook_batch_has_its_own_id(
     make: Make, receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
     events = [make_event(sequence) for sequence in range(1, 4)]
@@ -95,7 +95,7 @@ async def test_a_batch_goes_out_under_an_id_of_its_own(
     assert [event["id"] for event in orjson.loads(received.body)] == [event.id for event in events]
 
 
-async def test_a_batch_of_megabytes_arrives_whole(
+async def test_webhook_batch_of_megabytes_arrives_complete(
     make: Make, receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
     events = [make_event(sequence, notes="n" * 4000) for sequence in range(1, 1001)]
@@ -104,12 +104,12 @@ async def test_a_batch_of_megabytes_arrives_whole(
     assert len(orjson.loads(receiver.received[0].body)) == 1000
 
 
-def test_batches_wait_for_company_and_single_events_do_not(make: Make) -> None:
+def test_grouping_waits_only_if_batches_are_configured(make: Make) -> None:
     assert make("http://127.0.0.1").grouping == Grouping(size=1, wait_seconds=0.0)
     assert make("http://127.0.0.1", batch_size=5, batch_wait="2s").grouping == Grouping(size=5, wait_seconds=2.0)
 
 
-async def test_an_endless_answer_that_begins_with_a_yes_is_a_yes(
+async def test_webhook_send_accepts_an_endless_answer_with_status_200(
     make: Make, receiver: "Receiver", sent: list[Delivery]
 ) -> None:
     async def endless(request: web.Request) -> web.StreamResponse:
@@ -122,7 +122,7 @@ async def test_an_endless_answer_that_begins_with_a_yes_is_a_yes(
     assert (await make(receiver.url).send(sent)).reason is AttemptResult.DELIVERED
 
 
-async def test_many_requests_at_once_reuse_connections_and_all_arrive(
+async def test_webhook_send_of_200_requests_at_once_delivers_all(
     make: Make, receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
     destination = make(receiver.url)
@@ -131,14 +131,14 @@ async def test_many_requests_at_once_reuse_connections_and_all_arrive(
     assert len({received.headers["webhook-id"] for received in receiver.received}) == 200
 
 
-async def test_a_private_authority_is_trusted(
+async def test_webhook_send_trusts_the_authority_in_ca_file(
     make: Make, tls_receiver: "Receiver", sent: list[Delivery], certificates: "CertificateFiles"
 ) -> None:
     outcome = await make(tls_receiver.url, ca_file=str(certificates.certificate)).send(sent)
     assert outcome.reason is AttemptResult.DELIVERED
 
 
-async def test_a_client_certificate_is_shown(
+async def test_webhook_send_presents_the_client_certificate(
     make: Make, strict_receiver: "Receiver", sent: list[Delivery], certificates: "CertificateFiles"
 ) -> None:
     files = {
@@ -150,7 +150,7 @@ async def test_a_client_certificate_is_shown(
 
 
 @asynccontextmanager
-async def demanding(certificates: "CertificateFiles") -> AsyncIterator[str]:
+async def server_that_requires_a_client_certificate(certificates: "CertificateFiles") -> AsyncIterator[str]:
     """Run OpenSSL's test server, which answers a client without a certificate with a TLS alert; yield its URL."""
     command = "openssl s_server -accept 127.0.0.1:0 -Verify 1 -verify_return_error -www"
     files = {"-cert": certificates.certificate, "-key": certificates.key, "-CAfile": certificates.certificate}
@@ -165,10 +165,10 @@ async def demanding(certificates: "CertificateFiles") -> AsyncIterator[str]:
         await server.communicate()
 
 
-async def test_a_peer_that_wants_a_client_certificate_is_named(
+async def test_webhook_send_reports_a_missing_client_certificate(
     make: Make, sent: list[Delivery], certificates: "CertificateFiles"
 ) -> None:
-    async with demanding(certificates) as url:
+    async with server_that_requires_a_client_certificate(certificates) as url:
         outcome = await make(url, ca_file=certificates.certificate).send(sent)
     assert (outcome.reason, outcome.detail) == (
         AttemptResult.CERTIFICATE_REJECTED,
@@ -214,7 +214,7 @@ def files(tmp_path: Path, certificates: "CertificateFiles") -> Path:
         ),
     ],
 )
-async def test_an_unusable_file_is_a_rejected_certificate_every_time(
+async def test_webhook_send_reports_an_unusable_certificate_file_every_time(
     make: Make, sent: list[Delivery], files: Path, broken: dict[str, str], words: str
 ) -> None:
     (files / "gone").touch()
@@ -226,7 +226,7 @@ async def test_an_unusable_file_is_a_rejected_certificate_every_time(
         assert outcome.detail.startswith(words.replace("FOLDER", str(files)))
 
 
-async def test_a_mended_file_needs_no_restart(
+async def test_webhook_send_uses_a_repaired_certificate_file_without_a_restart(
     make: Make, tls_receiver: "Receiver", sent: list[Delivery], files: Path
 ) -> None:
     authority = files / "text"

@@ -41,32 +41,32 @@ STANDARD = (
 BATCH_ID = batch_id((EXAMPLE.id,))
 
 
-def test_one_cloudevent_is_an_object() -> None:
+def test_single_cloudevent_is_a_json_object() -> None:
     envelope = single(EXAMPLE, HttpFormat.CLOUDEVENTS)
     assert envelope.body == CLOUDEVENT
     assert (envelope.message_id, envelope.content_type) == (EXAMPLE.id, "application/cloudevents+json")
 
 
-def test_one_standard_event_is_an_object() -> None:
+def test_single_standard_event_is_a_json_object() -> None:
     envelope = single(EXAMPLE, HttpFormat.STANDARD)
     assert envelope.body == STANDARD
     assert (envelope.message_id, envelope.content_type) == (EXAMPLE.id, "application/json")
 
 
-def test_a_batch_of_cloudevents_is_an_array_even_of_one() -> None:
+def test_batch_of_one_cloudevent_is_an_array() -> None:
     envelope = batch([EXAMPLE], HttpFormat.CLOUDEVENTS)
     assert envelope.body == b"[" + CLOUDEVENT + b"]"
     assert (envelope.message_id, envelope.content_type) == (BATCH_ID, "application/cloudevents-batch+json")
 
 
-def test_a_batch_of_standard_events_is_an_array_under_events_even_of_one() -> None:
+def test_batch_of_one_standard_event_is_an_array_under_events() -> None:
     envelope = batch([EXAMPLE], HttpFormat.STANDARD)
     assert envelope.body == b'{"events":[' + STANDARD + b"]}"
     assert (envelope.message_id, envelope.content_type) == (BATCH_ID, "application/json")
 
 
 @pytest.mark.parametrize("form", HttpFormat)
-def test_a_batch_keeps_its_events_order_and_its_id(make_event: "MakeEvent", form: HttpFormat) -> None:
+def test_batch_keeps_the_order_of_its_events_and_its_id(make_event: "MakeEvent", form: HttpFormat) -> None:
     events = [make_event(sequence) for sequence in (3, 1, 2)]
     first, again = batch(events, form), batch(events, form)
     parsed = orjson.loads(first.body)
@@ -78,7 +78,7 @@ def test_a_batch_keeps_its_events_order_and_its_id(make_event: "MakeEvent", form
 
 
 @pytest.mark.parametrize("form", HttpFormat)
-def test_a_notice_comes_from_the_notifier_itself(make_alert: "MakeEvent", form: HttpFormat) -> None:
+def test_single_alert_has_notifier_as_its_source(make_alert: "MakeEvent", form: HttpFormat) -> None:
     assert orjson.loads(single(make_alert(), form).body)["source"] == "/notifier"
 
 
@@ -88,19 +88,19 @@ def validated(event: Event) -> dict[str, Any]:
     return written
 
 
-def test_the_schema_is_one() -> None:
+def test_schema_is_a_valid_json_schema() -> None:
     Draft202012Validator.check_schema(schema())
 
 
 @pytest.mark.parametrize("kind", [EventType.CREATED, EventType.UPDATED, EventType.REMOVED])
-def test_events_are_as_the_schema_says(make_event: "MakeEvent", kind: EventType) -> None:
+def test_completion_event_matches_the_schema(make_event: "MakeEvent", kind: EventType) -> None:
     written = validated(make_event(kind=kind, previous={"notes": "old"} if kind is EventType.UPDATED else None))
     assert list(written) == schema()["required"]
     assert list(written["data"]) == schema()["$defs"]["change"]["required"]
     assert list(written["data"]["completion"]) == schema()["$defs"]["completion"]["required"]
 
 
-def test_notices_are_as_the_schema_says(make_alert: "MakeEvent") -> None:
+def test_alert_matches_the_schema(make_alert: "MakeEvent") -> None:
     assert list(validated(make_alert())["data"]) == schema()["$defs"]["notice"]["required"]
 
 
@@ -117,7 +117,7 @@ KNOWN = Names(
 
 @pytest.mark.parametrize("kind", [EventType.CREATED, EventType.UPDATED, EventType.REMOVED])
 @pytest.mark.parametrize("names", [KNOWN, Names()])
-def test_receivers_of_the_previous_version_understand_events_of_this_one(kind: EventType, names: Names) -> None:
+def test_completion_event_matches_the_previous_schema(kind: EventType, names: Names) -> None:
     one = Completion("7", "1046", "5e58", "2026-01-01", None, NOW_MS, "5e58", None, "", False, b'{"id":7}')
     before = replace(one, notes="old") if kind is EventType.UPDATED else None
     data = event_data(Change(kind, one, 1, DetectedBy.HEAD, "new", before), names)
@@ -129,7 +129,7 @@ def test_receivers_of_the_previous_version_understand_events_of_this_one(kind: E
         assert written["data"]["user"]["field_office_ids"] == ["f1"]
 
 
-def test_the_schema_tells_wrong_events_from_right_ones(make_event: "MakeEvent", make_alert: "MakeEvent") -> None:
+def test_schema_rejects_wrong_events(make_event: "MakeEvent", make_alert: "MakeEvent") -> None:
     for wrong in (
         make_event(completed_on="27.2.2020"),
         make_event(user_id=5),
@@ -141,7 +141,7 @@ def test_the_schema_tells_wrong_events_from_right_ones(make_event: "MakeEvent", 
             validated(wrong)
 
 
-def test_a_sample_is_a_valid_event_that_says_it_is_none() -> None:
+def test_sample_event_is_valid_and_is_marked_as_a_sample() -> None:
     written = validated(sample_event("acme", NOW_MS))
     assert written["id"].startswith("evt_sample")
     assert written["sequence"] == "0" * 20
@@ -152,7 +152,7 @@ def test_a_sample_is_a_valid_event_that_says_it_is_none() -> None:
 
 
 @pytest.mark.parametrize("kind", SampleKind)
-def test_every_kind_of_sample_is_a_valid_event_of_today(kind: SampleKind) -> None:
+def test_sample_events_of_each_kind_are_valid_and_have_dates_around_today(kind: SampleKind) -> None:
     (event,) = sample_events(kind, "acme", NOW_MS, 1)
     written = validated(event)
     completion, today = written["data"].get("completion"), "2026-11-21"
@@ -169,11 +169,11 @@ def test_every_kind_of_sample_is_a_valid_event_of_today(kind: SampleKind) -> Non
             assert written["type"] != "completion.updated"
 
 
-def test_every_sample_has_an_id_of_its_own() -> None:
+def test_sample_events_of_different_times_have_different_ids() -> None:
     assert sample_event("acme", NOW_MS).id != sample_event("acme", NOW_MS + 1).id
 
 
-def test_a_batch_is_a_message_of_the_standard_if_it_shall(make_event: "MakeEvent") -> None:
+def test_batch_in_message_form_is_a_standard_webhooks_message(make_event: "MakeEvent") -> None:
     events = [make_event(1), make_event(2)]
     plain = batch(events, HttpFormat.STANDARD)
     message = batch(events, HttpFormat.STANDARD, BatchForm.MESSAGE)

@@ -32,7 +32,7 @@ ORIGIN = "notifier.example.com"
         (302, {"WebHook-Allowed-Origin": ORIGIN}, None),
     ],
 )
-def test_only_a_clear_answer_is_a_permission(status: int, headers: dict[str, str], expected: Permission | None) -> None:
+def test_parse_permission_needs_clear_answer(status: int, headers: dict[str, str], expected: Permission | None) -> None:
     assert parse_permission(status, headers, ORIGIN) == expected
 
 
@@ -52,7 +52,7 @@ def send(
     return lambda: destination.send(deliveries(make_event()))
 
 
-def allowing(receiver: Receiver, **allowed: str) -> list[web.Request]:
+def answer_options(receiver: Receiver, **allowed: str) -> list[web.Request]:
     """Let the receiver answer OPTIONS with these headers; return a list to which its requests will be added."""
     requests: list[web.Request] = []
 
@@ -65,10 +65,10 @@ def allowing(receiver: Receiver, **allowed: str) -> list[web.Request]:
     return requests
 
 
-async def test_the_receiver_is_asked_once_a_day_before_anything_is_sent(
+async def test_permission_is_requested_once_a_day_before_the_first_event(
     send: Send, receiver: Receiver, clock: FakeClock
 ) -> None:
-    requests = allowing(receiver, WebHook_Allowed_Origin=ORIGIN, WebHook_Allowed_Rate="*")
+    requests = answer_options(receiver, WebHook_Allowed_Origin=ORIGIN, WebHook_Allowed_Rate="*")
     for _ in range(3):
         assert (await send()).reason is AttemptResult.DELIVERED
     assert [request.method for request in requests] == ["OPTIONS", "POST", "POST", "POST"]
@@ -81,26 +81,26 @@ async def test_the_receiver_is_asked_once_a_day_before_anything_is_sent(
     assert [request.method for request in requests[4:]] == ["OPTIONS", "POST"]
 
 
-async def test_without_a_permission_nothing_is_sent_until_there_is_one(send: Send, receiver: Receiver) -> None:
-    requests = allowing(receiver, WebHook_Allowed_Origin="other.example")
+async def test_send_without_permission_posts_no_event_until_it_is_given(send: Send, receiver: Receiver) -> None:
+    requests = answer_options(receiver, WebHook_Allowed_Origin="other.example")
     outcome = await send()
     assert (outcome.reason, outcome.scope) == (AttemptResult.ORIGIN_REFUSED, FailureScope.ENDPOINT)
     assert f"does not allow the origin {ORIGIN}" in outcome.detail
     assert [request.method for request in requests] == ["OPTIONS"]
-    requests = allowing(receiver, WebHook_Allowed_Origin="*")
+    requests = answer_options(receiver, WebHook_Allowed_Origin="*")
     assert (await send()).reason is AttemptResult.DELIVERED
     receiver.answers(503)
 
 
-async def test_a_receiver_that_is_busy_has_not_refused(send: Send, receiver: Receiver) -> None:
+async def test_permission_request_answered_with_503_is_no_refusal(send: Send, receiver: Receiver) -> None:
     receiver.answers(503, Retry_After="7")
     outcome = await send()
     assert (outcome.reason, outcome.scope) == (AttemptResult.SERVER_ERROR, FailureScope.PACE)
     assert outcome.retry_after == 7
 
 
-async def test_the_allowed_rate_is_kept(send: Send, receiver: Receiver, clock: FakeClock) -> None:
-    requests = allowing(receiver, WebHook_Allowed_Origin=ORIGIN, WebHook_Allowed_Rate="6")
+async def test_send_keeps_the_allowed_rate(send: Send, receiver: Receiver, clock: FakeClock) -> None:
+    requests = answer_options(receiver, WebHook_Allowed_Origin=ORIGIN, WebHook_Allowed_Rate="6")
     assert (await send()).reason is AttemptResult.DELIVERED
     outcome = await send()
     assert (outcome.reason, outcome.retry_after) == (AttemptResult.THROTTLED, 10.0)

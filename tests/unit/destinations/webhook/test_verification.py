@@ -24,7 +24,7 @@ def request(secret: str = SECRET, plain: str = "") -> Mapping[str, str]:
 
 
 @given(st.sampled_from([(SECRET, SECRET), (PRIVATE, PRIVATE), (PRIVATE, public_key(PRIVATE))]), st.binary(max_size=99))
-def test_what_was_signed_is_genuine_and_nothing_else(secrets: tuple[str, str], body: bytes) -> None:
+def test_verify_accepts_only_the_signed_body_id_and_secret(secrets: tuple[str, str], body: bytes) -> None:
     sender, receiver = secrets
     headers = Signer([SecretStr(sender)]).headers("evt_a", NOW * 1000, body)
     assert verify([OTHER, receiver], headers, body, NOW).is_genuine
@@ -49,13 +49,13 @@ def test_what_was_signed_is_genuine_and_nothing_else(secrets: tuple[str, str], b
         ({"webhook-signature": "v1a,not base64"}, "no signature was made"),
     ],
 )
-def test_what_is_wrong_is_said(changes: dict[str, Any], reason: str) -> None:
+def test_verify_returns_the_reason_for_a_rejection(changes: dict[str, Any], reason: str) -> None:
     verdict = verify([SECRET, public_key(PRIVATE)], {**request(), **changes}, BODY, NOW)
     assert not verdict.is_genuine
     assert reason in verdict.reason
 
 
-def test_a_plain_hash_is_checked_if_there_is_nothing_better() -> None:
+def test_verify_checks_a_plain_hash_if_there_is_no_signature() -> None:
     headers = {**request(plain="X-Hub-Signature-256"), "webhook-signature": ""}
     assert verify([OTHER, SECRET], headers, BODY, NOW).reason == "x-hub-signature-256 valid"
     assert not verify([OTHER], headers, BODY, NOW).is_genuine

@@ -1,4 +1,4 @@
-"""What the API says of the number of records, and what follows from it, against lists that are known whole."""
+"""What the API's answers show about the number of records, and what follows, checked against lists of known length."""
 
 from dataclasses import dataclass
 
@@ -33,20 +33,20 @@ def page(number: int, limit: int, size: int, *, last_page: int | None = None, to
 
 @dataclass(frozen=True)
 class Api:
-    """A list of so many records, and what its answers say beside them."""
+    """A list of a known number of records, and which counts its answers contain."""
 
     records: int
-    says_last_page: bool
-    says_total: bool
+    returns_last_page: bool
+    returns_total: bool
 
     def page(self, number: int, limit: int, total: int | None = None) -> Page:
-        """Answer with a page, in which `total` stands in place of the right one."""
-        right = self.records if self.says_total else None
+        """Return a page; if `total` is given, it replaces the correct total."""
+        right = self.records if self.returns_total else None
         return page(
             number,
             limit,
             min(limit, max(0, self.records - (number - 1) * limit)),
-            last_page=pages_of(self.records, limit) if self.says_last_page else None,
+            last_page=pages_of(self.records, limit) if self.returns_last_page else None,
             total=right if total is None else total,
         )
 
@@ -57,7 +57,7 @@ limits = st.integers(1, 20)
 
 
 @given(apis, numbers, limits)
-def test_what_any_page_tells_is_true(api: Api, number: int, limit: int) -> None:
+def test_count_bounds_of_any_page_contain_the_real_count(api: Api, number: int, limit: int) -> None:
     told = count_bounds(api.page(number, limit))
     assert told.least <= api.records
     assert told.most is None or api.records <= told.most
@@ -65,32 +65,32 @@ def test_what_any_page_tells_is_true(api: Api, number: int, limit: int) -> None:
 
 
 @given(apis, limits)
-def test_the_last_page_tells_exactly(api: Api, limit: int) -> None:
+def test_count_bounds_of_the_last_page_are_exact(api: Api, limit: int) -> None:
     last = pages_of(api.records, limit)
-    # A last page that is full does not show that it is the last, unless the API says so.
-    if api.says_last_page or api.says_total or api.records % limit or api.records == 0:
+    # A full last page does not prove that it is the last one, unless the answer contains the last page or the total.
+    if api.returns_last_page or api.returns_total or api.records % limit or api.records == 0:
         assert count_bounds(api.page(last, limit)).exact == api.records
 
 
-@given(apis.filter(lambda api: api.says_total), numbers, limits)
-def test_with_the_total_every_page_tells_exactly(api: Api, number: int, limit: int) -> None:
+@given(apis.filter(lambda api: api.returns_total), numbers, limits)
+def test_count_bounds_of_any_page_with_a_total_are_exact(api: Api, number: int, limit: int) -> None:
     assert count_bounds(api.page(number, limit)).exact == api.records
 
 
-@given(apis.filter(lambda api: api.says_last_page))
-def test_a_page_of_one_record_tells_exactly(api: Api) -> None:
+@given(apis.filter(lambda api: api.returns_last_page))
+def test_count_bounds_with_last_page_are_exact_at_one_record_per_page(api: Api) -> None:
     assert count_bounds(api.page(1, 1)).exact == api.records
 
 
-@given(apis.filter(lambda api: api.says_last_page), numbers, limits, st.integers(0, 500))
-def test_a_total_that_does_not_go_with_the_last_page_is_ignored(api: Api, number: int, limit: int, total: int) -> None:
+@given(apis.filter(lambda api: api.returns_last_page), numbers, limits, st.integers(0, 500))
+def test_count_bounds_ignore_a_total_that_contradicts_last_page(api: Api, number: int, limit: int, total: int) -> None:
     if pages_of(total, limit) != pages_of(api.records, limit):
-        without = Api(api.records, says_last_page=True, says_total=False)
+        without = Api(api.records, returns_last_page=True, returns_total=False)
         assert count_bounds(api.page(number, limit, total)) == count_bounds(without.page(number, limit))
 
 
-@given(apis.filter(lambda api: api.says_last_page), limits)
-def test_the_last_pages_number_leaves_no_more_open_than_a_page(api: Api, limit: int) -> None:
+@given(apis.filter(lambda api: api.returns_last_page), limits)
+def test_count_bounds_with_last_page_differ_by_less_than_one_page(api: Api, limit: int) -> None:
     told = count_bounds(api.page(1, limit))
     assert told.most is not None
     assert told.most - told.least < limit
@@ -112,23 +112,23 @@ def test_the_last_pages_number_leaves_no_more_open_than_a_page(api: Api, limit: 
         (page(1, 100, 100, total=217), CountBounds(217, 217)),
     ],
 )
-def test_what_a_page_tells(answer: Page, told: CountBounds) -> None:
+def test_count_bounds_returns_the_expected_bounds_of_example_pages(answer: Page, told: CountBounds) -> None:
     assert count_bounds(answer) == told
 
 
 @given(apis, numbers, limits)
-def test_contradicts_total_true_answers_do_not(api: Api, number: int, limit: int) -> None:
+def test_contradicts_total_is_false_for_correct_answers(api: Api, number: int, limit: int) -> None:
     assert not contradicts_total(api.page(number, limit))
 
 
 @given(apis, numbers, limits)
-def test_count_bounds_a_disbelieved_total_is_as_none(api: Api, number: int, limit: int) -> None:
-    without = Api(api.records, api.says_last_page, says_total=False)
+def test_count_bounds_treat_a_disbelieved_total_as_missing(api: Api, number: int, limit: int) -> None:
+    without = Api(api.records, api.returns_last_page, returns_total=False)
     assert count_bounds(api.page(number, limit), believe_total=False) == count_bounds(without.page(number, limit))
 
 
 @given(st.integers(0, 300), st.integers(1, 50), st.integers(1, 50))
-def test_page_cap_is_proven_by_the_count_and_the_number_of_pages(records: int, cap: int, limit: int) -> None:
+def test_page_cap_is_derived_from_the_count_and_the_number_of_pages(records: int, cap: int, limit: int) -> None:
     given_ = min(cap, limit)
     answer = page(1, limit, min(given_, records), last_page=pages_of(records, given_))
     capped = given_ < limit and records > given_
@@ -137,7 +137,7 @@ def test_page_cap_is_proven_by_the_count_and_the_number_of_pages(records: int, c
 
 
 @given(st.integers(50, 300), st.integers(2, 49), st.integers(1, 5))
-def test_page_cap_a_page_that_is_short_once_is_none(records: int, limit: int, lacking: int) -> None:
+def test_page_cap_is_none_for_a_single_short_page(records: int, limit: int, lacking: int) -> None:
     size = max(1, limit - lacking)
     if pages_of(records, limit) != pages_of(records, size):
         assert page_cap(page(1, limit, size, last_page=pages_of(records, limit)), records) is None
@@ -148,7 +148,7 @@ balances = st.builds(Balance, few, few, st.integers(-9, 9), few, few, few, st.in
 
 
 @given(few, few, st.integers(-9, 9), few, few, few)
-def test_balance_what_waits_and_is_held_explains_itself(
+def test_balance_explains_leaving_held_and_returning_records(
     existing: int, unreadable: int, offset: int, leaving: int, held: int, returning: int
 ) -> None:
     known = existing + leaving + held
@@ -159,7 +159,7 @@ def test_balance_what_waits_and_is_held_explains_itself(
 
 
 @given(balances)
-def test_balance_room_is_never_more_than_the_count_leaves(balance: Balance) -> None:
+def test_balance_max_gone_is_never_more_than_the_count_leaves(balance: Balance) -> None:
     max_gone, spare = balance.max_gone, balance.max_newly_gone
     assert max_gone is not None
     assert spare is not None
@@ -170,14 +170,14 @@ def test_balance_room_is_never_more_than_the_count_leaves(balance: Balance) -> N
 
 
 @given(balances)
-def test_balance_without_a_count_explains_all_and_leaves_room_open(balance: Balance) -> None:
+def test_balance_without_a_count_has_no_difference_and_no_max_gone(balance: Balance) -> None:
     open_ = replace(balance, count=None)
     assert open_.difference == open_.unexplained == 0
     assert open_.max_gone is open_.max_newly_gone is None
 
 
 @given(balances, st.integers(-5, 5))
-def test_balance_one_more_counted_is_one_more_unexplained(balance: Balance, more: int) -> None:
+def test_balance_change_of_the_count_changes_unexplained_by_as_much(balance: Balance, more: int) -> None:
     counted = replace(balance, count=(balance.count or 0) + more)
     assert counted.unexplained == balance.unexplained + more
 
@@ -186,13 +186,13 @@ differences = st.integers(-50, 50)
 
 
 @given(differences, differences.filter(bool))
-def test_accepted_offset_takes_what_two_whole_sweeps_left(offset: int, unexplained: int) -> None:
+def test_accepted_offset_adds_a_lasting_difference_left_by_two_sweeps(offset: int, unexplained: int) -> None:
     assert accepted_offset(unexplained, unexplained, offset, has_lasted=True) == offset + unexplained
     assert accepted_offset(unexplained, unexplained, offset, has_lasted=False) == offset
 
 
 @given(differences, differences, st.none() | differences)
-def test_accepted_offset_takes_nothing_that_one_sweep_left(offset: int, unexplained: int, before: int | None) -> None:
+def test_accepted_offset_ignores_a_difference_of_one_sweep(offset: int, unexplained: int, before: int | None) -> None:
     if unexplained != before or unexplained == 0:
         assert accepted_offset(unexplained, before, offset, has_lasted=True) == offset
 
@@ -201,13 +201,13 @@ FIRST, LONGEST = 60.0, 3600.0
 
 
 @given(differences.filter(bool), st.floats(0, 1e7))
-def test_search_timing_a_new_difference_is_searched_for_at_once(difference: int, now: float) -> None:
+def test_search_timing_new_difference_is_due_at_once(difference: int, now: float) -> None:
     timing = SearchTiming(FIRST, LONGEST)
     assert timing.is_due(difference, now)
     assert not timing.is_due(0, now)
 
 
-def test_search_timing_waits_twice_as_long_after_each_search_in_vain() -> None:
+def test_search_timing_doubles_the_wait_after_each_unsuccessful_search() -> None:
     timing, now, waits = SearchTiming(FIRST, LONGEST), 0.0, []
     for _ in range(9):
         assert timing.is_due(-3, now)
@@ -219,7 +219,7 @@ def test_search_timing_waits_twice_as_long_after_each_search_in_vain() -> None:
     assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
 
 
-def test_search_timing_what_found_something_is_followed_at_once() -> None:
+def test_search_timing_after_a_successful_search_waits_only_rest_seconds() -> None:
     timing = SearchTiming(FIRST, LONGEST)
     timing.note_search_end(0.0, found=False)
     assert timing.is_due(2, 60.0)
@@ -231,7 +231,7 @@ def test_search_timing_what_found_something_is_followed_at_once() -> None:
 
 
 @given(st.lists(st.tuples(differences, st.booleans(), st.floats(0, 9000)), max_size=30))
-def test_search_timing_no_difference_waits_longer_than_the_longest(steps: list[tuple[int, bool, float]]) -> None:
+def test_search_timing_never_waits_longer_than_the_longest_wait(steps: list[tuple[int, bool, float]]) -> None:
     timing, now = SearchTiming(FIRST, LONGEST), 0.0
     for difference, found, gap in steps:
         if timing.is_due(difference, now):
@@ -240,7 +240,7 @@ def test_search_timing_no_difference_waits_longer_than_the_longest(steps: list[t
         now += gap
 
 
-def test_search_timing_another_difference_need_not_wait_out_a_long_wait() -> None:
+def test_search_timing_another_difference_waits_only_the_first_wait() -> None:
     timing = SearchTiming(FIRST, LONGEST)
     now = 0.0
     for _ in range(7):
@@ -252,7 +252,7 @@ def test_search_timing_another_difference_need_not_wait_out_a_long_wait() -> Non
     assert timing.is_due(-4, now + FIRST)
 
 
-def test_search_timing_even_balance_forgets_everything() -> None:
+def test_search_timing_clear_resets_the_wait() -> None:
     timing = SearchTiming(FIRST, LONGEST)
     assert timing.is_due(-3, 0.0)
     timing.note_search_end(0.0, found=False)
@@ -261,11 +261,11 @@ def test_search_timing_even_balance_forgets_everything() -> None:
 
 
 @given(st.integers(1, 1000), st.floats(0, 1e6))
-def test_sweep_is_affordable_after_its_pages_have_rested(pages: int, since: float) -> None:
+def test_sweep_is_affordable_after_a_fixed_pause_for_each_page(pages: int, since: float) -> None:
     assert sweep_is_affordable(pages, since, 12.0) is (since >= 12 * pages)
 
 
-def test_unexplained_age_begins_with_the_first_difference_and_ends_with_it() -> None:
+def test_unexplained_age_lasts_from_the_first_difference_until_none_is_left() -> None:
     age = UnexplainedAge()
     assert age.note(2, 0, 1000) == 1000
     assert age.note(3, 0, 2000) == 1000
@@ -273,7 +273,7 @@ def test_unexplained_age_begins_with_the_first_difference_and_ends_with_it() -> 
     assert age.note(-1, 0, 4000) == 4000
 
 
-def test_unexplained_age_what_came_first_is_explained_first() -> None:
+def test_unexplained_age_explains_the_oldest_difference_first() -> None:
     age = UnexplainedAge()
     assert age.note(2, 0, 1000) == 1000
     assert age.note(2, 1, 2000) == 1000
@@ -281,7 +281,7 @@ def test_unexplained_age_what_came_first_is_explained_first() -> None:
     assert age.note(2, 9, 4000) == 4000
 
 
-def test_unexplained_age_goes_on_after_a_restart() -> None:
+def test_unexplained_age_restore_continues_the_age() -> None:
     age = UnexplainedAge()
     age.restore(2, 500)
     assert age.note(2, 0, 1000) == 500
@@ -297,7 +297,7 @@ class MovingList:
     found: int = 0
 
     def move(self, moves: list[int | None]) -> None:
-        """Enter a record at the top for each None, and delete what stands at each number."""
+        """Insert a record at the top for each None, and delete the record at the place of each number."""
         for place in moves:
             if place is None:
                 self.found += 1
@@ -309,7 +309,7 @@ class MovingList:
         return SweepCheckpoint(len(self.records), page, self.found)
 
 
-# Deletions near the top: those above the place where the sweep reads move what it has not read yet.
+# Deletions are near the top: those above the place where the sweep reads move the records not read yet.
 moves = st.lists(st.none() | st.integers(0, 12), max_size=12)
 lists = st.integers(20, 60).map(lambda count: MovingList([*range(count)]))
 small_sizes = st.integers(1, 5)
@@ -318,7 +318,7 @@ few_pages = st.integers(1, 4)
 
 @settings(max_examples=300)
 @given(lists, small_sizes, few_pages, moves, moves)
-def test_no_unread_record_stands_above_the_place_to_read_on_from(
+def test_page_to_repeat_leaves_no_unread_record_before_the_next_page(
     moving: MovingList, size: int, page: int, earlier: list[int | None], later: list[int | None]
 ) -> None:
     unread = {*moving.records[page * size :]}
@@ -332,7 +332,7 @@ def test_no_unread_record_stands_above_the_place_to_read_on_from(
 
 @settings(max_examples=300)
 @given(lists, small_sizes, st.lists(st.tuples(moves, st.booleans()), max_size=12))
-def test_a_sweep_that_reads_again_from_there_misses_nothing(
+def test_page_to_repeat_lets_a_sweep_read_every_record_that_stays(
     moving: MovingList, size: int, meanwhile: list[tuple[list[int | None], bool]]
 ) -> None:
     there_all_along = {*moving.records}
@@ -351,14 +351,14 @@ def test_a_sweep_that_reads_again_from_there_misses_nothing(
         ) is not None:
             following, is_last = repeat, False
         if tells_count or is_last:
-            # Where it steps back, the page read last is the one before.
+            # After a step back, the page before the one to repeat counts as the page read last.
             checkpoint = moving.checkpoint(following - 1)
         number = following
     assert there_all_along & {*moving.records} <= read
 
 
 @given(lists, few_pages, small_sizes, st.integers(0, 12))
-def test_entries_that_head_polls_have_found_make_no_page_be_read_again(
+def test_page_to_repeat_is_none_for_entries_that_head_polls_have_found(
     moving: MovingList, page: int, size: int, entries: int
 ) -> None:
     before = moving.checkpoint(page)
@@ -369,5 +369,5 @@ def test_entries_that_head_polls_have_found_make_no_page_be_read_again(
 @pytest.mark.parametrize(
     ("gone", "page"), [(-5, None), (0, None), (1, 7), (10, 7), (11, 6), (60, 2), (61, 1), (500, 1)]
 )
-def test_it_reads_again_as_many_pages_as_may_have_moved(gone: int, page: int | None) -> None:
+def test_page_to_repeat_goes_back_as_many_pages_as_may_have_moved(gone: int, page: int | None) -> None:
     assert page_to_repeat(SweepCheckpoint(1000, 7, found=3), SweepCheckpoint(1002 - gone, 9, found=5), size=10) == page

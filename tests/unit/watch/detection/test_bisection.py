@@ -1,4 +1,4 @@
-"""Where in the list did it change? The bisection, against lists of which every record is known."""
+"""The bisection that finds where a list has changed, checked against lists whose records are all known."""
 
 import random
 from array import array
@@ -27,14 +27,14 @@ from notifier.watch.detection.bisection import (
 
 PAGE = 1000
 BEFORE, COUNTED, SINCE, READ = 1000, 2000, 3000, 4000
-"""Moments: entered before the count, the count, entered since, the reading of pages."""
+"""Moments: an entry before the count, the count, an entry after the count, the reading of pages."""
 LATEST: Day = 100_000_000
 EARLIEST: Day = -1
 TEN_YEARS = [int(f"{date(2016, 11, 21) + timedelta(days):%Y%m%d}") for days in range(3650)]
 
 
 class State(StrEnum):
-    """What became of a record since the last sweep."""
+    """What has happened to a record since the last sweep."""
 
     KNOWN = "known"
     INSERTED = "inserted"
@@ -50,7 +50,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Search:
-    """What a search came to: the pages that it asked for, in order, and the ranges that still differ."""
+    """The result of a search: the pages that it requested, in order, and the ranges that still differ."""
 
     pages: Sequence[int]
     ranges: Sequence[Range]
@@ -62,9 +62,9 @@ class Search:
 def search(
     listed: Sequence[Day | None], fresh: Collection[int], known: KnownCounts, size: int, *, came_on_top: int = 0
 ) -> Search:
-    """Search as the program does; at the places `fresh` stand records that become known when their page is read.
+    """Search as the program does; the records at the places `fresh` become known when their page is read.
 
-    The first `came_on_top` of the listed records came in after they were counted, and polls have found them.
+    The first `came_on_top` of the listed records were entered after the count, and head polls have found them.
     """
     bisection = Bisection(known, len(listed) - came_on_top, size, COUNTED)
     bisection.add_changes(CountChange(day, SINCE) for day in listed[:came_on_top] if day is not None)
@@ -81,7 +81,7 @@ def search(
 
 
 class Account:
-    """A list as the API has it, and as it was known: `entries` in any order within a day."""
+    """A list as the API has it, and as it was known before; `entries` may be in any order within a day."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         in_order = sorted(entries, key=lambda entry: -entry.day)
@@ -99,11 +99,11 @@ class Account:
         return [place for place in sorted(self.fresh) if not done.has_read(place, size)]
 
     def missed_deletions(self, done: Search) -> list[Day]:
-        """Return the days of what is gone and lies in no changed range_."""
+        """Return the days of the deleted records that are in no changed range."""
         return [day for day in self.deleted if not any(range_.older < day <= range_.newer for range_ in done.ranges)]
 
     def excess(self, range_: Range) -> int:
-        """Count what the API has more in a range_ than is known by now."""
+        """Return how many more records the API has in a range than are known by now."""
         has = sum(range_.older < entry.day <= range_.newer for entry in self.listed)
         return has - (self.known.newer_than(range_.older) - self.known.newer_than(range_.newer))
 
@@ -123,7 +123,7 @@ def entries(*states: State) -> st.SearchStrategy[list[Entry]]:
 
 
 @given(entries(State.INSERTED), sizes)
-def test_every_insert_is_found(changed: list[Entry], size: int) -> None:
+def test_bisection_finds_every_insert(changed: list[Entry], size: int) -> None:
     account = Account(changed)
     done = account.search(size)
     assert account.missed_inserts(done, size) == []
@@ -131,14 +131,14 @@ def test_every_insert_is_found(changed: list[Entry], size: int) -> None:
 
 
 @given(entries(State.DELETED), sizes)
-def test_every_deletion_lies_in_a_range__that_still_differs(changed: list[Entry], size: int) -> None:
+def test_bisection_reports_every_deletion_in_a_changed_range(changed: list[Entry], size: int) -> None:
     account = Account(changed)
     done = account.search(size)
     assert account.missed_deletions(done) == []
 
 
 @given(entries(State.INSERTED), st.sets(few_days, max_size=3), sizes)
-def test_both_at_once_are_found_where_they_cannot_make_up_for_each_other(
+def test_bisection_finds_inserts_and_deletions_that_cannot_cancel_out(
     changed: list[Entry], cleared: set[Day], size: int
 ) -> None:
     inserted = sum(entry.state is State.INSERTED for entry in changed)
@@ -148,7 +148,7 @@ def test_both_at_once_are_found_where_they_cannot_make_up_for_each_other(
 
 
 @given(entries(State.INSERTED, State.DELETED), sizes)
-def test_only_inserts_and_deletions_that_make_up_for_each_other_are_missed(changed: list[Entry], size: int) -> None:
+def test_bisection_misses_only_inserts_and_deletions_that_cancel_out(changed: list[Entry], size: int) -> None:
     account = Account(changed)
     done = account.search(size)
     inserts = [account.listed[place].day for place in account.missed_inserts(done, size)]
@@ -160,7 +160,7 @@ def test_only_inserts_and_deletions_that_make_up_for_each_other_are_missed(chang
 
 
 @given(entries(*State), sizes)
-def test_what_still_differs_was_read_whole_and_is_all_that_was_not_found(changed: list[Entry], size: int) -> None:
+def test_bisection_changed_ranges_are_read_whole_and_explain_the_difference(changed: list[Entry], size: int) -> None:
     account = Account(changed)
     done = account.search(size)
     assert sum(range_.excess for range_ in done.ranges) == len(account.listed) - account.known.records
@@ -172,14 +172,14 @@ def test_what_still_differs_was_read_whole_and_is_all_that_was_not_found(changed
 
 
 @given(entries(*State), sizes)
-def test_no_page_is_read_twice_and_none_beyond_the_end(changed: list[Entry], size: int) -> None:
+def test_bisection_reads_no_page_twice_and_none_beyond_the_end(changed: list[Entry], size: int) -> None:
     account = Account(changed)
     done = account.search(size)
     assert all(1 <= page <= max(1, -(-len(account.listed) // size)) for page in done.pages)
 
 
 @given(entries(State.UNREADABLE), sizes)
-def test_records_that_cannot_be_read_are_where_it_differs_and_nowhere_else(changed: list[Entry], size: int) -> None:
+def test_bisection_changed_ranges_contain_exactly_the_unreadable_records(changed: list[Entry], size: int) -> None:
     account = Account(changed)
     done = account.search(size)
     unreadable = [entry.day for entry in account.listed if entry.state is State.UNREADABLE]
@@ -189,7 +189,7 @@ def test_records_that_cannot_be_read_are_where_it_differs_and_nowhere_else(chang
 
 
 @given(entries(State.INSERTED, State.DELETED), sizes, st.integers(1, 12))
-def test_places_are_those_of_the_list_as_it_was_counted_whatever_came_on_top_since(
+def test_bisection_excess_is_correct_if_records_are_entered_after_the_count(
     changed: list[Entry], size: int, came_on_top: int
 ) -> None:
     account = Account(changed)
@@ -201,7 +201,7 @@ def test_places_are_those_of_the_list_as_it_was_counted_whatever_came_on_top_sin
 
 
 @given(entries(State.INSERTED, State.DELETED), st.lists(st.lists(few_days, max_size=80)), sizes, st.integers(-9, 9))
-def test_a_search_ends_whatever_the_list_does_meanwhile(
+def test_bisection_ends_however_the_list_changes_meanwhile(
     changed: list[Entry], readings: list[list[Day]], size: int, at_ms: int
 ) -> None:
     account = Account(changed)
@@ -217,12 +217,12 @@ def test_a_search_ends_whatever_the_list_does_meanwhile(
 
 
 @given(entries(State.KNOWN), st.lists(few_days, max_size=6), sizes)
-def test_entries_found_by_polls_while_it_reads_make_nothing_seem_gone(
+def test_bisection_entries_found_by_polls_meanwhile_cause_no_negative_excess(
     standing: list[Entry], to_come: list[Day], size: int
 ) -> None:
-    """Every entry becomes known at once, and moves all that stands below it."""
+    """Every entry becomes known at once, and moves all records below it."""
     listed = sorted((entry.day for entry in standing), reverse=True)
-    # One hidden entry, of the oldest day, makes it search.
+    # One hidden entry, of the oldest day, makes the bisection search.
     bisection = Bisection(KnownCounts(Counter(listed)), len(listed) + 1, size, COUNTED)
     listed.append(UNDATED)
     now_ms = SINCE
@@ -246,14 +246,14 @@ def test_entries_found_by_polls_while_it_reads_make_nothing_seem_gone(
         [20200228, UNDATED, 20200227],
     ],
 )
-def test_a_page_that_is_out_of_order_proves_nothing(days: list[Day | None]) -> None:
+def test_observe_page_raises_for_an_unsorted_page(days: list[Day | None]) -> None:
     bisection = Bisection(KnownCounts({}), 4, 4)
     with pytest.raises(NotSortedError):
         bisection.observe_page(1, days)
 
 
 @given(st.lists(st.tuples(few_days, st.integers(1, 5)), max_size=20), few_days)
-def test_known_counts_follow_what_becomes_known(moves: list[tuple[Day, int]], day: Day) -> None:
+def test_known_counts_change_updates_records_and_newer_than(moves: list[tuple[Day, int]], day: Day) -> None:
     counts: Counter[Day] = Counter()
     known = KnownCounts(counts)
     for moved, count in moves:
@@ -264,13 +264,13 @@ def test_known_counts_follow_what_becomes_known(moves: list[tuple[Day, int]], da
         assert known.newer_than(day) == sum(count for other, count in counts.items() if other > day)
 
 
-def test_a_date_is_a_number_that_sorts_as_the_list_does() -> None:
+def test_day_of_returns_numbers_that_sort_like_the_list() -> None:
     assert day_of("2020-02-27") == 20200227
     assert EARLIEST < day_of(None) == UNDATED < day_of("0001-01-01")
 
 
 class LargeAccount:
-    """Ten years of records on pages of a thousand, a list of days only: a million of them cost a few megabytes."""
+    """Ten years of records on pages of a thousand, stored as days only: a million records take a few megabytes."""
 
     def __init__(self, records: int, seed: int) -> None:
         self.random = random.Random(seed)
@@ -292,7 +292,7 @@ class LargeAccount:
         return len(done.pages)
 
     def pages_for_a_deletion(self) -> int:
-        """Delete a record at a random place; return how many pages it takes to know where."""
+        """Delete a record at a random place; return how many pages it takes to find its range."""
         listed = array("i", self.listed)
         day = listed.pop(self.random.randrange(len(listed)))
         done = search(listed, (), KnownCounts(self.counts), PAGE)
@@ -303,11 +303,11 @@ class LargeAccount:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize(("records", "most"), [(10_000, 4), (20_000, 5), (100_000, 7), (1_000_000, 10)])
-def test_a_lone_change_is_found_in_as_many_pages_as_halving_takes(records: int, most: int, seed: int) -> None:
+def test_bisection_finds_a_single_change_in_the_expected_number_of_pages(records: int, most: int, seed: int) -> None:
     account = LargeAccount(records, seed)
     assert max(account.pages_for_inserts() for _ in range(15)) <= most
     assert max(account.pages_for_a_deletion() for _ in range(15)) <= most
 
 
-def test_an_insert_on_every_second_page_takes_less_than_a_sweep() -> None:
+def test_bisection_of_100_inserts_on_200_pages_reads_fewer_than_160_pages() -> None:
     assert LargeAccount(200_000, seed=1).pages_for_inserts(100) < 160

@@ -1,4 +1,4 @@
-"""What an answer proves about the records in it: the written rules, one by one, and that together they are whole."""
+"""What an answer proves about the records in it: each rule by itself, and that the rules cover every case."""
 
 import json
 from collections import Counter
@@ -78,7 +78,7 @@ def context(
     return AnswerContext("acme", "space", net, requested_at, NOW, baseline, holds)
 
 
-def nothing(findings: Findings) -> bool:
+def is_empty(findings: Findings) -> bool:
     return not findings
 
 
@@ -119,12 +119,12 @@ def page(*days: str | None, limit: int = 10, last_page: int | None = 1, bad: Seq
         (page("2020-01-01", bad=[InvalidRecord("1", "?", 1)]), None),
     ],
 )
-def test_page_fault_names_what_is_wrong_with_a_page(answer: Page, fault: PageFault | None) -> None:
+def test_page_fault_names_the_fault_of_a_page(answer: Page, fault: PageFault | None) -> None:
     assert page_fault(answer) is fault
 
 
 @given(st.lists(st.none() | st.sampled_from(["2019-07-04", "2020-01-01", "2026-11-21"]), max_size=20))
-def test_page_fault_whole_sorted_page_has_none(days: list[str | None]) -> None:
+def test_page_fault_is_none_for_a_complete_sorted_page(days: list[str | None]) -> None:
     assert page_fault(page(*sorted(days, key=lambda day: day or "", reverse=True), limit=20)) is None
 
 
@@ -132,24 +132,24 @@ def test_page_fault_whole_sorted_page_has_none(days: list[str | None]) -> None:
 
 
 @given(around)
-def test_classify_first_answer_is_history(recorded_at: int | None) -> None:
+def test_classify_unknown_first_answer_is_history(recorded_at: int | None) -> None:
     baseline = Baseline(None, swept=False, first_run=FirstRun.SILENT)
     assert classify_unknown(recorded_at, baseline) == (NewsReason.FIRST_ANSWER, False)
 
 
 @given(moments, st.booleans(), first_runs)
-def test_classify_entered_since_first_contact_is_news(later: int, swept: bool, first_run: FirstRun | date) -> None:
+def test_classify_unknown_since_first_contact_is_news(later: int, swept: bool, first_run: FirstRun | date) -> None:
     assert classify_unknown(MET + later - 1, Baseline(MET, swept, first_run)) == (NewsReason.ENTERED_SINCE, True)
 
 
 @given(st.integers(1, MET))
-def test_classify_entered_before_first_contact_is_history_until_the_first_sweep(recorded_at: int) -> None:
+def test_classify_unknown_entered_before_first_contact_is_history_until_first_sweep(recorded_at: int) -> None:
     baseline = Baseline(MET + 1, swept=False, first_run=FirstRun.SILENT)
     assert classify_unknown(recorded_at, baseline) == (NewsReason.ENTERED_BEFORE, False)
 
 
 @given(around, first_runs, st.none() | st.just(MET + 5), st.none() | st.just(MET + 7))
-def test_classify_unknown_after_the_first_sweep_is_news_whatever_its_moment_of_entry(
+def test_classify_unknown_after_the_first_sweep_is_news_at_any_time_of_entry(
     recorded_at: int | None, first_run: FirstRun | date, announced_until_ms: int | None, view_since_ms: int | None
 ) -> None:
     reason, is_news = classify_unknown(recorded_at, Baseline(MET, True, first_run, announced_until_ms, view_since_ms))
@@ -158,28 +158,28 @@ def test_classify_unknown_after_the_first_sweep_is_news_whatever_its_moment_of_e
 
 
 @given(around)
-def test_classify_lost_with_a_damaged_file_is_no_news_until_the_first_sweep(recorded_at: int | None) -> None:
+def test_classify_unknown_after_file_damage_only_later_entries_are_news(recorded_at: int | None) -> None:
     reason, is_news = classify_unknown(recorded_at, Baseline(MET - 9, False, FirstRun.NOTIFY, announced_until_ms=MET))
     assert is_news is (recorded_at is not None and recorded_at >= MET)
     assert (reason is NewsReason.READ_BEFORE_DAMAGE) is not is_news
 
 
 @given(around)
-def test_classify_in_another_view_only_what_was_entered_since_is_news(recorded_at: int | None) -> None:
+def test_classify_unknown_in_another_view_only_later_entries_are_news(recorded_at: int | None) -> None:
     reason, is_news = classify_unknown(recorded_at, Baseline(MET - 9, False, FirstRun.NOTIFY, view_since_ms=MET))
     assert is_news is (recorded_at is not None and recorded_at >= MET)
     assert (reason is NewsReason.ENTERED_BEFORE_VIEW) is not is_news
 
 
 @given(around, st.none() | st.just(MET), st.booleans())
-def test_classify_notify_announces_everything(
+def test_classify_unknown_first_run_notify_makes_everything_news(
     recorded_at: int | None, first_contact_ms: int | None, swept: bool
 ) -> None:
     assert classify_unknown(recorded_at, Baseline(first_contact_ms, swept, FirstRun.NOTIFY))[1]
 
 
 @given(around, st.none() | st.just(MET), st.booleans())
-def test_classify_a_date_announces_in_addition_what_was_entered_since(
+def test_classify_unknown_first_run_date_adds_entries_since_that_date(
     recorded_at: int | None, first_contact_ms: int | None, swept: bool
 ) -> None:
     silently = classify_unknown(recorded_at, Baseline(first_contact_ms, swept, FirstRun.SILENT))
@@ -190,14 +190,14 @@ def test_classify_a_date_announces_in_addition_what_was_entered_since(
         assert (reason, is_news) == (NewsReason.FIRST_RUN, True)
 
 
-# What becomes of the records of an answer.
+# Records of an answer.
 
 STATES = ("unknown", "same", "new_form", "earlier_form", "other_json", "removed", "held", "out_of_view")
 LOOKS = ("none", "waiting", "due", "interrupted")
 
 
 class Case:
-    """An answer of records in different states, each with a key of its own, and what is known of them."""
+    """An answer with records in different states, each with its own key, and what is known about them."""
 
     def __init__(self, rows: Sequence[tuple[int | None, str, str, bool]]) -> None:
         self.rows = {str(number): row for number, row in enumerate(rows)}
@@ -234,8 +234,8 @@ class Case:
         form = 0 if kind is LookKind.REMOVAL else one.content_fingerprint()
         return look(kind, one, form, None if waits == "interrupted" else NOW - 1)
 
-    def fates(self, findings: Findings) -> Counter[str]:
-        """Count for each key what became of it: told, learned, held back, taken over without an event, or waiting."""
+    def result_counts(self, findings: Findings) -> Counter[str]:
+        """Count how often each key was reported, learned, held, refreshed without an event, or made to wait."""
         return Counter(
             [
                 *(change.completion.key for change in findings.changes),
@@ -261,25 +261,25 @@ holds = st.builds(
 
 
 @given(cases, baselines, holds, st.sampled_from(DetectedBy))
-def test_evaluate_records_every_record_has_at_most_one_fate(
+def test_evaluate_records_returns_each_record_at_most_once(
     case: Case, baseline: Baseline, held: HoldState, net: DetectedBy
 ) -> None:
-    fates = case.fates(evaluate_records(case.completions, case.evidence, context(baseline, held, net)))
-    assert set(fates.values()) <= {1}
+    result_counts = case.result_counts(evaluate_records(case.completions, case.evidence, context(baseline, held, net)))
+    assert set(result_counts.values()) <= {1}
     for key, (_, state, waits, newer) in case.rows.items():
         if newer:
-            assert key not in fates
+            assert key not in result_counts
         elif state in ("unknown", "new_form", "other_json"):
-            assert key in fates
+            assert key in result_counts
         elif state in ("same", "held", "out_of_view"):
-            # Only a removal may wait of these, and they are seen.
-            assert key not in fates
+            # These can only wait for a removal, and they are in the answer.
+            assert key not in result_counts
         elif waits in ("none", "interrupted"):
-            assert key in fates
+            assert key in result_counts
 
 
 @given(cases, baselines, holds, st.sampled_from(DetectedBy))
-def test_evaluate_records_a_change_follows_the_known_revision(
+def test_evaluate_records_change_has_the_next_revision_and_the_right_type(
     case: Case, baseline: Baseline, held: HoldState, net: DetectedBy
 ) -> None:
     for change in evaluate_records(case.completions, case.evidence, context(baseline, held, net)).changes:
@@ -293,13 +293,11 @@ def test_evaluate_records_a_change_follows_the_known_revision(
 @given(cases, baselines, holds)
 def test_evaluate_records_stale_answer_changes_nothing(case: Case, baseline: Baseline, held: HoldState) -> None:
     stale = replace(case.evidence, changed_at=dict.fromkeys(case.by_key, ASKED + 0.001))
-    assert nothing(evaluate_records(case.completions, stale, context(baseline, held)))
+    assert is_empty(evaluate_records(case.completions, stale, context(baseline, held)))
 
 
 @given(cases, baselines)
-def test_evaluate_records_answer_asked_for_at_the_moment_of_the_last_change_counts(
-    case: Case, baseline: Baseline
-) -> None:
+def test_evaluate_records_answer_requested_at_the_last_change_is_not_stale(case: Case, baseline: Baseline) -> None:
     same_moment = replace(case.evidence, changed_at=dict.fromkeys(case.by_key, ASKED))
     fresh = replace(case.evidence, changed_at={})
     given_ = context(baseline)
@@ -307,8 +305,8 @@ def test_evaluate_records_answer_asked_for_at_the_moment_of_the_last_change_coun
 
 
 @given(cases, baselines)
-def test_evaluate_records_the_same_answer_again_tells_nothing_twice(case: Case, baseline: Baseline) -> None:
-    """What was told, learned or taken over is known afterwards, as the store writes it down."""
+def test_evaluate_records_same_answer_again_returns_no_changes(case: Case, baseline: Baseline) -> None:
+    """Afterwards, what was reported, learned or refreshed is known, as the store records it."""
     given_ = context(baseline)
     first = evaluate_records(case.completions, case.evidence, given_)
     memory = {**case.evidence.known}
@@ -336,7 +334,7 @@ def test_evaluate_records_the_same_answer_again_tells_nothing_twice(case: Case, 
 
 
 @given(around, st.sampled_from(LOOKS))
-def test_evaluate_records_a_form_never_seen_is_told_at_once(recorded_at: int | None, waits: str) -> None:
+def test_evaluate_records_new_form_is_reported_at_once(recorded_at: int | None, waits: str) -> None:
     case = Case([(recorded_at, "new_form", waits, False)])
     findings = evaluate_records(case.completions, case.evidence, context())
     (change,) = findings.changes
@@ -360,7 +358,7 @@ def test_evaluate_records_earlier_form_and_return_wait_for_a_second_look(
     assert list(findings.ended_looks) == ["0"] * told
 
 
-def test_evaluate_records_another_earlier_form_begins_the_wait_again() -> None:
+def test_evaluate_records_another_earlier_form_restarts_the_wait() -> None:
     case = Case([(MET, "earlier_form", "due", False)])
     other = look(LookKind.EARLIER_FORM, case.completions[0], form=12345, flips=2, flipped_ms=5)
     findings = evaluate_records(case.completions, replace(case.evidence, looks={"0": other}), context())
@@ -369,14 +367,14 @@ def test_evaluate_records_another_earlier_form_begins_the_wait_again() -> None:
     assert (waiting.form, waiting.since_ms, waiting.flips) == (case.completions[0].content_fingerprint(), NOW, 2)
 
 
-def test_evaluate_records_present_form_interrupts_the_wait_of_an_earlier_one() -> None:
+def test_evaluate_records_current_form_interrupts_the_wait_of_an_earlier_form() -> None:
     one = completion()
     waiting = look(LookKind.EARLIER_FORM, one, form=1)
     findings = evaluate_records([one], Evidence({"1": known(one)}, looks={"1": waiting}, due={"1"}), context())
     assert findings == Findings("acme", "space", looks=(contradicted_look(waiting, NOW),))
 
 
-def test_evaluate_records_present_form_interrupts_the_wait_though_another_part_of_the_json_has_changed() -> None:
+def test_evaluate_records_current_form_with_other_json_interrupts_the_wait() -> None:
     before = completion()
     one = replace(before, raw=before.raw.replace(b"}", b', "link": "another"}'))
     assert one.fingerprint() != before.fingerprint()
@@ -388,36 +386,34 @@ def test_evaluate_records_present_form_interrupts_the_wait_though_another_part_o
 
 
 @given(cases)
-def test_evaluate_records_a_record_that_is_seen_ends_the_wait_for_its_removal(case: Case) -> None:
+def test_evaluate_records_present_record_ends_the_wait_for_its_removal(case: Case) -> None:
     findings = evaluate_records(case.completions, case.evidence, context())
     for key, waiting in case.evidence.looks.items():
         if waiting.kind is LookKind.REMOVAL and case.rows[key][1] != "unknown" and not case.rows[key][3]:
             assert key in findings.ended_looks
 
 
-def test_evaluate_records_a_record_out_of_view_that_is_seen_is_in_view_again() -> None:
+def test_evaluate_records_present_record_out_of_view_is_in_view_again() -> None:
     one = completion()
     findings = evaluate_records([one], Evidence({"1": known(one, out_of_view=True)}), context())
     assert findings == Findings("acme", "space", in_view=("1",))
 
 
-def test_evaluate_records_a_held_arrival_that_is_edited_is_still_held_under_its_new_form() -> None:
+def test_evaluate_records_edited_held_arrival_stays_held_in_its_new_form() -> None:
     before, after = completion(notes="before"), completion(notes="after")
     evidence = Evidence({"1": known(before, held=True)}, contents={"1": before})
     assert evaluate_records([after], evidence, context()) == Findings("acme", "space", refreshed=(after,))
 
 
-def test_evaluate_records_a_record_of_an_answer_without_a_field_is_not_learned_in_its_form() -> None:
+def test_evaluate_records_answer_that_lacks_fields_does_not_refresh_records() -> None:
     one = completion()
     evidence = Evidence({"1": known(one)}, contents={"1": one}, lacks_fields=True)
-    assert nothing(evaluate_records([one], evidence, context()))
+    assert is_empty(evaluate_records([one], evidence, context()))
     assert evaluate_records([one], replace(evidence, lacks_fields=False), context()).refreshed == (one,)
 
 
 @given(st.integers(1, 9), st.integers(0, 9), st.integers(0, 9))
-def test_evaluate_records_arrivals_beyond_the_limit_are_held_and_news_is_not(
-    arrivals: int, counted: int, limit: int
-) -> None:
+def test_evaluate_records_holds_arrivals_above_the_limit_but_not_news(arrivals: int, counted: int, limit: int) -> None:
     answer = [completion(str(number), MET - 1) for number in range(arrivals)]
     news = completion("news", MET + 1)
     findings = evaluate_records(
@@ -430,7 +426,7 @@ def test_evaluate_records_arrivals_beyond_the_limit_are_held_and_news_is_not(
 
 
 @given(st.integers(1, 9), st.integers(0, 9), st.integers(0, 9), st.sampled_from([None, Release.TELL, Release.LEARN]))
-def test_evaluate_records_changes_of_one_field_beyond_the_limit_are_held(
+def test_evaluate_records_holds_changes_of_a_field_above_the_limit_unless_released(
     changes: int, counted: int, limit: int, release: Release | None
 ) -> None:
     before = [completion(str(number), notes="before") for number in range(changes)]
@@ -448,7 +444,7 @@ def test_evaluate_records_changes_of_one_field_beyond_the_limit_are_held(
     assert len(findings.refreshed) == changes * (release is Release.LEARN)
 
 
-def test_evaluate_records_a_silent_release_learns_what_was_held_and_further_changes_of_the_field_only() -> None:
+def test_evaluate_records_silent_release_accepts_only_held_and_same_field_changes() -> None:
     before = [completion(str(number), notes="before") for number in range(3)]
     after = [
         replace(before[0], user_id="another", raw=b"0"),
@@ -485,7 +481,7 @@ rooms = st.none() | st.integers(0, 12)
 
 
 @given(suspected, rooms)
-def test_evaluate_absences_never_more_removals_than_room(states: list[tuple[str, bool]], max_gone: int | None) -> None:
+def test_evaluate_absences_never_exceeds_max_gone(states: list[tuple[str, bool]], max_gone: int | None) -> None:
     absent, evidence = suspects(states)
     findings = evaluate_absences(absent, max_gone, evidence, context())
     gone = len(findings.changes) + len(findings.dropped)
@@ -494,7 +490,7 @@ def test_evaluate_absences_never_more_removals_than_room(states: list[tuple[str,
 
 
 @given(suspected, rooms)
-def test_evaluate_absences_only_what_is_due_is_told(states: list[tuple[str, bool]], max_gone: int | None) -> None:
+def test_evaluate_absences_reports_only_due_removals(states: list[tuple[str, bool]], max_gone: int | None) -> None:
     absent, evidence = suspects(states)
     findings = evaluate_absences(absent, max_gone, evidence, context())
     told = [change.completion.key for change in findings.changes]
@@ -506,14 +502,14 @@ def test_evaluate_absences_only_what_is_due_is_told(states: list[tuple[str, bool
 
 
 @given(suspected)
-def test_evaluate_absences_a_first_absence_begins_to_wait(states: list[tuple[str, bool]]) -> None:
+def test_evaluate_absences_first_absence_starts_the_wait(states: list[tuple[str, bool]]) -> None:
     absent, evidence = suspects(states)
     begun = {waiting.key for waiting in evaluate_absences(absent, None, evidence, context()).looks if waiting.since_ms}
     assert begun == {str(number) for number, (state, due) in enumerate(states) if state != "removed" and not due}
 
 
 @given(suspected)
-def test_evaluate_absences_without_room_nothing_begins_to_wait(states: list[tuple[str, bool]]) -> None:
+def test_evaluate_absences_with_max_gone_zero_starts_no_wait(states: list[tuple[str, bool]]) -> None:
     absent, evidence = suspects(states)
     findings = evaluate_absences(absent, 0, evidence, context())
     assert findings.changes == ()
@@ -522,23 +518,19 @@ def test_evaluate_absences_without_room_nothing_begins_to_wait(states: list[tupl
 
 
 @given(suspected, rooms)
-def test_evaluate_absences_an_answer_older_than_what_is_known_proves_nothing(
-    states: list[tuple[str, bool]], max_gone: int | None
-) -> None:
+def test_evaluate_absences_stale_answer_changes_nothing(states: list[tuple[str, bool]], max_gone: int | None) -> None:
     absent, evidence = suspects(states)
     newer = replace(evidence, changed_at={one.key: ASKED + 1 for one in absent})
-    assert nothing(evaluate_absences(absent, max_gone, newer, context()))
+    assert is_empty(evaluate_absences(absent, max_gone, newer, context()))
 
 
 @given(suspected, rooms)
-def test_evaluate_absences_a_wait_that_is_not_over_is_left_alone(
-    states: list[tuple[str, bool]], max_gone: int | None
-) -> None:
+def test_evaluate_absences_unfinished_wait_is_unchanged(states: list[tuple[str, bool]], max_gone: int | None) -> None:
     absent, evidence = suspects([("known", True) for _ in states])
-    assert nothing(evaluate_absences(absent, max_gone, replace(evidence, due=set()), context()))
+    assert is_empty(evaluate_absences(absent, max_gone, replace(evidence, due=set()), context()))
 
 
-def test_evaluate_absences_a_return_that_is_absent_again_is_interrupted() -> None:
+def test_evaluate_absences_interrupts_a_return_that_is_absent_again() -> None:
     one = completion()
     waiting = look(LookKind.RETURN, one)
     evidence = Evidence({"1": known(one, removed=True)}, looks={"1": waiting})
@@ -546,7 +538,7 @@ def test_evaluate_absences_a_return_that_is_absent_again_is_interrupted() -> Non
 
 
 @given(around, st.integers(1, 50), st.sampled_from(DetectedBy))
-def test_removal_tells_the_last_known_state_under_the_next_revision(
+def test_removal_change_has_the_last_known_state_and_the_next_revision(
     recorded_at: int | None, revision: int, net: DetectedBy
 ) -> None:
     one = completion(recorded_at=recorded_at)
@@ -559,7 +551,7 @@ def test_removal_tells_the_last_known_state_under_the_next_revision(
 
 
 @given(st.lists(around, max_size=20))
-def test_in_order_of_entry_sorts_the_oldest_first_and_undated_last(entries: Sequence[int | None]) -> None:
+def test_sorted_by_entry_puts_the_oldest_first_and_undated_last(entries: Sequence[int | None]) -> None:
     changes = [
         Change(EventType.CREATED, completion(str(index), at), 1, DetectedBy.HEAD, NewsReason.ENTERED_SINCE)
         for index, at in enumerate(entries)
@@ -571,7 +563,7 @@ def test_in_order_of_entry_sorts_the_oldest_first_and_undated_last(entries: Sequ
     assert all(change.completion.recorded_at is None for change in ordered[len(dated) :])
 
 
-def test_in_order_of_entry_keeps_the_lists_order_within_a_moment() -> None:
+def test_sorted_by_entry_keeps_the_order_of_equal_times() -> None:
     changes = [
         Change(EventType.CREATED, completion(key), 1, DetectedBy.HEAD, NewsReason.ENTERED_SINCE) for key in "312"
     ]
@@ -579,24 +571,24 @@ def test_in_order_of_entry_keeps_the_lists_order_within_a_moment() -> None:
 
 
 @pytest.mark.parametrize("name", CONTENT_FIELDS)
-def test_changed_fields_every_field_of_the_content_makes_an_update(name: str) -> None:
+def test_changed_fields_names_each_changed_content_field(name: str) -> None:
     before = completion()
     value: Any = MET + 1 if name == "recorded_at" else True if name == "has_attachments" else "another"
     assert changed_fields(replace(before, **{name: value}), before) == (name,)
 
 
-def test_changed_fields_other_json_makes_none() -> None:
+def test_changed_fields_is_empty_if_only_the_raw_json_differs() -> None:
     assert changed_fields(replace(completion(), raw=b'{"field_of_tomorrow": 1}'), completion()) == ()
 
 
 @given(cases)
-def test_differing_returns_existing_records_with_other_json(case: Case) -> None:
+def test_changed_keys_returns_existing_records_with_other_json(case: Case) -> None:
     expected = [key for key, (_, state, *_) in case.rows.items() if state in ("new_form", "earlier_form", "other_json")]
     assert changed_keys(case.completions, case.evidence.known) == expected
 
 
 @given(cases, baselines, holds)
-def test_holds_fresh_when_something_came_into_the_list(case: Case, baseline: Baseline, held: HoldState) -> None:
+def test_has_new_records_is_true_for_new_or_held_entries(case: Case, baseline: Baseline, held: HoldState) -> None:
     findings = evaluate_records(case.completions, case.evidence, context(baseline, held))
     fresh = any(NewsReason(change.reason).is_new_entry for change in findings.changes)
     assert has_new_records(findings) is (fresh or bool(findings.held))

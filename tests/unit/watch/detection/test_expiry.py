@@ -1,4 +1,4 @@
-"""When the end of a completion is announced: once for each last day, unless it was taken back in between."""
+"""When expiry is announced: once for each last day, and again only if the announcement was taken back in between."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -31,7 +31,7 @@ EXPIRING, EXPIRED = ExpiryStage.EXPIRING, ExpiryStage.EXPIRED
         ("2026-01-09", date(2026, 3, 1), None),
     ],
 )
-def test_the_last_day_is_a_valid_one_and_what_ended_before_is_history(
+def test_stage_of_counts_the_last_day_as_valid_and_ignores_expiries_before_since(
     until: str, today: date, stage: ExpiryStage | None
 ) -> None:
     assert stage_of(until, today, 30, SINCE) == stage
@@ -41,26 +41,26 @@ def test_the_last_day_is_a_valid_one_and_what_ended_before_is_history(
     ("seconds", "training", "days"),
     [(None, None, 30), (None, 14, 14), (None, 0, 0), (7 * 86_400.0, 14, 7), (3600.0, 14, 0)],
 )
-def test_the_operator_decides_before_the_training(seconds: float | None, training: int | None, days: int) -> None:
+def test_expiring_days_of_prefers_setting_to_training(seconds: float | None, training: int | None, days: int) -> None:
     assert expiring_days_of(seconds, training) == days
 
 
 @pytest.mark.parametrize(
     ("day", "left"), [(None, False), ("2026-01-10", True), ("2026-01-11", False), ("2020-01-01", True), (5, False)]
 )
-def test_who_leaves_later_has_not_left(day: object, left: bool) -> None:
+def test_has_left_is_true_only_for_a_date_that_is_not_in_the_future(day: object, left: bool) -> None:
     assert has_left(day, SINCE) is left
 
 
 @dataclass
-class Told:
-    """What was told of one record, day by day."""
+class AnnouncedRecord:
+    """What was announced about one record, day by day."""
 
     rows: dict[str, LastAnnouncement]
     events: list[tuple[str, str, int]]
 
-    def live(self, today: date, until: str | None) -> None:
-        """Do what a round does on one day, for a record with this last day."""
+    def run_round(self, today: date, until: str | None) -> None:
+        """Do what an expiry round does on one day, for a record with this last day."""
         for row in [*self.rows.values()]:
             if row.valid_until != until and not row.is_renewed:
                 self.rows[row.valid_until] = LastAnnouncement("1", row.valid_until, "u", "t", row.stage, row.turn, True)
@@ -77,16 +77,16 @@ days = st.integers(0, 400).map(lambda number: (SINCE + timedelta(days=number)).i
 
 
 @given(st.lists(st.tuples(st.integers(1, 40), st.none() | days), max_size=25))
-def test_everything_is_told_once_and_taken_back_before_it_is_told_again(
+def test_next_announcement_repeats_a_stage_only_after_a_renewal(
     steps: list[tuple[int, str | None]],
 ) -> None:
-    told, today = Told({}, []), SINCE
+    told, today = AnnouncedRecord({}, []), SINCE
     for ahead, until in steps:
         today += timedelta(days=ahead)
-        # A round that is repeated on the same day, as after a kill, tells nothing more.
-        told.live(today, until)
+        # A round that is repeated on the same day, as after a kill, announces nothing more.
+        told.run_round(today, until)
         before = list(told.events)
-        told.live(today, until)
+        told.run_round(today, until)
         assert told.events == before
     assert len(set(told.events)) == len(told.events)
     for until in {day for _, day, _ in told.events}:
@@ -105,10 +105,10 @@ def test_everything_is_told_once_and_taken_back_before_it_is_told_again(
 
 
 @given(days, st.lists(st.integers(1, 60), min_size=1, max_size=20))
-def test_a_completion_that_is_left_alone_runs_out_exactly_once(until: str, pauses: list[int]) -> None:
-    told, today = Told({}, []), SINCE
+def test_next_announcement_reports_expired_once_for_an_unchanged_completion(until: str, pauses: list[int]) -> None:
+    told, today = AnnouncedRecord({}, []), SINCE
     for pause in (*pauses, 500):
         today += timedelta(days=pause)
-        told.live(today, until)
+        told.run_round(today, until)
     assert [stage for stage, _, _ in told.events][-1] == "expired"
     assert len(told.events) <= 2

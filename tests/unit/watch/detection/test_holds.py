@@ -1,4 +1,4 @@
-"""Much at once is held back: how much is much, in every direction."""
+"""Limits above which removals, arrivals and changes that come at once are held."""
 
 from collections import Counter
 
@@ -16,7 +16,7 @@ numbers = st.integers(0, 5000)
     ("above", "known", "limit"),
     [(0.05, 1000, 50), (0.05, 100, 20), (200, 10, 200), (200, 10**6, 200), (1, 10**6, 20), (30.7, 0, 30)],
 )
-def test_hold_limit_is_a_share_below_one_and_a_number_from_one_on(above: float, known: int, limit: int) -> None:
+def test_hold_limit_setting_below_one_is_a_share_and_otherwise_a_number(above: float, known: int, limit: int) -> None:
     assert hold_limit(above, known, 20) == limit
 
 
@@ -26,7 +26,7 @@ def test_hold_limit_is_never_less_than_few(above: float, known: int, few: int) -
 
 
 @given(numbers, numbers, numbers)
-def test_must_hold_arrivals_beyond_the_limit_or_beside_held_ones(arrivals: int, counted: int, limit: int) -> None:
+def test_must_hold_arrivals_above_the_limit_or_if_some_are_held(arrivals: int, counted: int, limit: int) -> None:
     assert must_hold_arrivals(arrivals, counted, limit, held_already=False) is (
         arrivals > 0 and arrivals + counted > limit
     )
@@ -39,14 +39,14 @@ def test_must_hold_arrivals_beyond_the_limit_or_beside_held_ones(arrivals: int, 
     st.integers(0, 12),
     st.none() | st.sampled_from("abc"),
 )
-def test_held_fields_are_those_beyond_the_limit_and_the_one_held_already(
+def test_fields_to_hold_returns_fields_above_the_limit_and_the_held_field(
     changed: dict[str, int], counted: dict[str, int], limit: int, already: str | None
 ) -> None:
     held = fields_to_hold(changed, counted, limit, already)
     assert held == {name for name in changed if name == already or changed[name] + counted.get(name, 0) > limit}
 
 
-def test_tally_adds_up_what_answers_brought() -> None:
+def test_tally_adds_up_arrivals_and_changed_fields() -> None:
     tally = Tally(1.0)
     tally.add(3, {"notes": 2})
     tally.add(4, {"notes": 1, "user_id": 5})
@@ -69,14 +69,14 @@ def test_tally_adds_up_what_answers_brought() -> None:
         (1000, 1000, 1.0, False),
     ],
 )
-def test_exceeds_hold_limit_more_than_few_and_more_than_the_share(
+def test_exceeds_hold_limit_needs_more_than_few_and_more_than_the_share(
     suspects: int, known: int, share: float, held: bool
 ) -> None:
     assert exceeds_hold_limit(suspects, known, share, 20) is held
 
 
 @given(numbers, numbers, st.floats(0, 1))
-def test_exceeds_hold_limit_what_is_held_would_be_too_if_it_were_more(suspects: int, known: int, share: float) -> None:
+def test_exceeds_hold_limit_stays_true_with_one_more_suspect(suspects: int, known: int, share: float) -> None:
     if exceeds_hold_limit(suspects, known, share, 20):
         assert exceeds_hold_limit(suspects + 1, known, share, 20)
         assert suspects > 20

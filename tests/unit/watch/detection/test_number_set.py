@@ -1,4 +1,4 @@
-"""A set of numbers in one byte each."""
+"""A set of numbers that takes one byte for each number up to the largest."""
 
 from array import array
 
@@ -11,7 +11,7 @@ numbers = st.lists(st.integers(0, 3000))
 
 
 @given(st.lists(numbers), numbers)
-def test_it_has_what_was_added_and_nothing_else(added: list[list[int]], asked: list[int]) -> None:
+def test_number_set_contains_exactly_the_added_numbers(added: list[list[int]], asked: list[int]) -> None:
     known, expected = NumberSet(), {number for some in added for number in some}
     for some in added:
         known.add(array("q", some))

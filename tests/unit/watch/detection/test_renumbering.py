@@ -1,4 +1,4 @@
-"""Known records under other keys: when they are looked for, and which match."""
+"""Known records under other keys: when they are searched for, and which ones match."""
 
 import json
 
@@ -20,7 +20,7 @@ def completion(key: str, training_id: str = "t") -> Completion:
 
 
 @given(st.integers(1, 300), st.none() | st.integers(0, 500))
-def test_may_be_renumbered_not_before_the_first_sweep(unknown: int, max_records: int | None) -> None:
+def test_may_be_renumbered_is_false_before_the_first_sweep(unknown: int, max_records: int | None) -> None:
     assert not may_be_renumbered(unknown, replace(SWEPT, swept_at_ms=None), max_records, 0)
 
 
@@ -28,7 +28,7 @@ def test_may_be_renumbered_not_before_the_first_sweep(unknown: int, max_records:
     ("unknown", "max_records", "may_be"),
     [(1, 102, False), (1, 101, True), (20, 121, False), (20, 120, True), (20, None, False), (21, None, True)],
 )
-def test_may_be_renumbered_more_unknown_than_the_count_has_room_for_or_many(
+def test_may_be_renumbered_if_unknown_records_exceed_the_room_or_are_many(
     unknown: int, max_records: int | None, may_be: bool
 ) -> None:
     assert may_be_renumbered(unknown, SWEPT, max_records, 0) is may_be
@@ -42,7 +42,7 @@ matches = st.dictionaries(st.integers(0, 7).map(lambda place: f"new-{place}"), s
 
 
 @given(unknowns, matches, st.sets(st.integers(0, 9).map(str)), st.booleans())
-def test_adoptions_match_each_known_record_once_and_none_that_is_present(
+def test_find_adoptions_matches_each_known_record_once_and_no_present_one(
     unknown: list[Completion], alike: dict[str, list[tuple[str, str]]], present: set[str], expected: bool
 ) -> None:
     found = find_adoptions(unknown, alike, present, expected=expected)
@@ -56,7 +56,7 @@ def test_adoptions_match_each_known_record_once_and_none_that_is_present(
     assert expected or 2 * len(found) >= len(unknown) or not found
 
 
-def test_adoptions_unless_expected_most_have_to_match() -> None:
+def test_find_adoptions_requires_most_records_to_match_unless_expected() -> None:
     unknown = [completion(f"new-{place}") for place in range(5)]
     two = {"new-0": [("1", "t")], "new-1": [("2", "t")]}
     three = {**two, "new-2": [("3", "t")]}
@@ -67,7 +67,7 @@ def test_adoptions_unless_expected_most_have_to_match() -> None:
     assert len(find_adoptions(unknown, two, (), expected=True)) == 2
 
 
-def test_adoptions_another_training_matches_only_where_the_api_version_changed() -> None:
+def test_find_adoptions_matches_another_training_only_if_expected() -> None:
     alike = {"new": [("1", "other")]}
     assert find_adoptions([completion("new")], alike, (), expected=False) == []
     assert find_adoptions([completion("new")], alike, (), expected=True) == [Adoption("1", completion("new"))]

@@ -1,4 +1,4 @@
-"""Pages of many sweeps: few are in memory, and an API that does not answer holds up no other source."""
+"""Pages of many sweeps: few are in memory, and an API that does not answer delays other sources only briefly."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -17,7 +17,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
         runner.run(work)
 
 
-def test_there_are_never_more_pages_than_the_limit() -> None:
+def test_sweep_page_limiter_allows_at_most_max_pages() -> None:
     pages, present, most = SweepPageLimiter(), 0, 0
 
     async def sweep() -> None:
@@ -37,7 +37,7 @@ def test_there_are_never_more_pages_than_the_limit() -> None:
     assert (most, present) == (MAX_PAGES, 0)
 
 
-def test_requests_without_an_answer_delay_others_only_for_a_moment() -> None:
+def test_sweep_page_limiter_unanswered_requests_delay_others_only_briefly() -> None:
     pages = SweepPageLimiter()
 
     async def hang() -> None:
@@ -54,7 +54,7 @@ def test_requests_without_an_answer_delay_others_only_for_a_moment() -> None:
     run(ask_beside_hanging_sources())
 
 
-def test_a_sweep_that_is_stopped_while_it_waits_leaves_its_place_to_the_next() -> None:
+def test_sweep_page_limiter_cancelled_request_gives_its_place_to_the_next() -> None:
     pages = SweepPageLimiter()
 
     async def ask() -> None:

@@ -1,4 +1,4 @@
-"""What a source asks for: when two views are of the same list, and what becomes of what is known in another one."""
+"""Views, or what a source requests: when two have the same list, and how another view affects what is known."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -27,17 +27,17 @@ views = st.builds(
 
 
 @given(views, views, st.booleans())
-def test_asks_for_the_same_whatever_it_says_of_keys(one: View, other: View, renumbers: bool) -> None:
+def test_requests_same_list_ignores_renumbers(one: View, other: View, renumbers: bool) -> None:
     assert one.requests_same_list(replace(one, renumbers=renumbers))
     assert one.requests_same_list(other) is (one == other) is other.requests_same_list(one)
 
 
 @given(views)
-def test_view_is_read_as_it_was_written(view: View) -> None:
+def test_view_round_trips_through_text(view: View) -> None:
     assert View.from_text(view.to_text()) == view
 
 
-def test_view_of_settings_leaves_out_what_says_nothing() -> None:
+def test_view_from_settings_omits_unset_filters() -> None:
     settings = SourceSettings.model_validate({"token": "t", "base_url": "https://a/", "training_id": "7"})
     bare = SourceSettings.model_validate({"token": "t", "base_url": "https://a"})
     assert View.from_settings(settings) == View("v2", "https://a", "7")
@@ -55,13 +55,13 @@ WIDE = View("v2", "https://a")
 NOW_MS = 10
 
 
-def test_follow_view_first_view_changes_nothing_else(db: Database) -> None:
+def test_apply_view_first_view_changes_nothing_else(db: Database) -> None:
     before = sources.update(db, "acme", first_contact_ms=1, swept_at_ms=2, unexplained=3)
     assert apply_view(db, "acme", WIDE, NOW_MS) == replace(before, view=WIDE.to_text())
     assert apply_view(db, "acme", WIDE, NOW_MS) == replace(before, view=WIDE.to_text())
 
 
-def test_follow_view_another_filter_begins_with_an_even_balance_and_a_first_sweep(db: Database) -> None:
+def test_apply_view_another_filter_resets_the_balance_and_starts_a_first_sweep(db: Database) -> None:
     apply_view(db, "acme", WIDE, NOW_MS)
     sweeps.finish(db, sweeps.resume_or_start(db, "acme", 3), 4)
     sources.write(
@@ -80,7 +80,7 @@ def test_follow_view_another_filter_begins_with_an_even_balance_and_a_first_swee
     assert (due.started_ms, due.finished_ms, due.next_page, due.marks) == (NOW_MS, None, 1, False)
 
 
-def test_follow_view_another_api_version_expects_other_keys_until_a_sweep_is_a_proof(db: Database) -> None:
+def test_apply_view_another_api_version_expects_other_keys_until_the_next_sweep(db: Database) -> None:
     apply_view(db, "acme", WIDE, NOW_MS)
     sources.write(db, "acme", first_contact_ms=1, swept_at_ms=2)
     assert View.from_text(apply_view(db, "acme", replace(WIDE, api="v1"), NOW_MS).view or "").renumbers
@@ -89,7 +89,7 @@ def test_follow_view_another_api_version_expects_other_keys_until_a_sweep_is_a_p
     assert not View.from_text(apply_view(db, "acme", replace(WIDE, api="v1"), NOW_MS).view or "").renumbers
 
 
-def test_follow_view_before_the_first_sweep_another_view_changes_nothing_about_history(db: Database) -> None:
+def test_apply_view_another_view_before_the_first_sweep_keeps_view_since(db: Database) -> None:
     apply_view(db, "acme", WIDE, NOW_MS)
     sources.write(db, "acme", first_contact_ms=1, last_success_ms=9)
     memory = apply_view(db, "acme", replace(WIDE, training_id="7"), NOW_MS)
@@ -116,9 +116,7 @@ def test_follow_view_another_list_before_a_sweep_forgets_the_earlier_filters(
 
 
 @pytest.mark.parametrize("other", [{"base_url": "https://b"}, {"api": "v1"}])
-def test_follow_view_another_list_says_nothing_about_which_records_are_known(
-    db: Database, other: dict[str, str]
-) -> None:
+def test_apply_view_another_list_stores_no_earlier_view(db: Database, other: dict[str, str]) -> None:
     apply_view(db, "acme", WIDE, NOW_MS)
     sources.write(db, "acme", first_contact_ms=1, swept_at_ms=2, last_success_ms=9)
     memory = apply_view(db, "acme", replace(WIDE, **other), NOW_MS)

@@ -1,4 +1,4 @@
-"""The command that repeats a request: a shell runs it, and a receiver accepts its signature."""
+"""The curl command that repeats a request: a shell can run it, and a receiver accepts its signature."""
 
 import asyncio
 import base64
@@ -51,7 +51,7 @@ def make_request(body: bytes, *, is_signed: bool = True) -> RequestPreview:
 
 @pytest.mark.parametrize("is_signed", [True, False])
 @pytest.mark.parametrize("size", ["short", "long"])
-async def test_the_command_sends_the_same_signed_anew(tmp_path: Path, size: str, *, is_signed: bool) -> None:
+async def test_curl_command_sends_the_body_with_a_new_signature(tmp_path: Path, size: str, *, is_signed: bool) -> None:
     arrived: list[tuple[dict[str, str], bytes]] = []
 
     async def receive(got: web.Request) -> web.Response:
@@ -89,7 +89,7 @@ async def test_the_command_sends_the_same_signed_anew(tmp_path: Path, size: str,
     assert int(headers["webhook-timestamp"]) > 10**9
 
 
-def test_a_signature_that_a_shell_cannot_make_is_repeated_with_its_time() -> None:
+def test_curl_command_repeats_a_signature_that_a_shell_cannot_make() -> None:
     headers = (("webhook-id", "evt_a"), ("webhook-timestamp", "17"), ("webhook-signature", "v1a,x"))
     command = curl_command(RequestPreview("a", headers, b"{}", is_over_http=True), "hr")
     assert "receivers refuse it" in command
@@ -97,7 +97,7 @@ def test_a_signature_that_a_shell_cannot_make_is_repeated_with_its_time() -> Non
     assert "--header 'webhook-signature: v1a,x'" in command
 
 
-def test_no_secret_is_in_the_command() -> None:
+def test_curl_command_contains_no_secret() -> None:
     command = curl_command(make_request(b"{}"), "hr-system")
     assert "under [destinations.hr-system]" in command
     assert "[hidden]" not in command

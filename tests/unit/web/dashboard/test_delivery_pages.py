@@ -32,7 +32,7 @@ def make_attempt(at_ms: int, *answered: tuple[str, str], body: str = "", logged:
     return AttemptDetail(made, LoggedRequest(at_ms, (42, 43), sent) if logged else None)
 
 
-async def test_each_attempt_is_shown_with_its_answer(interface: "Interface") -> None:
+async def test_delivery_page_shows_each_attempt_with_its_answer(interface: "Interface") -> None:
     inspection = interface.daemon.delivery_inspection
     inspection.attempts = (
         make_attempt(1_795_280_400_123, ("Retry-After", "120"), body="<p>no</p>\nbadge"),
@@ -54,7 +54,7 @@ async def test_each_attempt_is_shown_with_its_answer(interface: "Interface") -> 
     assert ">Send again</button>" in text
 
 
-async def test_of_a_broker_the_page_shows_where_the_message_went_and_what_was_answered(interface: "Interface") -> None:
+async def test_delivery_page_of_a_broker_shows_the_message_and_its_answers(interface: "Interface") -> None:
     inspection = interface.daemon.delivery_inspection
     inspection.attempts = (
         make_attempt(1_795_280_400_123, ("evt_known", "partition 0, offset 17")),
@@ -79,19 +79,19 @@ async def test_of_a_broker_the_page_shows_where_the_message_went_and_what_was_an
         (None, "What was sent is not in the log."),
     ],
 )
-async def test_the_page_says_what_was_made_again(interface: "Interface", is_as_sent: bool | None, said: str) -> None:
+async def test_page_states_if_request_is_as_sent(interface: "Interface", is_as_sent: bool | None, said: str) -> None:
     preview = RequestPreview("a", (), b"{}", is_over_http=True, sent_bytes=2, is_as_sent=is_as_sent)
     interface.daemon.delivery_inspection.request = preview
     assert said in await fetch_page(interface)
 
 
-async def test_a_delivery_that_cannot_be_made_again_is_shown_too(interface: "Interface") -> None:
+async def test_delivery_page_is_shown_if_the_request_cannot_be_made_again(interface: "Interface") -> None:
     text = await fetch_page(interface)
     assert "because its destination is no longer configured" in text
     assert "data-post" not in text
 
 
-async def test_a_long_body_is_cut_and_can_be_downloaded(interface: "Interface") -> None:
+async def test_delivery_page_truncates_a_long_body_which_can_be_downloaded(interface: "Interface") -> None:
     body = b'"%b"' % (b"x" * MAX_SHOWN_BYTES)
     interface.daemon.delivery_inspection.request = RequestPreview("a", (), body)
     text = await fetch_page(interface)
@@ -102,7 +102,7 @@ async def test_a_long_body_is_cut_and_can_be_downloaded(interface: "Interface") 
         assert await response.read() == body
 
 
-async def test_an_event_leads_to_its_delivery_or_lists_them(interface: "Interface") -> None:
+async def test_deliveries_of_an_event_page_redirects_to_the_only_one_or_lists_them(interface: "Interface") -> None:
     async with interface.over_tcp.get(f"{interface.url}/deliveries/evt_known", allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (303, PAGE)
     interface.daemon.delivery_inspection.destinations = ("gate", "hr")
@@ -112,13 +112,13 @@ async def test_an_event_leads_to_its_delivery_or_lists_them(interface: "Interfac
 
 
 @pytest.mark.parametrize("path", ["/deliveries/evt_other", "/deliveries/evt_other/hr", "/deliveries/%3Cb%3E/hr/body"])
-async def test_an_event_that_is_not_stored_is_explained(interface: "Interface", path: str) -> None:
+async def test_delivery_pages_of_an_unknown_event_return_404_and_explain(interface: "Interface", path: str) -> None:
     text = await fetch_page(interface, path, 404)
     assert "There is no event" in text
     assert "<b>" not in text
 
 
-async def test_a_destination_without_this_delivery_is_explained(interface: "Interface") -> None:
+async def test_delivery_page_of_a_destination_without_the_delivery_returns_404(interface: "Interface") -> None:
     assert "There is no delivery of this event to <code>gate</code>; there is hr." in await fetch_page(
         interface, "/deliveries/evt_known/gate", 404
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.local_interface import Interface
 
 
-async def test_the_address_says_which_events_are_shown(interface: "Interface") -> None:
+async def test_events_page_filters_by_the_query_parameters(interface: "Interface") -> None:
     query = (
         "person=+David+&training=crane&type=completion.created&source=acme&destination=hr&state=dead"
         "&since=2026-11-01&until=2026-11-02&before=17&more=x"
@@ -37,14 +37,14 @@ async def test_the_address_says_which_events_are_shown(interface: "Interface") -
     assert "<option selected>hr</option>" in text
 
 
-async def test_empty_fields_of_the_form_are_no_filter(interface: "Interface") -> None:
+async def test_events_page_ignores_empty_form_fields(interface: "Interface") -> None:
     async with interface.over_tcp.get(f"{interface.url}/events?person=&type=&since=") as response:
         text = await response.text()
     assert interface.daemon.event_log.asked == [EventLogFilter()]
     assert "<strong>No event yet.</strong>" in text
 
 
-async def test_what_fits_nothing_says_what_to_do_next(interface: "Interface") -> None:
+async def test_events_page_without_a_match_suggests_the_next_step(interface: "Interface") -> None:
     async with interface.over_tcp.get(f"{interface.url}/events?person=%3Cb%3E") as response:
         text = await response.text()
     assert "<strong>No stored event matches.</strong>" in text
@@ -65,14 +65,14 @@ async def test_what_fits_nothing_says_what_to_do_next(interface: "Interface") ->
     ],
 )
 @pytest.mark.parametrize("path", ["/events", "/events.csv"])
-async def test_a_wrong_filter_is_explained(interface: "Interface", path: str, query: str, said: str) -> None:
+async def test_invalid_filter_is_explained(interface: "Interface", path: str, query: str, said: str) -> None:
     async with interface.over_tcp.get(f"{interface.url}{path}?{query}") as response:
         assert (response.status, response.content_type) == (400, "text/html")
         assert said in await response.text()
 
 
 @pytest.mark.parametrize(("form", "kind"), [("csv", "text/csv"), ("jsonl", "application/jsonl")])
-async def test_a_download_is_sent_part_by_part(interface: "Interface", form: str, kind: str) -> None:
+async def test_events_download_is_sent_in_parts(interface: "Interface", form: str, kind: str) -> None:
     async with interface.over_tcp.get(f"{interface.url}/events.{form}?source=acme") as response:
         assert (response.status, response.content_type) == (200, kind)
         assert response.headers["Content-Disposition"] == f'attachment; filename="events.{form}"'
@@ -82,7 +82,7 @@ async def test_a_download_is_sent_part_by_part(interface: "Interface", form: str
     assert interface.daemon.event_log.asked == [EventLogFilter(source="acme")] * 2
 
 
-async def test_a_download_that_cannot_be_completed_is_broken_off(interface: "Interface") -> None:
+async def test_events_download_is_aborted_on_a_store_error(interface: "Interface") -> None:
     interface.daemon.event_log.failure = StoreError(StoreReason.DISK_FULL, "the disk is full")
     async with interface.over_tcp.get(f"{interface.url}/events.jsonl") as response:
         assert response.status == 200
@@ -94,7 +94,7 @@ EXTREMES = ("0001-01-01", "0001-01-01T00:00:00+14:00", "9999-12-31", "9999-12-31
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/Chicago"])
-async def test_the_first_and_the_last_day_of_the_calendar_are_dates(
+async def test_events_page_accepts_the_first_and_last_day_of_the_calendar(
     interface: "Interface", monkeypatch: pytest.MonkeyPatch, zone: str
 ) -> None:
     monkeypatch.setenv("TZ", zone)
@@ -110,12 +110,12 @@ async def test_the_first_and_the_last_day_of_the_calendar_are_dates(
     for asked in interface.daemon.event_log.asked:
         assert asked.since_ms is not None
         assert asked.until_ms is not None
-        # Both can be written as a time again.
+        # Both can be formatted as a time.
         assert (iso_utc(asked.since_ms)[:4], iso_utc(asked.until_ms)[:4]) <= ("9999", "9999")
 
 
 @pytest.mark.parametrize("path", ["/events", "/events.csv"])
-async def test_an_error_in_the_program_is_a_page_for_a_browser(interface: "Interface", path: str) -> None:
+async def test_events_page_and_download_show_internal_error_without_details(interface: "Interface", path: str) -> None:
     interface.daemon.event_log.bug = RuntimeError("it broke")
     async with interface.over_tcp.get(f"{interface.url}{path}") as response:
         assert (response.status, response.content_type) == (500, "text/html")
@@ -124,7 +124,7 @@ async def test_an_error_in_the_program_is_a_page_for_a_browser(interface: "Inter
     assert "it broke" not in text
 
 
-async def test_a_download_that_an_error_ends_is_broken_off(interface: "Interface") -> None:
+async def test_events_download_is_aborted_on_an_internal_error(interface: "Interface") -> None:
     interface.daemon.event_log.failure = RuntimeError("it broke")
     async with interface.over_tcp.get(f"{interface.url}/events.jsonl") as response:
         with pytest.raises(aiohttp.ClientError):

@@ -22,7 +22,7 @@ async def submit_token(interface: "Interface", token: str, origin: str, host: st
     )
 
 
-async def test_over_tls_the_cookie_is_for_this_host_and_tls_alone(listen: "Open") -> None:
+async def test_session_cookie_over_tls_is_valid_only_for_its_host_and_secure_name(listen: "Open") -> None:
     interface = await listen(token=TOKEN)
     response = await submit_token(interface, TOKEN, "https://notifier.example", "notifier.example")
     assert response.status == 303
@@ -41,7 +41,7 @@ async def test_over_tls_the_cookie_is_for_this_host_and_tls_alone(listen: "Open"
         assert answer.status == 401
 
 
-async def test_without_tls_the_cookie_has_the_name_of_its_port(listen: "Open") -> None:
+async def test_session_cookie_without_tls_has_the_port_in_its_name(listen: "Open") -> None:
     interface = await listen(token=TOKEN)
     response = await submit_token(interface, TOKEN, interface.url)
     assert re.fullmatch(
@@ -65,7 +65,7 @@ async def test_without_tls_the_cookie_has_the_name_of_its_port(listen: "Open") -
         ("application/json", b"{"),
     ],
 )
-async def test_a_body_that_no_browser_sends_is_a_wrong_token(
+async def test_sign_in_treats_a_malformed_body_as_a_wrong_token(
     listen: "Open", kind: str, body: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     interface = await listen(token=TOKEN)
@@ -76,7 +76,7 @@ async def test_a_body_that_no_browser_sends_is_a_wrong_token(
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
-async def test_where_there_is_no_token_none_signs_in(listen: "Open") -> None:
+async def test_sign_in_without_a_configured_token_rejects_every_token(listen: "Open") -> None:
     interface = await listen(anonymous=False)
     for token in ("", "x", TOKEN):
         response = await submit_token(interface, token, interface.url)
@@ -89,7 +89,7 @@ async def test_where_there_is_no_token_none_signs_in(listen: "Open") -> None:
 
 
 @pytest.mark.parametrize("place", ["//evil.example", "/\\evil.example", "https://evil.example", "javascript:x", '/"x'])
-async def test_a_link_leads_nowhere_else(listen: "Open", place: str) -> None:
+async def test_sign_in_link_never_redirects_to_another_site(listen: "Open", place: str) -> None:
     interface = await listen(anonymous=False)
     async with interface.over_socket.post("http://localhost/v1/sign-in-link") as made:
         link = (await made.json())["url"]
@@ -100,7 +100,7 @@ async def test_a_link_leads_nowhere_else(listen: "Open", place: str) -> None:
     assert re.search(r'content="0; url=/(&#34;x)?"', text)
 
 
-async def test_the_streams_of_a_session_end_with_it_and_others_do_not(listen: "Open") -> None:
+async def test_sign_out_ends_only_the_streams_of_its_session(listen: "Open") -> None:
     interface = await listen(token=TOKEN)
     sessions = [await submit_token(interface, TOKEN, interface.url) for _ in range(2)]
     cookies = [{"Cookie": one.headers["Set-Cookie"].partition(";")[0]} for one in sessions]

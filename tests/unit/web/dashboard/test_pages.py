@@ -25,7 +25,7 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml"}
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_every_page_forbids_what_it_does_not_need(interface: "Interface", path: str) -> None:
+async def test_pages_have_strict_security_headers_and_no_inline_code(interface: "Interface", path: str) -> None:
     async with interface.over_tcp.get(interface.url + path) as response:
         assert response.content_type == "text/html"
         policy = response.headers["Content-Security-Policy"]
@@ -39,7 +39,7 @@ async def test_every_page_forbids_what_it_does_not_need(interface: "Interface", 
         assert " onclick" not in text
 
 
-async def test_files_are_kept_by_browsers_until_they_change(interface: "Interface") -> None:
+async def test_static_files_have_versioned_addresses_and_are_immutable(interface: "Interface") -> None:
     async with interface.over_tcp.get(f"{interface.url}/") as response:
         page = await response.text()
     for name, kind in (("style.css", "text/css"), ("script.js", "text/javascript")):
@@ -49,7 +49,7 @@ async def test_files_are_kept_by_browsers_until_they_change(interface: "Interfac
             assert "immutable" in response.headers["Cache-Control"]
 
 
-async def test_a_key_that_is_searched_leads_to_its_page(interface: "Interface") -> None:
+async def test_records_search_for_a_key_redirects_to_the_record_page(interface: "Interface") -> None:
     interface.daemon.records = {"1238", "<b>", "a/b"}
     for key, place in (("1238", "/records/1238"), ("<b>", "/records/%3Cb%3E"), ("a/b", "/records/a%2Fb")):
         async with interface.over_tcp.get(
@@ -58,7 +58,7 @@ async def test_a_key_that_is_searched_leads_to_its_page(interface: "Interface") 
             assert (response.status, response.headers["Location"]) == (303, place)
 
 
-async def test_a_page_says_what_is_wrong_in_words(interface: "Interface") -> None:
+async def test_pages_explain_unknown_records_and_store_errors(interface: "Interface") -> None:
     async with interface.over_tcp.get(f"{interface.url}/records/%3Cscript%3E") as response:
         assert (response.status, response.content_type) == (404, "text/html")
         text = await response.text()
@@ -77,7 +77,7 @@ def with_nulls(known: dict[str, Any]) -> Mapping[str, Any]:
     return defaultdict(lambda: None, {"detected_at": MOMENT, "seen_at": MOMENT} | known)
 
 
-async def test_a_record_names_the_filters_that_could_not_be_judged(interface: "Interface") -> None:
+async def test_record_page_names_filters_that_could_not_be_judged(interface: "Interface") -> None:
     delivery = {"destination": "hr", "state": "delivered", "attempt_log": []}
     why = {"hr": "sent although its `trainings` could not be judged: <why>"}
     event = with_nulls(
@@ -100,14 +100,14 @@ async def test_a_record_names_the_filters_that_could_not_be_judged(interface: "I
         assert "It was sent although its `trainings` could not be judged: &lt;why&gt;." in await response.text()
 
 
-async def test_without_a_destination_a_page_says_what_to_do(interface: "Interface") -> None:
+async def test_front_page_without_a_destination_explains_how_to_add_one(interface: "Interface") -> None:
     async with interface.over_tcp.get(f"{interface.url}/") as response:
         text = await response.text()
     assert "there is no destination yet" in text
     assert "[destinations.safety-channel]" in text
 
 
-async def test_a_browser_without_the_token_is_asked_for_it(listen: "Open") -> None:
+async def test_pages_without_a_session_redirect_browsers_to_sign_in(listen: "Open") -> None:
     guarded = await listen("0.0.0.0:0", TOKEN)
     session, url = guarded.over_tcp, guarded.url
     async with session.get(f"{url}/records?q=a%20b", headers=BROWSER, allow_redirects=False) as response:
@@ -122,11 +122,11 @@ async def test_a_browser_without_the_token_is_asked_for_it(listen: "Open") -> No
             assert response.status == 200
 
 
-async def test_the_token_opens_a_session_for_the_browser_alone(listen: "Open") -> None:
+async def test_sign_in_with_the_token_opens_a_session_for_the_same_origin_only(listen: "Open") -> None:
     guarded = await listen("0.0.0.0:0", TOKEN)
     session, url = guarded.over_tcp, guarded.url
     form = {"token": TOKEN, "next": "/records"}
-    # A server for TLS stands before it: what arrives here is plain.
+    # A TLS proxy is in front of it: the request arrives here without TLS.
     ours = {"Host": "notifier.example", "Origin": "https://notifier.example"}
     async with session.post(f"{url}/sign-in", data=form, headers=ours, allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (303, "/records")
@@ -146,7 +146,7 @@ async def test_the_token_opens_a_session_for_the_browser_alone(listen: "Open") -
 
 
 @pytest.mark.parametrize("place", ["//evil.example", "https://evil.example", "/\\evil.example", "/a\r\nX: y", "", "x"])
-async def test_after_signing_in_one_stays_here(listen: "Open", place: str) -> None:
+async def test_sign_in_with_an_invalid_next_redirects_to_the_front_page(listen: "Open", place: str) -> None:
     guarded = await listen("127.0.0.1:0", TOKEN)
     form = {"token": TOKEN, "next": place}
     headers = {"Origin": guarded.url}
@@ -157,7 +157,7 @@ async def test_after_signing_in_one_stays_here(listen: "Open", place: str) -> No
         assert not response.cookies[f"notifier_session_{guarded.port}"]["secure"]
 
 
-async def test_another_page_cannot_sign_a_browser_in(listen: "Open") -> None:
+async def test_sign_in_from_another_origin_is_rejected(listen: "Open") -> None:
     guarded = await listen("127.0.0.1:0", TOKEN)
     for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {}):
         async with guarded.over_tcp.post(
@@ -167,7 +167,7 @@ async def test_another_page_cannot_sign_a_browser_in(listen: "Open") -> None:
             assert not response.cookies
 
 
-async def test_who_guesses_has_to_wait_and_is_told(listen: "Open") -> None:
+async def test_sign_in_delays_repeated_wrong_tokens_and_returns_429(listen: "Open") -> None:
     guarded = await listen("127.0.0.1:0", TOKEN)
     headers = {"Origin": guarded.url}
 
@@ -182,7 +182,7 @@ async def test_who_guesses_has_to_wait_and_is_told(listen: "Open") -> None:
     more = [asyncio.create_task(guess(token)) for token in ("d", "e", "f")]
     await asyncio.sleep(0.2)
     assert not any(task.done() for task in more)
-    # Nobody is locked out by what others guess behind the same proxy.
+    # The right token is accepted although others behind the same proxy guess.
     assert (await guess(TOKEN))[0] == 303
     answers = [await task for task in more]
     code, wait, text = answers[-1]
@@ -191,7 +191,7 @@ async def test_who_guesses_has_to_wait_and_is_told(listen: "Open") -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_where_no_token_is_needed_nobody_is_asked(interface: "Interface", method: str) -> None:
+async def test_sign_in_redirects_to_the_front_page_if_no_token_is_needed(interface: "Interface", method: str) -> None:
     headers = {"Origin": interface.url}
     async with interface.over_tcp.request(
         method, f"{interface.url}/sign-in", headers=headers, allow_redirects=False
@@ -208,7 +208,7 @@ async def test_where_no_token_is_needed_nobody_is_asked(interface: "Interface", 
         (None, ""),
     ],
 )
-async def test_a_condition_says_what_to_do_unless_its_summary_does(
+async def test_front_page_shows_the_remedy_of_a_condition_unless_the_summary_does(
     interface: "Interface", monkeypatch: pytest.MonkeyPatch, remedy: str | None, shown: str
 ) -> None:
     condition = {"condition": "interface_down", "subject": "interface", "summary": "it is a condition"}

@@ -50,7 +50,7 @@ async def fetch_page(interface: "Interface", path: str, status: int = 200) -> st
         return await response.text()
 
 
-async def test_a_source_is_shown_with_its_trouble_and_its_settings(interface: "Interface") -> None:
+async def test_source_page_shows_errors_holds_requests_and_settings(interface: "Interface") -> None:
     error = SourceError("timeout", "the API <did> not answer", 1_795_280_300_000)
     set_status_parts(interface, sources={"acme": source(SourceState.FAILING, error, held=30)})
     interface.daemon.details.hours[-1] = RequestCount(4, 1, 400, 250)
@@ -65,7 +65,7 @@ async def test_a_source_is_shown_with_its_trouble_and_its_settings(interface: "I
     assert 'data-post="/v1/sources/acme/poll"' in text
 
 
-async def test_a_destination_is_shown_with_what_it_gets(interface: "Interface") -> None:
+async def test_destination_page_shows_filters_last_error_and_dead_deliveries(interface: "Interface") -> None:
     memory = DestinationMemory(
         Health(HealthState.DISABLED, "operator"), dead=3, last_error=LastError("refused", "no <badge>", 1)
     )
@@ -79,7 +79,7 @@ async def test_a_destination_is_shown_with_what_it_gets(interface: "Interface") 
     assert "sample events are not" in text
 
 
-async def test_the_first_of_the_states_is_the_present_one(interface: "Interface") -> None:
+async def test_destination_page_lists_the_current_state_first(interface: "Interface") -> None:
     set_status_parts(interface, destinations={"hr": destination_status(DestinationMemory(Health()), None)})
     interface.daemon.details.states = [StateChange(1_795_280_300_000, "ok")]
     history = (await fetch_page(interface, "/destinations/hr")).partition('id="states"')[2]
@@ -90,19 +90,19 @@ async def test_the_first_of_the_states_is_the_present_one(interface: "Interface"
 
 
 @pytest.mark.parametrize("path", ["/sources/other", "/destinations/other", "/sources/%3Cb%3E"])
-async def test_a_name_that_is_not_configured_is_explained(interface: "Interface", path: str) -> None:
+async def test_source_and_destination_pages_of_unknown_names_return_404(interface: "Interface", path: str) -> None:
     text = await fetch_page(interface, path, 404)
     assert "there is " in text
     assert "<b>" not in text
 
 
-async def test_a_name_that_is_configured_but_not_served_yet_is_explained(interface: "Interface") -> None:
+async def test_source_and_destination_pages_of_names_not_served_yet_return_404(interface: "Interface") -> None:
     assert "There is no source" in await fetch_page(interface, "/sources/acme", 404)
     assert "There is no destination" in await fetch_page(interface, "/destinations/hr", 404)
 
 
 @given(st.lists(COUNTS, min_size=1, max_size=24))
-def test_bars_fit_into_their_chart_and_all_that_is_there_is_seen(hours: list[RequestCount]) -> None:
+def test_activity_chart_bars_fit_and_are_visible_if_not_zero(hours: list[RequestCount]) -> None:
     chart = activity_chart(hours)
     assert chart.total.requests == sum(hour.requests for hour in hours)
     for bar, hour in zip(chart.bars, hours, strict=True):
@@ -113,7 +113,7 @@ def test_bars_fit_into_their_chart_and_all_that_is_there_is_seen(hours: list[Req
 
 
 @given(st.dictionaries(st.integers(0, 200), COUNTS), st.integers(96, 200))
-def test_each_quarter_is_in_its_hour(counts: dict[int, RequestCount], last: int) -> None:
+def test_hourly_counts_adds_each_quarter_hour_to_its_hour(counts: dict[int, RequestCount], last: int) -> None:
     hours = hourly_counts(counts, counts, last)
     assert len(hours) == HOURS
     within = [count for quarter, count in counts.items() if last - 4 * HOURS < quarter <= last]

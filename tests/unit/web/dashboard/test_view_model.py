@@ -146,12 +146,12 @@ def make_status(
         ),
     ],
 )
-def test_one_sentence_says_how_it_is(now: dict[str, Any], level: HealthLevel, sentence: str) -> None:
+def test_health_summary_returns_level_and_sentence(now: dict[str, Any], level: HealthLevel, sentence: str) -> None:
     said = health_summary(now)
     assert (said.level, said.sentence) == (level, sentence)
 
 
-def test_of_very_many_those_in_trouble_are_seen() -> None:
+def test_split_rows_of_many_shows_those_in_trouble_and_folds_the_rest() -> None:
     rows = {f"s-{number}": make_source() for number in range(1000)} | {"last": make_source("failing")}
     shown = split_rows(rows)
     assert shown.rows == [("last", make_source("failing"))]
@@ -169,7 +169,7 @@ def test_of_very_many_those_in_trouble_are_seen() -> None:
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=30))
-def test_bars_are_as_high_as_days_were_busy(created: list[int]) -> None:
+def test_day_bars_are_visible_if_not_zero_and_the_largest_has_full_height(created: list[int]) -> None:
     days = [Day(date(2026, 1, 1) + timedelta(number), one) for number, one in enumerate(created)]
     drawn = day_bars(days)
     assert [bar.day for bar in drawn] == days
@@ -180,5 +180,5 @@ def test_bars_are_as_high_as_days_were_busy(created: list[int]) -> None:
 
 
 @given(st.integers(0, 10**6), st.none() | st.integers(0, 10**6))
-def test_a_part_is_a_percentage(done: int, of: int | None) -> None:
+def test_percentage_is_between_0_and_100(done: int, of: int | None) -> None:
     assert 0 <= percentage(done, of) <= 100

@@ -22,7 +22,7 @@ def sequences_in(written: bytes) -> list[int]:
 
 
 @given(EVENTS, st.integers(1, 5), st.integers(1, 5_000), st.integers(1, 1_000), st.sampled_from(["", "acme"]))
-def test_all_that_it_holds_is_handed_out_once_and_in_order(
+def test_tail_returns_each_event_it_holds_once_and_in_order(
     event_specs: list[tuple[int, str, int]], at_once: int, max_bytes: int, batch_bytes: int, source: str
 ) -> None:
     tail = Tail(7, max_bytes)
@@ -47,7 +47,7 @@ def test_all_that_it_holds_is_handed_out_once_and_in_order(
     assert found == [it.sequence for it in in_memory if not source or it.source == source]
 
 
-def test_an_event_is_one_line_whatever_it_says() -> None:
+def test_format_frame_writes_the_data_on_one_line_despite_line_breaks() -> None:
     written = format_frame(event(42, notes="a\nb\r\n\ndata: c\u2028"))
     assert written.count(b"\n") == 3
     assert b"\r" not in written

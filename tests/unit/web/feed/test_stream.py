@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.support.local_interface import Interface
 
 
-async def test_it_begins_with_what_comes_from_now_on(interface: "Interface") -> None:
+async def test_stream_without_after_begins_with_new_events(interface: "Interface") -> None:
     await detect(interface, range(3))
     async with listening(interface) as listener:
         assert listener.response.headers["Content-Type"] == "text/event-stream"
@@ -37,7 +37,7 @@ async def test_it_begins_with_what_comes_from_now_on(interface: "Interface") -> 
 
 
 @pytest.mark.parametrize(("query", "last"), [("?after=2", None), ("", "2"), ("?after=0", "2"), ("?after=2", "")])
-async def test_it_goes_on_where_the_reader_was(interface: "Interface", query: str, last: str | None) -> None:
+async def test_stream_resumes_after_the_last_event_read(interface: "Interface", query: str, last: str | None) -> None:
     await detect(interface, range(4))
     async with listening(interface, query, last) as listener:
         assert numbers(await listener.next(2)) == [3, 4]
@@ -45,7 +45,7 @@ async def test_it_goes_on_where_the_reader_was(interface: "Interface", query: st
         assert numbers(await listener.next(1)) == [5]
 
 
-async def test_it_holds_only_what_is_asked_for(interface: "Interface") -> None:
+async def test_stream_filters_by_source_and_type(interface: "Interface") -> None:
     async with (
         listening(interface, "?source=other") as other,
         listening(interface, "?type=completion.created&source=acme") as acme,
@@ -59,16 +59,16 @@ async def test_it_holds_only_what_is_asked_for(interface: "Interface") -> None:
         assert await removed.to_the_end() == []
 
 
-async def test_the_first_reader_of_an_old_number_gets_everything_anew(interface: "Interface") -> None:
+async def test_stream_with_a_number_beyond_the_newest_sends_all_events(interface: "Interface") -> None:
     await detect(interface, range(3))
     async with listening(interface, last="4000") as listener:
         assert numbers(await listener.next(3)) == [1, 2, 3]
 
 
-async def test_nothing_is_lost_or_doubled_between_history_and_what_comes(
+async def test_stream_loses_and_repeats_no_event_between_history_and_new_events(
     interface: "Interface", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # All ways that an event can take: from memory, from the store, in one batch or over several.
+    # All ways in which an event can be sent: from memory, from the store, in one batch or in several.
     monkeypatch.setattr("notifier.web.feed.broadcast._TAIL_BYTES", 20_000)
     monkeypatch.setattr("notifier.web.feed.broadcast._BATCH_BYTES", 5_000)
     monkeypatch.setattr("notifier.web.feed.broadcast._EVENTS_PER_READ", 30)
@@ -95,7 +95,7 @@ async def test_nothing_is_lost_or_doubled_between_history_and_what_comes(
             group.create_task(following(pauses))
 
 
-async def test_an_event_is_written_once_for_all_readers_and_many_are_sent_at_once(
+async def test_stream_formats_an_event_once_for_all_readers_and_sends_in_batches(
     interface: "Interface", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written, handed = Counter[int](), 0
@@ -118,11 +118,11 @@ async def test_an_event_is_written_once_for_all_readers_and_many_are_sent_at_onc
         for listener in (one, two, three):
             assert numbers(await listener.next(200)) == list(range(1, 201))
     assert set(written.values()) == {1}
-    # Each reader is handed the opening, and 20 pages at most.
+    # Each reader gets the opening, and then 20 batches at most.
     assert handed <= 3 * 21
 
 
-async def test_silence_is_broken_by_comments(interface: "Interface") -> None:
+async def test_stream_without_events_sends_comments(interface: "Interface") -> None:
     async with listening(interface) as listener:
         reading = asyncio.create_task(listener.to_the_end())
         await until(lambda: listener.comments >= 2)
@@ -131,7 +131,7 @@ async def test_silence_is_broken_by_comments(interface: "Interface") -> None:
         await reading
 
 
-async def test_a_reader_that_does_not_read_is_let_go_and_comes_back_for_the_rest(interface: "Interface") -> None:
+async def test_stream_disconnects_a_slow_reader_which_can_resume(interface: "Interface") -> None:
     slow = socket.socket()
     slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     slow.connect(("127.0.0.1", interface.port))
@@ -146,7 +146,7 @@ async def test_a_reader_that_does_not_read_is_let_go_and_comes_back_for_the_rest
     had = await asyncio.to_thread(read_all, slow)
     last = int(had.rpartition(b"\nid: ")[2].partition(b"\n")[0])
     assert 0 < last < 3000
-    # The event whose id it has seen last may have been cut off: the standard takes it for not received.
+    # The event with the last id may have been cut off: by the standard, it then counts as not received.
     async with listening(interface, last=str(last - 1)) as again:
         assert numbers(await again.next(3000 - last + 1)) == list(range(last, 3001))
 
@@ -163,7 +163,7 @@ def read_all(connection: socket.socket) -> bytes:
     return b"".join(pieces)
 
 
-async def test_there_is_a_bound_on_readers_and_who_leaves_makes_room(interface: "Interface") -> None:
+async def test_stream_limits_readers_and_accepts_new_ones_when_others_leave(interface: "Interface") -> None:
     async with listening(interface):
         async with AsyncExitStack() as crowd:
             while interface.feed.stream.reader_count < 8:
@@ -178,32 +178,32 @@ async def test_there_is_a_bound_on_readers_and_who_leaves_makes_room(interface: 
     await until(lambda: interface.feed.stream.reader_count == 0)
 
 
-async def test_a_refused_wish_takes_no_place(interface: "Interface") -> None:
+async def test_stream_rejected_request_is_not_counted_as_a_reader(interface: "Interface") -> None:
     for _ in range(10):
         async with interface.over_tcp.get(f"{interface.url}/v1/events/stream?source=nobody") as response:
             assert response.status == 404
     assert interface.feed.stream.reader_count == 0
 
 
-async def test_who_asks_for_the_head_alone_is_no_reader(interface: "Interface") -> None:
+async def test_stream_head_request_is_rejected_and_not_counted_as_a_reader(interface: "Interface") -> None:
     async with interface.over_tcp.head(f"{interface.url}/v1/events/stream") as response:
         assert response.status == 405
     assert interface.feed.stream.reader_count == 0
 
 
-async def test_a_stop_ends_the_stream_as_it_should(interface: "Interface") -> None:
+async def test_stream_ends_without_an_error_when_the_feed_stops(interface: "Interface") -> None:
     async with listening(interface) as listener:
         reading = asyncio.create_task(listener.to_the_end())
         await detect(interface, [1])
         await until(lambda: len(listener.received) == 1)
         await interface.feed.stop()
-        # No error: what is sent in chunks has its last one.
+        # No error: the chunked response ends with its last chunk.
         assert len(await reading) == 1
     async with interface.over_tcp.get(f"{interface.url}/v1/events/stream") as response:
         assert response.status == 503
 
 
-async def test_trouble_with_the_store_is_waited_out(
+async def test_stream_retries_after_store_errors_and_logs_once(
     interface: "Interface", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     troubles = [StoreError(StoreReason.IO_ERROR, "the disk reports errors")] * 3
@@ -223,7 +223,7 @@ async def test_trouble_with_the_store_is_waited_out(
     assert caplog.text.count("the disk reports errors") == 1
 
 
-async def test_a_fault_ends_the_stream_so_that_readers_come_back(
+async def test_stream_ends_on_an_internal_error_and_readers_can_resume(
     interface: "Interface", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with listening(interface) as listener:
@@ -236,7 +236,7 @@ async def test_a_fault_ends_the_stream_so_that_readers_come_back(
         assert numbers(await again.next(1)) == [1]
 
 
-async def test_a_connection_ends_with_its_stream(interface: "Interface") -> None:
+async def test_stream_end_closes_its_connection(interface: "Interface") -> None:
     connection, writer = await asyncio.open_connection("127.0.0.1", interface.port)
     writer.write(b"GET /v1/events/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await until(lambda: bool(interface.feed.stream._readers))
@@ -247,7 +247,7 @@ async def test_a_connection_ends_with_its_stream(interface: "Interface") -> None
     writer.close()
 
 
-async def test_a_reader_that_does_not_read_delays_no_stop(interface: "Interface") -> None:
+async def test_stream_slow_reader_does_not_delay_the_stop(interface: "Interface") -> None:
     interface.feed.stream._timing = StreamTiming(slow_reader_seconds=60.0)
     with socket.socket() as stuck:
         stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -261,7 +261,7 @@ async def test_a_reader_that_does_not_read_delays_no_stop(interface: "Interface"
         assert time.monotonic() - started < 10
 
 
-async def test_a_reader_over_the_owners_socket_is_served_too(interface: "Interface") -> None:
+async def test_stream_is_served_over_the_owners_socket(interface: "Interface") -> None:
     async with interface.over_socket.get("http://localhost/v1/events/stream?after=0") as response:
         await detect(interface, [1])
         async with asyncio.timeout(10):
@@ -269,13 +269,13 @@ async def test_a_reader_over_the_owners_socket_is_served_too(interface: "Interfa
                 pass
 
 
-async def test_a_reader_who_is_gone_before_the_answer_is_no_fault(
+async def test_stream_reader_that_disconnects_before_the_answer_causes_no_error(
     interface: "Interface", caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(50):
         reader = socket.create_connection(("127.0.0.1", interface.port))
         reader.sendall(b"GET /v1/events/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        # It is asked for, and the connection reset, before the answer can begin.
+        # The request is sent, and the connection reset, before the answer can begin.
         await asyncio.sleep(0)
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         reader.close()

@@ -38,19 +38,19 @@ def measure_rests(monkeypatch: pytest.MonkeyPatch, share: float, pieces: list[fl
         ([10.0], [1.0]),
     ],
 )
-def test_rests_after_work(monkeypatch: pytest.MonkeyPatch, pieces: list[float], expected: list[float]) -> None:
+def test_rest_depends_on_the_work(monkeypatch: pytest.MonkeyPatch, pieces: list[float], expected: list[float]) -> None:
     assert measure_rests(monkeypatch, 0.05, pieces) == pytest.approx(expected)
 
 
 @given(st.lists(st.floats(0, 0.05), max_size=50), st.sampled_from([0.05, 0.2, 0.5]))
-def test_work_is_never_more_than_its_share_but_for_the_last_piece(pieces: list[float], share: float) -> None:
+def test_time_budget_keeps_work_within_its_share_of_the_time(pieces: list[float], share: float) -> None:
     with pytest.MonkeyPatch.context() as patch:
         rest_seconds = sum(measure_rests(patch, share, pieces))
     worked = sum(pieces)
     assert worked <= share * (worked + rest_seconds) + 0.002 + 1e-9
 
 
-async def test_time_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_measure_work_adds_the_elapsed_time(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter([10.0, 10.5])
     monkeypatch.setattr("notifier.web.feed.time_budget.time.perf_counter", lambda: next(moments))
     budget = TimeBudget(0.5)

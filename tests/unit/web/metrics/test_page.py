@@ -85,7 +85,7 @@ def record_settled(
     counts.record_attempt([Delivery(it, to, again=again) for it in events], settlements)
 
 
-def test_it_says_how_things_stand() -> None:
+def test_metrics_page_shows_the_values_of_the_snapshot() -> None:
     page = read(make_counters().render_page(make_snapshot()))
     acme, hr = "source=acme-0", "destination=hr-0"
     assert only(page, "notifier_start_time_seconds") == NOW / 1000 - 60
@@ -136,7 +136,7 @@ def test_it_says_how_things_stand() -> None:
     assert next(iter(version)).startswith("version=")
 
 
-def test_what_has_not_happened_yet_has_no_moment() -> None:
+def test_metrics_page_omits_timestamps_that_are_not_set() -> None:
     nothing_waits = DestinationFigures("ok", 0, 0, None)
     now = replace(
         make_snapshot(), sources={"acme-0": NEVER_POLLED_SOURCE}, destinations={"hr-0": nothing_waits}, conditions=()
@@ -149,7 +149,7 @@ def test_what_has_not_happened_yet_has_no_moment() -> None:
     assert "notifier_condition" not in page
 
 
-def test_events_are_counted_by_source_and_type_and_notices_without_a_source() -> None:
+def test_events_total_counts_by_source_and_type_and_alerts_without_a_source() -> None:
     counts = make_counters()
     assert (
         only(
@@ -169,7 +169,7 @@ def test_events_are_counted_by_source_and_type_and_notices_without_a_source() ->
     assert only(page, "notifier_events_total", "source=", "type=notifier.alert") == 1
 
 
-def test_failures_are_counted_by_reason() -> None:
+def test_source_failures_total_counts_by_reason() -> None:
     counts = make_counters()
     for reason in ("timeout", "timeout", "token_invalid"):
         counts.count_failure("acme-0", reason)
@@ -178,7 +178,7 @@ def test_failures_are_counted_by_reason() -> None:
     assert only(page, "notifier_source_failures_total", "source=acme-0", "reason=token_invalid") == 1
 
 
-def test_the_first_failure_of_each_kind_is_an_increase() -> None:
+def test_failure_series_start_at_zero_for_each_reason() -> None:
     counts = make_counters()
     page = read(counts.render_page(make_snapshot()))
     for reason in ApiErrorReason:
@@ -190,7 +190,7 @@ def test_the_first_failure_of_each_kind_is_an_increase() -> None:
         assert only(page, "notifier_attempts_total", hr, f"decision={decision}", f"reason={count_failure}") == 0
 
 
-def test_what_is_sent_again_at_somebodys_wish_says_nothing_of_latency() -> None:
+def test_delivery_latency_ignores_deliveries_that_are_sent_again_on_request() -> None:
     counts = make_counters()
     month_ago = make_event(time_ms=NOW - 30 * 86_400_000)
     record_settled(counts, "delivered", "delivered", "delivered", month_ago, again=True)
@@ -205,13 +205,13 @@ def test_what_is_sent_again_at_somebodys_wish_says_nothing_of_latency() -> None:
     assert only(page, "notifier_delivery_latency_seconds_sum", "destination=hr-0") == 2
 
 
-def test_a_last_success_in_the_future_is_not_shown() -> None:
+def test_metrics_page_omits_a_last_success_in_the_future() -> None:
     ahead = replace(POLLED_SOURCE, last_success_ms=NOW + 3 * 86_400_000)
     page = read(make_counters().render_page(replace(make_snapshot(), sources={"acme-0": ahead})))
     assert "notifier_source_last_success_timestamp_seconds" not in page
 
 
-def test_attempts_are_counted_for_each_event_and_measured_for_each_request() -> None:
+def test_attempts_total_counts_events_and_attempt_duration_measures_requests() -> None:
     counts = make_counters()
     record_settled(counts, "pending", "wait_for_endpoint", "timeout", make_event(), make_event())
     record_settled(
@@ -226,7 +226,7 @@ def test_attempts_are_counted_for_each_event_and_measured_for_each_request() -> 
     assert only(page, "notifier_destination_delivered_total", hr) == 3
     assert only(page, "notifier_attempt_duration_seconds_count", hr) == 3
     assert only(page, "notifier_attempt_duration_seconds_sum", hr) == 1.5
-    # Two seconds after the detection of the older one, and, by a clock that was set, before it.
+    # One is 2 s, from the detection of the older event; the other is 0, because a clock was set after the detection.
     assert only(page, "notifier_delivery_latency_seconds_count", hr) == 2
     assert only(page, "notifier_delivery_latency_seconds_sum", hr) == 2
     assert only(page, "notifier_delivery_latency_seconds_bucket", hr, "le=2.5") == 2
@@ -234,12 +234,12 @@ def test_attempts_are_counted_for_each_event_and_measured_for_each_request() -> 
     assert only(page, "notifier_poll_duration_seconds_bucket", "le=0.25") == 1
 
 
-def test_what_is_configured_no_more_is_forgotten_and_not_counted() -> None:
+def test_keep_only_drops_removed_names_and_their_later_counts() -> None:
     counts = make_counters(2, 2)
     counts.count_failure("acme-1", "timeout")
     record_settled(counts, "delivered", "delivered", "delivered", make_event(), to="hr-1")
     counts.keep_only(["acme-0"], ["hr-0"])
-    # Whatever was still under way.
+    # Requests that were still under way.
     counts.count_failure("acme-1", "timeout")
     counts.count_events([make_event("acme-1")])
     record_settled(counts, "delivered", "delivered", "delivered", make_event(), to="hr-1")
@@ -254,11 +254,11 @@ def test_what_is_configured_no_more_is_forgotten_and_not_counted() -> None:
 
 
 @pytest.mark.parametrize("name", ["notifier_attempts", "notifier_poll_duration_seconds"])
-def test_no_series_says_when_another_was_created(name: str) -> None:
+def test_metrics_page_has_no_created_series(name: str) -> None:
     assert f"{name}_created".encode() not in make_counters().render_page(make_snapshot())
 
 
-def test_series_are_bounded_with_a_thousand_sources() -> None:
+def test_metrics_page_with_1000_sources_has_a_bounded_number_of_series() -> None:
     sources, destinations = 1_000, 20
     counts = make_counters(sources, destinations)
     for number in range(sources):
@@ -295,13 +295,13 @@ def test_series_are_bounded_with_a_thousand_sources() -> None:
         "version": 1,
         "le": len({label for found in series.values() for labels in found for label in labels if label[:3] == "le="}),
     }
-    # Of each source: four states, nine gauges, requests, three types, and every reason.
+    # For each source: four states, nine gauges, requests, three types, and every reason.
     assert sum(len(found) for found in series.values()) < sources * 60 + destinations * 110 + 100
     checked = promtool("check", "metrics", said=page)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
-def test_promtool_has_nothing_to_say() -> None:
+def test_metrics_page_passes_promtool_without_remarks() -> None:
     counts = make_counters()
     record_settled(counts, "pending", "wait_for_endpoint", "timeout", make_event())
     checked = promtool("check", "metrics", said=counts.render_page(make_snapshot()))
@@ -313,7 +313,7 @@ def test_promtool_has_nothing_to_say() -> None:
     )
 
 
-async def test_it_is_served_as_prometheus_reads_it(interface: "Interface") -> None:
+async def test_metrics_endpoint_uses_the_prometheus_content_type(interface: "Interface") -> None:
     async with interface.over_tcp.get(f"{interface.url}/metrics") as response:
         assert response.status == 200
         assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"

@@ -36,7 +36,7 @@ async def ask(interface: "Interface", method: str, path: str, **more: Any) -> tu
         ("?after=42", DeliveryPageRequest(EVERYTHING, DeliveryCursor(42), 100)),
     ],
 )
-async def test_deliveries_are_read_a_page_at_a_time(
+async def test_deliveries_route_reads_the_requested_page(
     interface: "Interface", query: str, wish: DeliveryPageRequest
 ) -> None:
     assert await ask(interface, "GET", f"/v1/deliveries{query}") == (200, {"deliveries": [], "next": "0,"})
@@ -53,18 +53,18 @@ async def test_deliveries_are_read_a_page_at_a_time(
         ('{"destination": "hr", "state": "dead"}', RetrySelection(DeliveryState.DEAD, (), "hr")),
     ],
 )
-async def test_deliveries_are_put_back_into_the_queue(interface: "Interface", body: str, wish: RetrySelection) -> None:
+async def test_retry_requeues_the_selected_deliveries(interface: "Interface", body: str, wish: RetrySelection) -> None:
     assert await ask(interface, "POST", "/v1/deliveries/retry", data=body) == (200, {"deliveries": 3})
     assert interface.daemon.deliveries.asked == [wish]
 
 
-async def test_an_event_that_is_not_kept_is_said_to_be_unknown(interface: "Interface") -> None:
+async def test_retry_route_returns_404_for_an_event_that_is_not_stored(interface: "Interface") -> None:
     status, body = await ask(interface, "POST", "/v1/deliveries/retry", json={"event_ids": ["evt_gone"]})
     assert (status, body["error"]["reason"]) == (404, "unknown_event")
     assert "evt_gone" in body["error"]["message"]
 
 
-async def test_past_events_are_sent_again(interface: "Interface") -> None:
+async def test_replay_route_starts_a_replay_of_the_selected_events(interface: "Interface") -> None:
     body = {"since": "2026-11-21", "until": "2026-11-21", "destination": "hr"}
     assert await ask(interface, "POST", "/v1/replay", json=body) == (200, {"events": 7})
     whole = {"since": "2026-11-21T17:00:00.5+01:00", "source": "acme", "type": "completion.removed", "dry_run": True}
@@ -76,7 +76,7 @@ async def test_past_events_are_sent_again(interface: "Interface") -> None:
     ]
 
 
-async def test_a_second_replay_is_a_conflict_and_the_first_can_be_watched_and_stopped(interface: "Interface") -> None:
+async def test_replay_route_second_replay_conflicts_and_the_first_can_be_stopped(interface: "Interface") -> None:
     interface.daemon.deliveries.replay_runs = True
     assert (await ask(interface, "POST", "/v1/replay", json={"since": "2026-11-21"}))[0] == 409
     assert await ask(interface, "GET", "/v1/replay") == (200, {"state": "running"})
@@ -85,7 +85,7 @@ async def test_a_second_replay_is_a_conflict_and_the_first_can_be_watched_and_st
     assert interface.daemon.deliveries.asked[-3:] == [("stop", None), ("stop", None), ("stop", 7)]
 
 
-async def test_destinations_are_switched_and_tested(interface: "Interface") -> None:
+async def test_destination_routes_enable_disable_and_test_a_known_destination(interface: "Interface") -> None:
     for what in ("enable", "disable", "test"):
         assert await ask(interface, "POST", f"/v1/destinations/hr/{what}") == (200, {"destination": "hr"})
         status, body = await ask(interface, "POST", f"/v1/destinations/nobody/{what}")
@@ -133,7 +133,7 @@ async def test_destinations_are_switched_and_tested(interface: "Interface") -> N
         ("GET", "deliveries?after=9223372036854775808", "", "`after` must be the `next`"),
     ],
 )
-async def test_what_cannot_be_meant_is_said_to_be_wrong_and_nothing_is_done(
+async def test_delivery_routes_reject_an_invalid_request_and_do_nothing(
     interface: "Interface", method: str, path: str, body: str, said: str
 ) -> None:
     status, answer = await ask(interface, method, f"/v1/{path}", data=body)
@@ -142,7 +142,7 @@ async def test_what_cannot_be_meant_is_said_to_be_wrong_and_nothing_is_done(
     assert interface.daemon.deliveries.asked == []
 
 
-async def test_a_page_of_another_origin_changes_nothing(interface: "Interface") -> None:
+async def test_delivery_routes_reject_requests_from_another_origin(interface: "Interface") -> None:
     for path in ("deliveries/retry", "replay", "replay/stop", "destinations/hr/disable"):
         headers = {"Origin": "https://elsewhere.example"}
         assert (await ask(interface, "POST", f"/v1/{path}", headers=headers))[0] == 403

@@ -26,11 +26,11 @@ async def fetch_page(interface: "Interface", query: str = "") -> tuple[list[int]
     return [int(event["sequence"]) for event in body["events"]], body["next"]
 
 
-async def test_it_is_empty_at_first(interface: "Interface") -> None:
+async def test_feed_is_empty_at_first(interface: "Interface") -> None:
     assert await ask(interface) == (200, {"events": [], "next": 0})
 
 
-async def test_an_event_is_the_cloudevent_that_webhooks_get(interface: "Interface") -> None:
+async def test_feed_returns_an_event_as_a_cloudevent(interface: "Interface") -> None:
     await detect(interface, [1238])
     _, body = await ask(interface)
     (event,) = body["events"]
@@ -47,7 +47,7 @@ async def test_an_event_is_the_cloudevent_that_webhooks_get(interface: "Interfac
     }
 
 
-async def test_a_long_history_is_read_page_by_page(interface: "Interface") -> None:
+async def test_feed_returns_a_long_history_page_by_page(interface: "Interface") -> None:
     everything = await detect(interface, range(250))
     read: list[int] = []
     after = 0
@@ -60,7 +60,7 @@ async def test_a_long_history_is_read_page_by_page(interface: "Interface") -> No
     assert len((await fetch_page(interface))[0]) == 100
 
 
-async def test_a_page_holds_only_what_is_asked_for(interface: "Interface") -> None:
+async def test_feed_filters_by_source_and_type(interface: "Interface") -> None:
     acme = await detect(interface, range(5))
     other = await detect(interface, range(5), source="other")
     await store_alert(interface)
@@ -73,7 +73,7 @@ async def test_a_page_holds_only_what_is_asked_for(interface: "Interface") -> No
     assert await fetch_page(interface, "?source=acme&type=notifier.alert") == ([], 11)
 
 
-async def test_what_is_not_asked_for_is_passed_over_however_much_it_is(
+async def test_feed_skips_any_number_of_events_that_do_not_match(
     interface: "Interface", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed, "EXAMINED_AT_ONCE", 10)
@@ -83,21 +83,21 @@ async def test_what_is_not_asked_for_is_passed_over_however_much_it_is(
     assert await fetch_page(interface, "?source=other&after=98") == ([], 98)
 
 
-async def test_a_page_ends_before_it_gets_too_large(interface: "Interface", monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_feed_page_ends_at_the_size_limit(interface: "Interface", monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("notifier.web.feed.service._MAX_PAGE_BYTES", 1)
     await detect(interface, range(3))
     assert await fetch_page(interface) == ([1], 1)
     assert await fetch_page(interface, "?after=2") == ([3], 3)
 
 
-async def test_a_number_of_another_state_file_begins_anew(interface: "Interface") -> None:
+async def test_feed_after_a_number_beyond_the_newest_starts_from_the_beginning(interface: "Interface") -> None:
     everything = await detect(interface, range(3))
     assert await fetch_page(interface, "?after=3") == ([], 3)
     assert await fetch_page(interface, "?after=4") == (everything, 3)
     assert await fetch_page(interface, f"?after={2**63 - 1}") == (everything, 3)
 
 
-async def test_numbers_of_what_is_forgotten_are_still_known(interface: "Interface") -> None:
+async def test_feed_after_the_number_of_a_deleted_event_returns_newer_events(interface: "Interface") -> None:
     await detect(interface, range(3))
     await interface.store.run(lambda db: db.execute("DELETE FROM events").rowcount)
     assert await fetch_page(interface, "?after=3") == ([], 3)
@@ -120,7 +120,7 @@ async def test_numbers_of_what_is_forgotten_are_still_known(interface: "Interfac
         ("?source=%FF", "`source` must be names of sources"),
     ],
 )
-async def test_what_cannot_be_meant_is_said_to_be_wrong(interface: "Interface", query: str, said: str) -> None:
+async def test_feed_and_stream_reject_an_invalid_query(interface: "Interface", query: str, said: str) -> None:
     paths = ["", "/stream"] if "limit" not in query else [""]
     for path in paths:
         status, body = await ask(interface, f"{path}{query}")
@@ -128,7 +128,7 @@ async def test_what_cannot_be_meant_is_said_to_be_wrong(interface: "Interface", 
         assert body["error"]["message"].startswith(said)
 
 
-async def test_a_source_that_never_was_is_said_to_be_unknown(interface: "Interface") -> None:
+async def test_feed_and_stream_return_404_for_a_source_that_never_existed(interface: "Interface") -> None:
     await detect(interface, range(1), source="dropped")
     assert (await fetch_page(interface, "?source=dropped"))[0] == [1]
     for path in ("", "/stream"):

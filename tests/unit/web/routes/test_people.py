@@ -16,7 +16,7 @@ async def ask(interface: "Interface", **more: Any) -> tuple[int, Any]:
         return response.status, await response.json()
 
 
-async def test_a_person_is_forgotten_or_only_looked_up(interface: "Interface") -> None:
+async def test_forget_route_erases_a_person_unless_it_is_a_dry_run(interface: "Interface") -> None:
     status, body = await ask(interface, json={"person": " David Ball ", "dry_run": True})
     assert (status, body["dry_run"], interface.daemon.forgotten) == (200, True, [])
     status, _ = await ask(interface, json={"person": " David Ball "})
@@ -24,7 +24,7 @@ async def test_a_person_is_forgotten_or_only_looked_up(interface: "Interface") -
     assert [person for person, _ in interface.daemon.forgotten] == ["David Ball"]
 
 
-async def test_nobody_is_told_without_repeating_the_name(interface: "Interface") -> None:
+async def test_forget_route_returns_404_for_an_unknown_person(interface: "Interface") -> None:
     status, body = await ask(interface, json={"person": "nobody"})
     assert (status, body["error"]["reason"]) == (404, "unknown_person")
 
@@ -32,13 +32,13 @@ async def test_nobody_is_told_without_repeating_the_name(interface: "Interface")
 @pytest.mark.parametrize(
     "body", ["", "{}", '{"person": " "}', '{"person": 7}', '{"person": "\\ud800"}', '{"person": "x", "dry_run": 1}']
 )
-async def test_what_names_nobody_is_wrong(interface: "Interface", body: str) -> None:
+async def test_forget_route_rejects_an_invalid_body(interface: "Interface", body: str) -> None:
     status, said = await ask(interface, data=body, headers={"Content-Type": "application/json"})
     assert (status, said["error"]["reason"]) == (400, "bad_request")
     assert interface.daemon.forgotten == []
 
 
-async def test_the_stream_forgets_a_person_too(interface: "Interface") -> None:
+async def test_stream_omits_an_event_that_forget_has_erased(interface: "Interface") -> None:
     async with listening(interface) as from_the_start:
         await detect(interface, range(3))
         assert numbers(await from_the_start.next(3)) == [1, 2, 3]

@@ -11,7 +11,7 @@ from tests.support.clocks import FakeClock
 HERE = "127.0.0.1:8787"
 
 
-def test_a_session_is_open_until_it_is_ended(clock: FakeClock) -> None:
+def test_session_is_open_until_it_is_ended(clock: FakeClock) -> None:
     sessions = Sessions(clock)
     one, other = sessions.begin(HERE), sessions.begin(HERE)
     assert one != other
@@ -23,21 +23,21 @@ def test_a_session_is_open_until_it_is_ended(clock: FakeClock) -> None:
 
 
 @pytest.mark.parametrize("guess", ["", "x", "\udcff"])
-def test_what_was_never_begun_is_not_open(clock: FakeClock, guess: str) -> None:
+def test_session_that_was_never_begun_is_not_open(clock: FakeClock, guess: str) -> None:
     sessions = Sessions(clock)
     sessions.begin(HERE)
     assert not sessions.extend(guess, HERE)
 
 
 @pytest.mark.parametrize("elsewhere", ["127.0.0.1:9999", "127.0.0.1", "localhost:8787", ""])
-def test_a_session_is_valid_at_the_host_and_port_it_was_begun_at(clock: FakeClock, elsewhere: str) -> None:
+def test_session_is_valid_only_at_its_host_and_port(clock: FakeClock, elsewhere: str) -> None:
     sessions = Sessions(clock)
     session = sessions.begin(HERE)
     assert not sessions.extend(session, elsewhere)
     assert sessions.extend(session, HERE)
 
 
-def test_a_session_over_tls_is_valid_over_tls_alone(clock: FakeClock) -> None:
+def test_session_over_tls_is_valid_only_over_tls(clock: FakeClock) -> None:
     sessions = Sessions(clock)
     plain, secure = sessions.begin("n.example"), sessions.begin("N.example", is_secure=True)
     assert sessions.extend(plain, "n.example")
@@ -46,7 +46,7 @@ def test_a_session_over_tls_is_valid_over_tls_alone(clock: FakeClock) -> None:
     assert not sessions.extend(secure, "n.example")
 
 
-def test_use_keeps_a_session_open_and_rest_ends_it(clock: FakeClock) -> None:
+def test_session_stays_open_with_use_and_ends_when_idle(clock: FakeClock) -> None:
     sessions = Sessions(clock)
     used = sessions.begin(HERE)
     for _ in range(5):
@@ -56,7 +56,7 @@ def test_use_keeps_a_session_open_and_rest_ends_it(clock: FakeClock) -> None:
     assert not sessions.extend(used, HERE)
 
 
-def test_no_use_keeps_a_session_open_for_longer_than_a_week(clock: FakeClock) -> None:
+def test_session_ends_after_a_week_despite_use(clock: FakeClock) -> None:
     sessions = Sessions(clock)
     ended: list[str] = []
     session = sessions.begin(HERE)
@@ -71,7 +71,7 @@ def test_no_use_keeps_a_session_open_for_longer_than_a_week(clock: FakeClock) ->
     assert not sessions.extend(session, HERE)
 
 
-def test_a_stream_keeps_a_session_open_and_ends_with_it(clock: FakeClock) -> None:
+def test_session_is_kept_open_by_a_stream_and_ends_the_stream(clock: FakeClock) -> None:
     sessions = Sessions(clock)
     ended: list[str] = []
     session = sessions.begin(HERE)
@@ -86,7 +86,7 @@ def test_a_stream_keeps_a_session_open_and_ends_with_it(clock: FakeClock) -> Non
     assert ended == ["stays", "too late"]
 
 
-def test_of_very_many_sessions_the_one_at_rest_ends(clock: FakeClock) -> None:
+def test_session_beyond_the_limit_ends_the_least_recently_used(clock: FakeClock) -> None:
     sessions = Sessions(clock)
     first, second = sessions.begin(HERE), sessions.begin(HERE)
     assert sessions.extend(first, HERE)
@@ -96,14 +96,14 @@ def test_of_very_many_sessions_the_one_at_rest_ends(clock: FakeClock) -> None:
     assert not sessions.extend(second, HERE)
 
 
-def test_a_cookie_has_the_name_of_its_port() -> None:
+def test_cookie_name_contains_the_port_unless_over_tls() -> None:
     assert cookie_name(HERE, is_secure=False) == "notifier_session_8787"
     assert cookie_name("[::1]:8788", is_secure=False) == "notifier_session_8788"
     assert cookie_name("notifier.example", is_secure=False) == cookie_name("x:\u0663", is_secure=False)
     assert cookie_name("notifier.example", is_secure=True) == "__Host-notifier_session"
 
 
-def test_a_link_is_valid_once_and_not_for_long(clock: FakeClock) -> None:
+def test_sign_in_link_is_valid_once_and_expires(clock: FakeClock) -> None:
     links = SignInLinks(clock)
     one, late = links.make(), links.make()
     assert links.use(one)
@@ -113,13 +113,13 @@ def test_a_link_is_valid_once_and_not_for_long(clock: FakeClock) -> None:
     assert not links.use(late)
 
 
-def test_of_very_many_links_the_newest_are_valid(clock: FakeClock) -> None:
+def test_sign_in_links_keep_only_the_newest_20(clock: FakeClock) -> None:
     links = SignInLinks(clock)
     made = [links.make() for _ in range(21)]
     assert [links.use(one) for one in made] == [False, *[True] * 20]
 
 
-def test_each_wrong_token_more_doubles_the_wait(clock: FakeClock) -> None:
+def test_guess_limiter_doubles_the_wait_with_each_wrong_token(clock: FakeClock) -> None:
     guess_limiter = GuessLimiter(clock)
     waits = []
     for number in range(FREE_GUESSES + 9):
@@ -131,7 +131,7 @@ def test_each_wrong_token_more_doubles_the_wait(clock: FakeClock) -> None:
     assert waits[FREE_GUESSES - 1 :] == [1, 2, 4, 8, 16, 32, *[LONGEST_WAIT_SECONDS] * 4]
 
 
-def test_who_does_not_guess_does_not_wait(clock: FakeClock) -> None:
+def test_guess_limiter_does_not_delay_other_peers(clock: FakeClock) -> None:
     guess_limiter = GuessLimiter(clock)
     for _ in range(20):
         guess_limiter.count_wrong_token(peer_key_of("2001:db8::1"))
@@ -141,7 +141,7 @@ def test_who_does_not_guess_does_not_wait(clock: FakeClock) -> None:
     assert peer_key_of("::ffff:192.0.2.1") == "192.0.2.1"
 
 
-def test_guesses_are_forgotten(clock: FakeClock) -> None:
+def test_guess_limiter_forgets_old_guesses_and_remembers_at_most_1000_peers(clock: FakeClock) -> None:
     guess_limiter = GuessLimiter(clock)
     for _ in range(20):
         guess_limiter.count_wrong_token("192.0.2.1")

@@ -104,7 +104,7 @@ COMMANDS = (("disable", "hr"), ("enable", "hr"), ("retry",), ("events",), ("deli
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
 @pytest.mark.parametrize("suffix", ["", ".lock", "-wal", ".essentials", ".essentials.new", ".exchange"])
-def test_a_link_in_the_folder_leads_root_nowhere(
+def test_root_command_follows_no_link_in_the_state_folder(
     config: Path, state_file: Path, user: OtherUser, secret_file: Path, suffix: str, arguments: tuple[str, ...]
 ) -> None:
     link = state_file.with_name(state_file.name + suffix)
@@ -117,20 +117,20 @@ def test_a_link_in_the_folder_leads_root_nowhere(
     assert owner_ids(state_file.parent) == {user.uid}
 
 
-def test_what_root_does_is_done_as_the_owner(config: Path, state_file: Path, user: OtherUser) -> None:
+def test_root_command_acts_as_the_owner_of_the_state_file(config: Path, state_file: Path, user: OtherUser) -> None:
     done = run_as_root(user, config, "disable", "hr")
     assert done.returncode == 0, done.stderr
     assert owner_ids(state_file.parent) == {user.uid}
     assert sqlite3.connect(state_file).execute("SELECT state FROM destinations").fetchall() == [("disabled",)]
 
 
-def test_root_has_the_owners_rights_and_no_others(config: Path, state_file: Path, user: OtherUser) -> None:
+def test_root_command_cannot_write_a_read_only_state_file(config: Path, state_file: Path, user: OtherUser) -> None:
     state_file.chmod(0o400)
     done = run_as_root(user, config, "disable", "hr")
     assert (done.returncode, "cannot be written to" in done.stderr) == (1, True)
 
 
-def test_a_closed_folder_above_is_passed_through_but_no_file_of_others_is_written(
+def test_root_command_works_below_a_closed_folder_and_follows_no_link(
     config: Path, state_file: Path, user: OtherUser, secret_file: Path, shared: Path
 ) -> None:
     closed = shared / "closed"
@@ -153,7 +153,7 @@ def test_a_closed_folder_above_is_passed_through_but_no_file_of_others_is_writte
 @pytest.mark.parametrize(
     "arguments", [("status",), ("backup", "copy.db"), ("restore", "copy.db")], ids=lambda arguments: arguments[0]
 )
-def test_root_without_the_capability_to_become_the_owner_is_told(
+def test_root_without_the_setuid_capability_gets_an_error(
     config: Path, user: OtherUser, arguments: tuple[str, ...]
 ) -> None:
     """As in a container that runs as root without capabilities, with a folder of the host."""
@@ -164,7 +164,7 @@ def test_root_without_the_capability_to_become_the_owner_is_told(
     assert "Traceback" not in done.stderr
 
 
-def test_root_keeps_a_backup_for_root_and_puts_it_back(
+def test_backup_by_root_belongs_to_root_and_can_be_restored(
     config: Path, state_file: Path, user: OtherUser, shared: Path
 ) -> None:
     folder = shared / "backups"
@@ -183,7 +183,7 @@ def test_root_keeps_a_backup_for_root_and_puts_it_back(
     assert (refused.returncode, f"{folder} is not a regular file" in refused.stderr) == (1, True)
 
 
-def test_a_backup_goes_through_no_link(config: Path, user: OtherUser, shared: Path, secret_file: Path) -> None:
+def test_backup_by_root_refuses_a_symbolic_link(config: Path, user: OtherUser, shared: Path, secret_file: Path) -> None:
     (shared / "theirs").mkdir()
     link = shared / "theirs" / "copy.db"
     link.symlink_to(secret_file)
@@ -193,16 +193,14 @@ def test_a_backup_goes_through_no_link(config: Path, user: OtherUser, shared: Pa
     assert secret_file.read_text() == "something dear"
 
 
-def test_root_takes_no_configuration_from_the_working_directory(
-    shared: Path, state_file: Path, user: OtherUser
-) -> None:
+def test_root_uses_no_configuration_from_the_working_directory(shared: Path, state_file: Path, user: OtherUser) -> None:
     write_configuration(shared / "config.toml", state_file)
     refused = run([*user.program, "check"], shared)
     assert refused.returncode == 78
     assert f"root does not use {shared}/config.toml unless it is named" in refused.stderr
 
 
-def test_a_token_is_not_sent_where_another_users_file_says(shared: Path, state_file: Path, user: OtherUser) -> None:
+def test_check_by_root_refuses_a_configuration_of_another_user(shared: Path, state_file: Path, user: OtherUser) -> None:
     theirs = write_configuration(shared / "theirs" / "config.toml", state_file, "http://127.0.0.1:9/theirs")
     user.owns(theirs, theirs.parent)
     secrets = shared / "secrets"
@@ -216,7 +214,7 @@ def test_a_token_is_not_sent_where_another_users_file_says(shared: Path, state_f
     assert "127.0.0.1" not in refused.stdout + refused.stderr
 
 
-def test_completion_reads_nothing_of_another_users(shared: Path, state_file: Path, user: OtherUser) -> None:
+def test_completion_by_root_ignores_files_of_another_user(shared: Path, state_file: Path, user: OtherUser) -> None:
     theirs = write_configuration(shared / "theirs" / "config.toml", state_file)
     words = {"COMP_WORDS": "notifier disable ", "COMP_CWORD": "2", "_NOTIFIER_COMPLETE": "bash_complete"}
     named = run([*user.program], theirs.parent, NOTIFIER_CONFIG=str(theirs), **words)
@@ -226,7 +224,7 @@ def test_completion_reads_nothing_of_another_users(shared: Path, state_file: Pat
     assert "plain,hr" not in run([*user.program], theirs.parent, NOTIFIER_CONFIG=str(theirs), **words).stdout
 
 
-def test_a_user_may_use_files_of_root_and_their_own(shared: Path, state_file: Path, user: OtherUser) -> None:
+def test_check_accepts_only_own_and_roots_configurations(shared: Path, state_file: Path, user: OtherUser) -> None:
     file = write_configuration(shared / "theirs" / "config.toml", state_file)
     file.chmod(0o644)
     command = user.command(*user.program, "check")

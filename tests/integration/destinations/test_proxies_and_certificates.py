@@ -42,7 +42,7 @@ def send(
 
 
 @pytest.mark.parametrize("kind", ["slack", "http"])
-async def test_a_private_authority_is_trusted_also_through_a_proxy(
+async def test_ca_file_is_used_with_and_without_a_proxy(
     send: Send, kind: str, tls_receiver: Receiver, certificates: CertificateFiles, forward_proxy: ForwardProxy
 ) -> None:
     keys = {"type": kind, "url": f"{tls_receiver.url}/in"}
@@ -54,7 +54,7 @@ async def test_a_private_authority_is_trusted_also_through_a_proxy(
     assert len(forward_proxy.heads) == 1
 
 
-async def test_the_variables_are_followed_unless_the_destination_says_none(
+async def test_proxy_variable_is_used_unless_the_destination_sets_proxy_none(
     send: Send, receiver: Receiver, forward_proxy: ForwardProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forward_proxy.wants = AUTHORIZATION
@@ -67,7 +67,7 @@ async def test_the_variables_are_followed_unless_the_destination_says_none(
     assert len(forward_proxy.heads) == 1
 
 
-async def test_a_proxy_that_refuses_is_endpoint_trouble_and_its_password_is_not_shown(
+async def test_refusing_proxy_is_proxy_refused_and_its_password_is_not_shown(
     send: Send, forward_proxy: ForwardProxy, receiver: Receiver
 ) -> None:
     forward_proxy.wants = "something else"
@@ -83,7 +83,7 @@ async def test_a_proxy_that_refuses_is_endpoint_trouble_and_its_password_is_not_
     assert not any(word in outcome.detail for word in (PASSWORD, "s3cret-p%40ssword", AUTHORIZATION.split(" ")[1]))
 
 
-async def test_apprise_goes_the_same_way(
+async def test_apprise_obeys_the_proxy_setting_and_bypasses_it_for_this_machine(
     send: Send, receiver: Receiver, forward_proxy: ForwardProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forward_proxy.wants = AUTHORIZATION

@@ -27,7 +27,7 @@ url = "{receiver}/slack"
     [(Version.V1, True), (Version.V2, True), (Version.V2, False)],
     ids=["v1", "v2", "v2-2020"],
 )
-async def test_the_documented_payloads_are_history_and_one_new_record_is_one_event(
+async def test_documented_records_cause_no_event_and_a_new_record_causes_one(
     program: Program, receiver: Receiver, version: Version, newer_fields: bool
 ) -> None:
     account = documented_account(version, dialect=Dialect(newer_fields=newer_fields))
@@ -63,7 +63,7 @@ async def test_the_documented_payloads_are_history_and_one_new_record_is_one_eve
     assert training.title in message["text"]
 
 
-async def test_five_thousand_records_are_silence_and_three_new_ones_are_three_events(
+async def test_5000_existing_records_cause_no_event_and_3_new_ones_cause_3(
     program: Program, receiver: Receiver
 ) -> None:
     account = build_account(5_000)
@@ -79,7 +79,7 @@ async def test_five_thousand_records_are_silence_and_three_new_ones_are_three_ev
     assert sorted(receiver.subjects) == sorted(str(number) for number in added)
 
 
-async def test_an_import_of_2500_records_is_2500_events_each_once(program: Program, receiver: Receiver) -> None:
+async def test_import_of_2500_records_sends_each_event_once(program: Program, receiver: Receiver) -> None:
     account = build_account(1_000)
     async with served(account) as api:
         program.configure(api, receiver.url, source="page_size = 100")
@@ -92,9 +92,7 @@ async def test_an_import_of_2500_records_is_2500_events_each_once(program: Progr
     assert len(receiver.ids) == len(set(receiver.ids)) == 2_500
 
 
-async def test_what_is_entered_while_the_program_is_down_is_found_and_told(
-    program: Program, receiver: Receiver
-) -> None:
+async def test_record_entered_while_the_daemon_is_down_is_reported(program: Program, receiver: Receiver) -> None:
     account = build_account(300)
     async with served(account) as api:
         program.configure(api, receiver.url)
@@ -107,7 +105,7 @@ async def test_what_is_entered_while_the_program_is_down_is_found_and_told(
         await program.stop()
 
 
-async def test_events_print_as_they_were_sent(program: Program, receiver: Receiver) -> None:
+async def test_events_json_prints_the_events_as_they_were_sent(program: Program, receiver: Receiver) -> None:
     account = build_account(10)
     async with served(account) as api:
         program.configure(api, receiver.url)

@@ -10,7 +10,7 @@ from tests.support.daemon import World, until_swept
 from tests.support.waiting import DEADLINE
 
 
-async def test_an_end_that_only_the_list_knows_is_announced(world: World, run: Any) -> None:
+async def test_expiry_known_only_from_the_status_list_is_announced(world: World, run: Any) -> None:
     world.complete()
     person, training = world.account.users[0]["id"], world.account.trainings[0].ids
     today = local_day(world.account.now_ms())
@@ -22,7 +22,7 @@ async def test_an_end_that_only_the_list_knows_is_announced(world: World, run: A
     end = time.monotonic() + DEADLINE
     while not world.received:
         assert time.monotonic() < end
-        # The schedule looks only every half a minute.
+        # The schedule starts due rounds only every half minute.
         await daemon._expiry.run_due_rounds()
         await asyncio.sleep(0.05)
     told = next(event for event in world.received if event["data"]["completion"]["user_id"] == person)

@@ -1,4 +1,4 @@
-"""Destinations that an operator parks, resumes, or wants tried at once."""
+"""Destinations that an operator disables, enables, or has tried at once."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -45,22 +45,22 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         (Health(HealthState.DISABLED, "gone"), True, Health()),
     ],
 )
-def test_a_switch_is_decided(before: Health, enabled: bool, expected: Health | None) -> None:
+def test_after_switch_returns_the_new_health(before: Health, enabled: bool, expected: Health | None) -> None:
     assert after_switch(before, enabled=enabled, now_ms=NOW + 5000) == expected
 
 
-def test_only_trouble_is_without_wait() -> None:
+def test_without_wait_removes_the_retry_time_of_a_retrying_destination_only() -> None:
     assert without_wait(RETRYING) == Health(HealthState.RETRYING, "timeout", NOW, 3, None)
     assert without_wait(GONE) == GONE
     assert without_wait(Health()) == Health()
 
 
-def test_what_was_remembered_moves_with_the_clock() -> None:
+def test_shifted_moves_the_times_of_the_health() -> None:
     assert shifted(RETRYING, 7) == Health(HealthState.RETRYING, "timeout", NOW + 7, 3, NOW + 60_007)
     assert shifted(Health(), 7) == Health()
 
 
-async def test_without_a_worker_a_destination_is_switched_in_the_state_file(rig: Rig) -> None:
+async def test_set_enabled_without_worker_stores_the_state(rig: Rig) -> None:
     await rig.enter("1")
     first = await rig.store.run(set_enabled_without_worker, "hr", enabled=False, now_ms=NOW)
     assert first == (Health(HealthState.DISABLED, "operator", NOW), False)
@@ -69,7 +69,7 @@ async def test_without_a_worker_a_destination_is_switched_in_the_state_file(rig:
     assert await rig.store.run(destinations.read_or_create, "hr") == Health()
 
 
-async def test_to_enable_what_is_enabled_and_waits_ends_the_wait(rig: Rig) -> None:
+async def test_set_enabled_without_worker_ends_the_wait_of_an_enabled_destination(rig: Rig) -> None:
     await rig.store.run(destinations.read_or_create, "hr")
     await rig.store.run(destinations.store_health, "hr", RETRYING)
     health, waited = await rig.store.run(set_enabled_without_worker, "hr", enabled=True, now_ms=NOW)
@@ -78,7 +78,7 @@ async def test_to_enable_what_is_enabled_and_waits_ends_the_wait(rig: Rig) -> No
 
 
 @pytest.mark.parametrize(
-    ("health", "pending", "draining", "told"),
+    ("health", "pending", "draining", "shown"),
     [
         (Health(), 0, False, DestinationState.OK),
         (RETRYING, 1, False, DestinationState.RETRYING),
@@ -87,13 +87,13 @@ async def test_to_enable_what_is_enabled_and_waits_ends_the_wait(rig: Rig) -> No
         (Health(), 1, True, DestinationState.DRAINING),
     ],
 )
-def test_how_a_destination_is_doing_is_told(
-    health: Health, pending: int, *, draining: bool, told: DestinationState
+def test_state_to_show_returns_the_state_for_health_queue_and_draining(
+    health: Health, pending: int, *, draining: bool, shown: DestinationState
 ) -> None:
-    assert state_to_show(health, pending, is_draining=draining) is told
+    assert state_to_show(health, pending, is_draining=draining) is shown
 
 
-async def test_a_destination_in_trouble_need_not_wait_when_the_operator_retries(rig: Rig, receiver: Receiver) -> None:
+async def test_retry_by_the_operator_ends_the_wait_of_a_failing_destination(rig: Rig, receiver: Receiver) -> None:
     receiver.answer = answering(503, Retry_After="3600")
     await rig.enter(*keys(3))
     async with rig.running(rig.http(receiver.url, concurrency=1)) as worker:
@@ -111,7 +111,7 @@ async def test_a_destination_in_trouble_need_not_wait_when_the_operator_retries(
     assert await rig.ask("SELECT state, retry_at FROM destinations") == [("ok", None)]
 
 
-async def test_one_that_still_fails_is_tried_once_and_waits_again(rig: Rig, receiver: Receiver) -> None:
+async def test_retry_of_a_failing_destination_sends_one_request_and_waits_again(rig: Rig, receiver: Receiver) -> None:
     receiver.answer = answering(503, Retry_After="3600")
     await rig.enter(*keys(3))
     async with rig.running(rig.http(receiver.url, concurrency=1)) as worker:
@@ -123,7 +123,7 @@ async def test_one_that_still_fails_is_tried_once_and_waits_again(rig: Rig, rece
     assert len(receiver.arrivals) == 2
 
 
-async def test_a_dead_delivery_goes_out_again_under_its_id(rig: Rig, receiver: Receiver) -> None:
+async def test_retry_of_a_dead_delivery_sends_it_under_the_same_id(rig: Rig, receiver: Receiver) -> None:
     receiver.answer = answering(400)
     await rig.enter("1")
     async with rig.running(rig.http(receiver.url, give_up_after="1ms")) as worker:
@@ -137,7 +137,7 @@ async def test_a_dead_delivery_goes_out_again_under_its_id(rig: Rig, receiver: R
     assert len(set(receiver.ids)) == 1
 
 
-async def test_a_sample_leaves_no_trace(rig: Rig, receiver: Receiver) -> None:
+async def test_sample_leaves_health_and_deliveries_unchanged(rig: Rig, receiver: Receiver) -> None:
     receiver.answer = answering(503)
     async with rig.running(rig.http(receiver.url)) as worker:
         outcome, waited = await worker.send_sample(sample_event("acme", NOW))

@@ -1,4 +1,4 @@
-"""A worker whose endpoint, events, clock or state file make trouble: nobody is hammered, nothing is lost."""
+"""A worker whose endpoint, events, clock or state file fail: requests stay few, and no event is lost."""
 
 import asyncio
 import random
@@ -26,7 +26,7 @@ from tests.support.workers import SHORT_WAITS, Arrival, Receiver, Rig, answering
 
 DAY = 86_400.0
 CLOSED = "http://127.0.0.1:9/"
-"""Where nobody listens."""
+"""An address at which no server listens."""
 
 
 async def wait_for_attempts(rig: Rig, times: int) -> None:
@@ -36,10 +36,10 @@ async def wait_for_attempts(rig: Rig, times: int) -> None:
             await asyncio.sleep(0.01)
 
 
-# The endpoint in trouble
+# The endpoint fails
 
 
-async def test_after_an_outage_a_single_probe_goes_first_and_the_concurrency_rises_gently(
+async def test_worker_after_an_outage_sends_one_probe_and_raises_concurrency_gradually(
     rig: Rig, receiver: Receiver
 ) -> None:
     works = asyncio.Event()
@@ -69,7 +69,7 @@ async def raise_alert(rig: Rig, number: int = 0) -> None:
     await rig.store.run(alert_events.write, [change], rig.clock.now_ms())
 
 
-async def test_one_refused_alert_is_the_endpoints_trouble_and_one_refused_event_is_not(
+async def test_refused_alert_makes_the_destination_retrying_but_a_refused_event_does_not(
     rig: Rig, receiver: Receiver
 ) -> None:
     receiver.answer = answering(404)
@@ -88,7 +88,7 @@ async def test_one_refused_alert_is_the_endpoints_trouble_and_one_refused_event_
         assert await rig.store.run(alert_events.latest_refusal, "hr", ("refused",)) is None
 
 
-async def test_an_alert_is_at_fault_itself_once_other_events_get_through(rig: Rig, receiver: Receiver) -> None:
+async def test_refused_alert_leaves_the_destination_ok_once_others_are_delivered(rig: Rig, receiver: Receiver) -> None:
     receiver.answer = refusing(422, "sources/acme-0")
     await raise_alert(rig)
     async with rig.running(rig.http(receiver.url)) as worker:
@@ -106,7 +106,7 @@ async def test_an_alert_is_at_fault_itself_once_other_events_get_through(rig: Ri
         assert await rig.store.run(alert_events.latest_refusal, "hr", ("refused",)) == "refused, HTTP 422"
 
 
-async def test_a_retry_after_is_obeyed_though_other_requests_get_through(rig: Rig, receiver: Receiver) -> None:
+async def test_retry_after_is_obeyed_although_other_requests_are_delivered(rig: Rig, receiver: Receiver) -> None:
     throttled: list[float] = []
 
     async def answer(arrival: Arrival, _request: web.Request) -> web.StreamResponse:
@@ -127,7 +127,7 @@ async def test_a_retry_after_is_obeyed_though_other_requests_get_through(rig: Ri
     assert len(set(receiver.ids)) == 40
 
 
-async def test_the_probe_is_the_event_whose_turn_it_is_though_the_store_is_slow(rig: Rig, receiver: Receiver) -> None:
+async def test_probe_is_the_next_event_in_order_although_the_store_is_slow(rig: Rig, receiver: Receiver) -> None:
     def be_busy(_db: Database) -> None:
         time.sleep(0.1)
 
@@ -147,9 +147,7 @@ async def test_the_probe_is_the_event_whose_turn_it_is_though_the_store_is_slow(
     assert receiver.subjects == ["1", "1", "1", "2", "3"]
 
 
-async def test_what_went_again_before_its_failure_was_written_is_not_read_once_more(
-    rig: Rig, receiver: Receiver
-) -> None:
+async def test_retry_sent_before_its_failure_is_written_is_not_sent_twice(rig: Rig, receiver: Receiver) -> None:
     goes_on = threading.Event()
 
     def be_busy(_db: Database) -> None:
@@ -164,7 +162,7 @@ async def test_what_went_again_before_its_failure_was_written_is_not_read_once_m
                 await asyncio.sleep(0.02)
                 return web.Response(status=500)
             case 3:
-                # The first half is delivered. Only now the group's failure is written down, and before this success.
+                # The first half is delivered. Only now is the group's failure written, before this success.
                 goes_on.set()
                 await asyncio.sleep(0.5)
         return web.Response()
@@ -176,7 +174,7 @@ async def test_what_went_again_before_its_failure_was_written_is_not_read_once_m
     assert receiver.subjects == ["1", "2", "1", "2"]
 
 
-async def test_a_retry_after_outlives_a_restart(rig: Rig, receiver: Receiver) -> None:
+async def test_retry_after_is_obeyed_after_a_restart(rig: Rig, receiver: Receiver) -> None:
     receiver.answer = answering(503, Retry_After="2")
     await rig.enter(*keys(3))
     async with rig.running(rig.http(receiver.url, concurrency=1)) as worker:
@@ -190,9 +188,7 @@ async def test_a_retry_after_outlives_a_restart(rig: Rig, receiver: Receiver) ->
     assert len(receiver.arrivals) == 4
 
 
-async def test_a_connection_that_breaks_after_the_request_was_read_is_tried_again_under_the_same_id(
-    rig: Rig, receiver: Receiver
-) -> None:
+async def test_request_whose_connection_breaks_is_retried_under_the_same_id(rig: Rig, receiver: Receiver) -> None:
     async def answer(_arrival: Arrival, request: web.Request) -> web.StreamResponse:
         if len(receiver.arrivals) == 1:
             assert request.transport is not None
@@ -208,7 +204,7 @@ async def test_a_connection_that_breaks_after_the_request_was_read_is_tried_agai
     assert await rig.ask("SELECT reason FROM attempts ORDER BY id") == [("connection_lost",), ("delivered",)]
 
 
-async def test_after_a_long_outage_a_backlog_still_becomes_a_digest(rig: Rig, receiver: Receiver) -> None:
+async def test_backlog_of_a_long_outage_is_sent_as_a_digest(rig: Rig, receiver: Receiver) -> None:
     receiver.answer = answering(503)
     await rig.enter(*keys(80))
     async with rig.running(rig.slack(receiver.url, rate=50, retry_first="20ms", retry_max="20ms")):
@@ -218,12 +214,12 @@ async def test_after_a_long_outage_a_backlog_still_becomes_a_digest(rig: Rig, re
         await rig.settled()
     told = [arrival.body["text"].splitlines()[0] for arrival in receiver.arrivals[failed:]]
     digests = [int(line.split()[0]) for line in told if line.endswith("trainings completed")]
-    # The probe that gets through, the digest, and those whose turn comes a moment later.
+    # The probe that is accepted, the digest, and the events that become due a moment later.
     assert max(digests) >= 79
     assert len(told) <= 4
 
 
-async def test_what_a_long_outage_was_probed_with_goes_out_in_full_batches(rig: Rig, receiver: Receiver) -> None:
+async def test_events_used_as_probes_in_an_outage_are_later_sent_in_full_batches(rig: Rig, receiver: Receiver) -> None:
     await rig.enter(*keys(41))
     async with rig.running(rig.http(CLOSED, batch_size=20, batch_wait="10ms", retry_first="10ms", retry_max="20ms")):
         await wait_for_attempts(rig, 30)
@@ -233,7 +229,7 @@ async def test_what_a_long_outage_was_probed_with_goes_out_in_full_batches(rig: 
 
 
 @pytest.mark.parametrize("batch_size", [1, 7])
-async def test_an_endpoint_that_does_as_it_likes_gets_everything_and_nothing_that_it_has_accepted_again(
+async def test_endpoint_with_random_failures_accepts_every_event_exactly_once(
     rig: Rig, receiver: Receiver, batch_size: int
 ) -> None:
     chance = random.Random(batch_size)
@@ -266,11 +262,11 @@ async def test_an_endpoint_that_does_as_it_likes_gets_everything_and_nothing_tha
     assert await rig.states() == {"delivered": 50}
 
 
-# One event in trouble
+# A single event fails
 
 
 @pytest.mark.parametrize("poisonous", [["1"], ["1", "2"], ["5", "6", "11"]])
-async def test_an_event_that_is_answered_with_500_holds_up_the_others_for_three_attempts_at_most(
+async def test_event_answered_with_500_delays_others_by_at_most_three_attempts(
     rig: Rig, receiver: Receiver, poisonous: list[str]
 ) -> None:
     receiver.answer = refusing(500, *poisonous)
@@ -284,13 +280,13 @@ async def test_an_event_that_is_answered_with_500_holds_up_the_others_for_three_
         assert receiver.subjects.count(subject) == 1
 
 
-async def test_a_newcomer_need_not_wait_long_behind_an_event_that_has_failed_for_ages(
+async def test_new_event_is_sent_before_the_next_retry_of_an_event_that_keeps_failing(
     rig: Rig, receiver: Receiver
 ) -> None:
     receiver.answer = refusing(500, "1")
     await rig.enter("1")
     async with rig.running(rig.http(receiver.url, retry_first="20ms", retry_max="1h")) as worker:
-        # The probes are over of which there are more each time: now the waits grow, and this one takes half a second.
+        # The rounds with ever more probes are over: now the waits grow, and this one takes half a second.
         await until(lambda: len(receiver.arrivals) >= 71)
         arrived = len(receiver.arrivals)
         await rig.enter("2")
@@ -300,9 +296,7 @@ async def test_a_newcomer_need_not_wait_long_behind_an_event_that_has_failed_for
 
 
 @pytest.mark.parametrize("status", [400, 500])
-async def test_a_batch_is_split_until_the_event_that_spoils_it_stands_alone(
-    rig: Rig, receiver: Receiver, status: int
-) -> None:
+async def test_batch_is_split_until_the_bad_event_is_alone(rig: Rig, receiver: Receiver, status: int) -> None:
     receiver.answer = refusing(status, "37")
     await rig.enter(*keys(100))
     async with rig.running(
@@ -316,7 +310,7 @@ async def test_a_batch_is_split_until_the_event_that_spoils_it_stands_alone(
     ]
 
 
-async def test_a_refused_batch_is_not_sent_again_as_it_was(rig: Rig, receiver: Receiver) -> None:
+async def test_refused_batch_is_split_and_never_sent_again_unchanged(rig: Rig, receiver: Receiver) -> None:
     receiver.answer = refusing(400, *keys(100))
     await rig.enter(*keys(16))
     async with rig.running(rig.http(receiver.url, batch_size=16, batch_wait="10ms", retry_first="1h", retry_max="1h")):
@@ -344,7 +338,7 @@ class Faulty:
         return Outcome(AttemptResult.DELIVERED, 200)
 
 
-async def test_a_fault_of_our_own_costs_only_the_event_it_happens_with(
+async def test_internal_error_in_send_fails_only_the_event_concerned(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
     faulty = Faulty("3")
@@ -370,7 +364,7 @@ def fail_once(work: Callable[..., Any]) -> Callable[..., Any]:
     return faulty
 
 
-async def test_a_fault_while_what_is_due_is_looked_for_leaves_nobody_waiting(
+async def test_internal_error_in_read_due_is_logged_and_all_events_are_delivered(
     rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(outbox, "read_due", fail_once(outbox.read_due))
@@ -382,7 +376,7 @@ async def test_a_fault_while_what_is_due_is_looked_for_leaves_nobody_waiting(
     assert "an internal error" in caplog.text
 
 
-async def test_a_fault_while_an_outcome_is_judged_leaves_no_event_behind(
+async def test_internal_error_in_after_attempt_is_logged_and_all_events_are_delivered(
     rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(decisions, "after_attempt", fail_once(decisions.after_attempt))
@@ -396,10 +390,10 @@ async def test_a_fault_while_an_outcome_is_judged_leaves_no_event_behind(
     assert "an internal error" in caplog.text
 
 
-async def test_an_attempt_that_is_cancelled_from_within_leaves_no_event_behind(
+async def test_attempt_cancelled_by_a_library_is_logged_and_all_events_are_delivered(
     rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As by a library that cancels the future for which the attempt waits."""
+    """A library may cancel the future for which the attempt waits."""
     monkeypatch.setattr(worker_module, "FAULT_PAUSE_SECONDS", 0.05)
     worker = rig.http(receiver.url)
     send, cancelled = worker._destination.send, iter([True])
@@ -417,7 +411,7 @@ async def test_an_attempt_that_is_cancelled_from_within_leaves_no_event_behind(
     assert "an internal error" in caplog.text
 
 
-async def test_what_fails_for_too_long_is_given_up_and_kept(rig: Rig, receiver: Receiver) -> None:
+async def test_event_that_fails_for_too_long_is_given_up_and_kept(rig: Rig, receiver: Receiver) -> None:
     receiver.answer = refusing(422, "2")
     await rig.enter(*keys(3))
     async with rig.running(rig.http(receiver.url, give_up_after="500ms")):
@@ -429,7 +423,7 @@ async def test_what_fails_for_too_long_is_given_up_and_kept(rig: Rig, receiver: 
     assert await rig.ask("SELECT count(*) FROM events") == [(3,)]
 
 
-async def test_a_revoked_destination_is_parked_and_its_events_grow_no_older_meanwhile(
+async def test_destination_answering_410_is_disabled_and_its_events_do_not_age_meanwhile(
     rig: Rig, receiver: Receiver
 ) -> None:
     receiver.answer = answering(500)
@@ -453,10 +447,10 @@ async def test_a_revoked_destination_is_parked_and_its_events_grow_no_older_mean
     assert await rig.states() == {"delivered": 5}
 
 
-# The state file in trouble
+# The state file cannot be written
 
 
-async def test_while_outcomes_cannot_be_written_nothing_is_sent_and_afterwards_it_goes_on(
+async def test_worker_sends_nothing_while_outcomes_cannot_be_written_and_then_continues(
     rig: Rig, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fill_the_disk(db: Database) -> None:
@@ -481,10 +475,10 @@ async def test_while_outcomes_cannot_be_written_nothing_is_sent_and_afterwards_i
     assert caplog.text.count("the disk is full") == 1
 
 
-# The wall clock in trouble
+# The wall clock is set
 
 
-async def test_a_retry_is_not_stalled_by_a_wall_clock_that_is_set_back(rig: Rig, receiver: Receiver) -> None:
+async def test_retry_is_not_delayed_by_a_wall_clock_set_back(rig: Rig, receiver: Receiver) -> None:
     receiver.answer = refusing(400, "1")
     await rig.enter(*keys(2))
     async with rig.running(rig.http(receiver.url, retry_first="300ms")) as worker:
@@ -497,9 +491,7 @@ async def test_a_retry_is_not_stalled_by_a_wall_clock_that_is_set_back(rig: Rig,
         await rig.settled()
 
 
-async def test_a_clock_set_back_by_more_than_any_wait_stalls_nothing_even_unnoticed(
-    rig: Rig, receiver: Receiver
-) -> None:
+async def test_clock_set_back_by_30_days_between_runs_does_not_delay_a_retry(rig: Rig, receiver: Receiver) -> None:
     receiver.answer = answering(400)
     await rig.enter("1")
     async with rig.running(rig.http(receiver.url)):
@@ -510,14 +502,12 @@ async def test_a_clock_set_back_by_more_than_any_wait_stalls_nothing_even_unnoti
         await rig.settled()
 
 
-async def test_an_endpoint_in_trouble_is_not_hammered_after_the_clock_was_set_back(
-    rig: Rig, receiver: Receiver
-) -> None:
+async def test_failing_endpoint_gets_few_requests_after_the_clock_is_set_back(rig: Rig, receiver: Receiver) -> None:
     receiver.answer = answering(500)
     await rig.enter(*keys(200))
     async with rig.running(rig.http(receiver.url, concurrency=1, retry_first="50ms", retry_max="1h")) as worker:
         await until(lambda: worker.health.failures == 2)
         rig.clock.set_wall_clock(-3600)
         await asyncio.sleep(1.2)
-    # 1 + 1 + 4 + 8 + 16 + 32 probes in six rounds, of ever longer waits.
+    # 1 + 1 + 4 + 8 + 16 + 32 probes in six rounds, with ever longer waits.
     assert len(receiver.arrivals) <= 63

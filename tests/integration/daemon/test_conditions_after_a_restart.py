@@ -1,4 +1,4 @@
-"""Troubles that a new process cannot know of at once: they are not taken back at its start, and not told again."""
+"""Conditions that a new process cannot know at once: its start does not resolve them and sends no second alert."""
 
 import socket
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def essentials_in_the_way(_clock: SettableClock, settings: dict[str, Any], _stac
         (essentials_in_the_way, "essentials_not_kept"),
     ],
 )
-async def test_a_restart_neither_takes_it_back_nor_tells_it_again(
+async def test_restart_does_not_resolve_or_repeat_the_alert(
     world: "World",
     notice_receiver: NoticeReceiver,
     monkeypatch: pytest.MonkeyPatch,

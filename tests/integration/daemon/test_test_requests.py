@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from notifier.daemon.daemon import Daemon
 
 
-async def test_tests_keep_the_rate_of_the_destination(world: World, run: Any) -> None:
+async def test_samples_keep_the_rate_of_the_destination(world: World, run: Any) -> None:
     daemon: Daemon = await run(world.settings(rate=4))
     began = time.monotonic()
     results = await asyncio.gather(*(daemon.deliveries.test("hr") for _ in range(7)))
-    # A second's worth at once, then one in each quarter of a second.
+    # The requests of one second are sent at once, then one in each quarter of a second.
     assert time.monotonic() - began >= 0.7
     assert [result["result"] for result in results] == ["delivered"] * 7
     assert len(world.received) == 7
 
 
-async def test_deliveries_wait_behind_tests_and_all_keep_the_rate(world: World, run: Any) -> None:
+async def test_samples_and_deliveries_together_keep_the_rate(world: World, run: Any) -> None:
     daemon: Daemon = await run(world.settings(rate=2))
     await asyncio.gather(*(daemon.deliveries.test("hr") for _ in range(2)))
     began = time.monotonic()
@@ -32,7 +32,7 @@ async def test_deliveries_wait_behind_tests_and_all_keep_the_rate(world: World, 
     assert time.monotonic() - began >= 0.9
 
 
-async def test_one_test_is_made_at_a_time(world: World, run: Any) -> None:
+async def test_samples_are_sent_one_at_a_time(world: World, run: Any) -> None:
     world.receiver_takes = 0.2
     daemon: Daemon = await run(world.settings())
     began = time.monotonic()

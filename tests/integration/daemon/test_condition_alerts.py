@@ -1,4 +1,4 @@
-"""Real troubles of a real daemon, told to the destination of notices: once, over a restart too, and taken back once."""
+"""Conditions of a real daemon: each is alerted once, even if the daemon restarts, and resolved once."""
 
 import asyncio
 from collections.abc import Callable
@@ -36,7 +36,7 @@ async def firing_conditions(daemon: Daemon) -> list[str]:
     return [condition["condition"] for condition in (await daemon.operations.status())["conditions"]]
 
 
-async def test_a_receiver_that_is_down_for_long_is_told_once_to_another_destination_and_taken_back_once(
+async def test_long_receiver_outage_is_alerted_once_across_a_restart_and_resolved_once(
     world: "World", notice_receiver: NoticeReceiver
 ) -> None:
     settings = settings_with_notices(world, notice_receiver)
@@ -60,7 +60,7 @@ async def test_a_receiver_that_is_down_for_long_is_told_once_to_another_destinat
     assert {event["subject"] for event in world.received} == {key}
 
 
-async def test_a_receiver_that_was_down_for_a_moment_is_not_told_of_whatever_the_stop_in_between(
+async def test_short_receiver_outage_before_a_stop_raises_no_condition(
     world: "World", notice_receiver: NoticeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.alerts.destination_rules.FAILING_FOR_SECONDS", 30.0)
@@ -76,9 +76,7 @@ async def test_a_receiver_that_was_down_for_a_moment_is_not_told_of_whatever_the
         assert await firing_conditions(daemon) == []
 
 
-async def test_a_destination_of_notices_is_told_nothing_of_itself(
-    world: "World", notice_receiver: NoticeReceiver
-) -> None:
+async def test_alert_destination_gets_no_alerts_about_itself(world: "World", notice_receiver: NoticeReceiver) -> None:
     settings = settings_with_notices(world, notice_receiver)
     settings = settings.model_copy(update={"alerts": settings.alerts.model_copy(update={"destination": "hr"})})
     world.receiver_answers = 503
@@ -93,7 +91,7 @@ async def test_a_destination_of_notices_is_told_nothing_of_itself(
     assert {event["type"] for event in world.received} == {"completion.created"}
 
 
-async def test_a_source_that_is_down_for_long_is_told_once_and_taken_back_once(
+async def test_long_source_outage_is_alerted_once_across_a_restart_and_resolved_once(
     world: "World", notice_receiver: NoticeReceiver
 ) -> None:
     settings = settings_with_notices(world, notice_receiver)
@@ -119,7 +117,7 @@ async def test_a_source_that_is_down_for_long_is_told_once_and_taken_back_once(
         (lambda db: db.execute("UPDATE deliveries SET state = 'dead', reason = 'refused'"), "deliveries_dead"),
     ],
 )
-async def test_what_the_state_file_remembers_of_a_destination_is_told(
+async def test_stored_destination_condition_is_alerted_after_the_next_start(
     world: "World", notice_receiver: NoticeReceiver, write: Callable[[Database], object], word: str
 ) -> None:
     settings = settings_with_notices(world, notice_receiver)
@@ -133,7 +131,7 @@ async def test_what_the_state_file_remembers_of_a_destination_is_told(
         await until(lambda: notice_receiver.summaries() == [(word, "destinations/hr", "firing")])
 
 
-async def test_a_disk_that_is_nearly_full_is_told_and_nothing_is_over_before_there_is_twice_the_room(
+async def test_nearly_full_disk_is_alerted_and_resolved_only_at_twice_the_limit(
     world: "World", notice_receiver: NoticeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = {"free": 10}
@@ -154,7 +152,7 @@ class Usage:
     free: int
 
 
-async def test_a_state_file_that_cannot_be_written_is_in_the_status_and_makes_it_unready(
+async def test_unwritable_state_file_fails_the_source_and_makes_the_daemon_unready(
     world: "World", notice_receiver: NoticeReceiver
 ) -> None:
     async with running(settings_with_notices(world, notice_receiver)) as daemon:
@@ -168,7 +166,7 @@ async def test_a_state_file_that_cannot_be_written_is_in_the_status_and_makes_it
         await until(lambda: not daemon.operations.unready())
 
 
-async def test_a_state_file_that_cannot_be_written_is_told_past_it_and_the_end_is_told_once(
+async def test_unwritable_state_file_is_alerted_and_resolved_once(
     world: "World", notice_receiver: NoticeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.alerts.unwritable.FAILING_FOR_MS", 100)
@@ -192,13 +190,13 @@ async def test_a_state_file_that_cannot_be_written_is_told_past_it_and_the_end_i
     assert len(notice_receiver.ids) == len({*notice_receiver.ids})
 
 
-async def test_a_write_that_failed_once_is_not_told_although_nothing_was_written_since(
+async def test_single_failed_write_is_not_alerted_even_without_later_writes(
     world: "World",
     notice_receiver: NoticeReceiver,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """As by another program's lock, or a database that was started again, with polls that are far apart."""
+    """For example, another program locks the file, or the database restarts, while polls are far apart."""
     monkeypatch.setattr("notifier.alerts.unwritable.FAILING_FOR_MS", 100)
     document = settings_with_notices(world, notice_receiver).model_dump(mode="python")
     document["sources"]["acme-1"] |= {"token": "sandbox", "poll_interval": "1h"}
@@ -218,7 +216,7 @@ async def test_a_write_that_failed_once_is_not_told_although_nothing_was_written
     assert "a condition" not in caplog.text
 
 
-async def test_without_a_destination_of_alerts_the_log_also_says_that_the_state_file_can_be_written_again(
+async def test_unwritable_state_file_without_an_alert_destination_is_logged_until_over(
     world: "World", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("notifier.alerts.unwritable.FAILING_FOR_MS", 100)
@@ -230,7 +228,7 @@ async def test_without_a_destination_of_alerts_the_log_also_says_that_the_state_
         await until(lambda: "a condition is resolved" in caplog.text)
 
 
-async def test_the_heartbeat_stops_while_the_daemon_does_not_look_for_troubles(
+async def test_heartbeat_stops_while_conditions_are_not_evaluated(
     world: "World", notice_receiver: NoticeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.alerts.evaluation.STALE_AFTER_SECONDS", LONG)
@@ -250,7 +248,7 @@ async def test_the_heartbeat_stops_while_the_daemon_does_not_look_for_troubles(
         document["alerts"]["heartbeat_url"] = f"{url}/"
         async with running(Settings.model_validate(document)) as daemon:
             await until(lambda: beats > 3)
-            # As by a reload that hangs in a file system.
+            # For example, a reload hangs in a file system.
             async with daemon._reloader.apply_lock:
                 await until(lambda: "evaluation" in daemon.operations.unready())
                 await asyncio.sleep(0.1)
@@ -260,7 +258,7 @@ async def test_the_heartbeat_stops_while_the_daemon_does_not_look_for_troubles(
             await until(lambda: beats > beaten + 3)
 
 
-async def test_essentials_that_cannot_be_kept_for_long_are_told(
+async def test_essentials_that_cannot_be_written_for_long_are_alerted(
     world: "World", notice_receiver: NoticeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.daemon.file_upkeep.ESSENTIALS_GRACE_SECONDS", LONG)
@@ -278,7 +276,7 @@ async def test_essentials_that_cannot_be_kept_for_long_are_told(
 
 
 @pytest.mark.parametrize("part", ["", "-wal"])
-async def test_a_state_file_that_is_taken_away_ends_the_daemon_and_the_next_one_has_all_of_it(
+async def test_deleted_state_file_ends_the_daemon_and_the_next_start_loses_nothing(
     world: "World", notice_receiver: NoticeReceiver, part: str
 ) -> None:
     settings = settings_with_notices(world, notice_receiver)
@@ -295,11 +293,11 @@ async def test_a_state_file_that_is_taken_away_ends_the_daemon_and_the_next_one_
     async with running(settings):
         await until(lambda: len(world.received) > 0)
         await wait_for_evaluations(notice_receiver)
-    # Nothing was lost, so that there is nothing to be told of.
+    # Nothing was lost, so there is no alert.
     assert [word for word, *_ in notice_receiver.summaries() if word.startswith("state_")] == []
 
 
-async def test_a_reload_takes_nothing_back(
+async def test_reload_does_not_resolve_a_condition(
     world: "World", notice_receiver: NoticeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notifier.daemon.daemon.DRAIN_SECONDS", 0.5)
@@ -311,7 +309,7 @@ async def test_a_reload_takes_nothing_back(
         await until(lambda: not daemon.operations.unready())
         world.complete()
         await until(lambda: len(notice_receiver.notices) == 1)
-        # The old worker has a request under way, and is waited for before there is a new one.
+        # The old worker has a request in progress. The reload waits for this worker before it starts a new one.
         world.receiver_takes = 30.0
         tried = len(world.received)
         await until(lambda: len(world.received) > tried)

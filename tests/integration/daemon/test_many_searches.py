@@ -1,4 +1,4 @@
-"""Whoever searches, however many they are, keeps neither polls nor deliveries nor the end waiting."""
+"""Many searches at the same time do not hold up polls, deliveries or the stop of the daemon."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ def many_people(db: Database) -> None:
     )
 
 
-async def test_searchers_are_told_to_come_back_and_work_goes_on(world: World, run: Any) -> None:
+async def test_excess_searches_get_busy_and_deliveries_and_stop_continue(world: World, run: Any) -> None:
     daemon: Daemon = await run(world.settings())
     await ready(daemon)
     await daemon._store.run(many_people)
