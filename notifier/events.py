@@ -34,7 +34,7 @@ none.
 
 _PRIVATE: Final = re.compile(rb'"signature"\s*:\s*(?!null)|"files"\s*:\s*\[\s*[^\s\]]')
 _LONGEST_FILE_TEXT: Final = 200
-"""The most characters of a text that describes a file; a longer text is the file's content and is not stored."""
+"""The maximum length of a text that describes a file; a longer text is the file's content and is not stored."""
 
 Record = tuple[str, str]
 """The identity of a record: its source and its key."""
@@ -143,7 +143,7 @@ class Completion(Struct, frozen=True):
     def with_last_readable(self, previous: "Completion") -> "Completion":
         """Return the completion with the values of its unreadable fields taken from `previous`, its earlier version.
 
-        An unreadable field is not known to have changed. `raw` stays as the API returned it. `stored_raw` contains the
+        So an unreadable field does not count as changed. `raw` stays as the API returned it. `stored_raw` contains the
         last readable values, so that the next readable values can be compared with them.
         """
         if not self.unread:
@@ -269,7 +269,8 @@ def event_data(change: Change, names: Names, occasion: Occasion | None = None) -
     """Return the JSON of an event's `data`.
 
     It contains the completion with names, the old values of changed fields, the known facts about the person and the
-    training, and the record. `occasion` is None if it is not known.
+    training, and the record. `occasion` says whether the completion is the person's first one of the training or a
+    renewal; None if that is not known.
     """
     completion = change.completion
     content = completion.content()

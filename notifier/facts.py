@@ -139,8 +139,8 @@ def listed_validity(completed_on: str | None, listed: ListedEnd | None) -> Valid
 def months_later(day: str, months: int) -> str | None:
     """Return the day that is `months` months after `day` (both days are `YYYY-MM-DD`).
 
-    If the resulting month has no such day, as with the 31st, return its last day. Return None for an invalid argument,
-    or for a result beyond the year 9999.
+    If that month is too short to have the day (31 January plus one month), return the last day of the month. Return
+    None for an invalid argument, or for a result beyond the year 9999.
     """
     if not 0 < months <= _HIGHEST_MONTHS:
         return None

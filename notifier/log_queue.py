@@ -1,10 +1,10 @@
 """Writes the daemon's log lines in a separate thread, through a queue of limited size.
 
-Therefore the daemon is not blocked if the reader of the log hangs or has ended. Lines that do not fit into the queue
+So the daemon is not blocked if the program that reads the log hangs or has ended. Lines that do not fit into the queue
 are dropped and counted. The count is logged when there is room again.
 
-Lines are written directly to the file descriptor, not through a stream of Python, for two reasons. The lock of the
-stream would block other writers to standard error. And the interpreter aborts if it exits while a thread waits inside a
+Lines are written directly to the file descriptor, not through a Python stream, for two reasons. The stream's lock would
+block other writers to standard error, and the interpreter aborts if it exits while a thread is waiting in a write to a
 stream.
 """
 

@@ -83,7 +83,10 @@ def _covers(wide: str, narrow: str) -> bool:
 
 
 def is_person_id(pattern: str) -> bool:
-    """Return whether a pattern is a person's id, which is always known; an employee number may be unknown."""
+    """Return whether a pattern is a person's id (24 hex digits); a `!` at its beginning is ignored.
+
+    The id of a completion's person is always known. An employee number, which other patterns match, may be unknown.
+    """
     return _PERSON_ID.fullmatch(pattern.removeprefix(EXCLUDES)) is not None
 
 

@@ -85,7 +85,7 @@ def become(owner: Owner, file: Path) -> None:
 def acting_as(owner: Owner, *, pass_closed_folders: bool = False) -> Iterator[None]:
     """Act as this user within the context, then as root again.
 
-    If `pass_closed_folders` is set, the process can meanwhile read all files and pass through all folders.
+    If `pass_closed_folders` is true, the process can read all files and pass through all folders during that time.
     """
     uid, gid, groups = os.geteuid(), os.getegid(), os.getgroups()
     _set_groups(owner)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 _DAEMON: Final = "run"
 _OPTIONS_WITH_VALUE: Final = frozenset({"--config", "--secrets-dir"})
-"""The options before the command that take a value."""
+"""The options that come before the command and take a value."""
 
 
 def prepare(arguments: Iterable[str]) -> None:
@@ -47,7 +47,7 @@ def resume_garbage_collection() -> None:
 def module_search_path() -> str:
     """Return the PYTHONPATH with which a new process of this interpreter finds the same modules as this process.
 
-    The variable is for processes with the options -P and -s, so that they find no others.
+    The process must be started with the options -P and -s, so that it finds no other modules.
     """
     # Python ignores entries that are no texts.
     entries: list[object] = [*sys.path]

@@ -43,7 +43,10 @@ def hide_remembered(text: str) -> str:
 
 
 def hide_partial_secret(text: str, *secrets: str) -> str:
-    """If `text` ends with the beginning of a secret (ellipses aside), replace that beginning by a placeholder."""
+    """If `text` ends with the beginning of a secret, replace that part by a placeholder.
+
+    Ellipses and backticks at the end of `text` are ignored.
+    """
     body, end = text, ""
     while body.endswith(_ELLIPSES):
         mark = next(mark for mark in _ELLIPSES if body.endswith(mark))

@@ -17,7 +17,7 @@ ALERTS = "alerts"
 """The destination of alerts as the subject of a condition."""
 
 HEARTBEAT = "heartbeat"
-"""The dead man's switch as the subject of a condition."""
+"""The heartbeat, the regular requests to a monitoring service, as the subject of a condition."""
 
 CONFIGURATION = "configuration"
 """The configuration file as the subject of a condition."""

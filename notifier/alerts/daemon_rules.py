@@ -51,8 +51,8 @@ def rebuild_conditions(
     """After a rebuild of the state file, yield a condition until every source has finished a sweep.
 
     Only then are all records known again. `found` describes the rebuild, None if there was none; `found.kind` decides
-    between `state_behind` and `state_rebuilt`. If the condition is not in `firing` yet, it is yielded nevertheless:
-    the sweeps begin at once, and may be finished before the first evaluation.
+    between `state_behind` and `state_rebuilt`. Until the condition is in `firing`, it is yielded even if all sweeps
+    have finished, because they may finish before the first evaluation.
     """
     if found is None:
         return

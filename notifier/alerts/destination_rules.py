@@ -24,7 +24,7 @@ OVER_AFTER_SECONDS = 300.0
 """How long a destination must work without any failure before `destination_failing` ends."""
 
 _SOON_REPORTED_SECONDS = 60.0
-"""A destination that will be reported as failing within this many seconds is not reported as behind."""
+"""A destination is not reported as behind in this time before it is reported as failing."""
 
 DISABLED_REPORTED_AFTER_SECONDS = 86_400.0
 """If events wait for a destination that an operator disabled, the condition is reported after this time."""
@@ -95,8 +95,8 @@ def conditions(name: str, report: DestinationReport, firing: Collection[Conditio
 def _count_long_refused(serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup]) -> int:
     """Return how many events have waited for long because the receiver refuses their content.
 
-    An event counts if, since its first attempt, the destination could be tried for FAILING_FOR_SECONDS in all. If the
-    destination is retrying or disabled, the result is 0.
+    An event counts if delivery was possible for at least FAILING_FOR_SECONDS in total since the event's first attempt.
+    If the destination is retrying or disabled, the result is 0.
     """
     if serving.health.state is not HealthState.OK:
         return 0

@@ -15,7 +15,7 @@ MIN_FREE_BYTES = 200_000_000
 """The free space below which the disk is nearly full. The first sweep of a large account may need this much."""
 
 _MIN_FREE_SHARE = 0.1
-"""The share of the file system below which the disk is nearly full, if that is less than MIN_FREE_BYTES."""
+"""The disk is nearly full below this share of the file system or below MIN_FREE_BYTES, whichever is less."""
 
 _END_FACTOR = 2
 """The condition ends when this many times the limit is free, so that small changes cause no alerts."""

@@ -20,7 +20,7 @@ class EvaluationFindings(Struct, frozen=True):
     """The conditions that hold now, those that are withdrawn, and those that cannot be judged yet.
 
     `withdrawn` maps the key of each withdrawn condition to the reason. `unknown` has the keys of conditions about which
-    this process does not know anything yet. If they were reported before, they have not ended.
+    this process does not know anything yet. Such a condition does not end if it was reported before.
     """
 
     conditions: Collection[Condition] = ()

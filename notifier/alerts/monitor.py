@@ -19,7 +19,7 @@ from notifier.store.tables.conditions import ConditionChange, Phase, StoredCondi
 _log = logging.getLogger(__name__)
 
 _LONGEST_STEP_SECONDS: Final = 120.0
-"""The most time that counts as observed between two evaluations. If more time passes, the machine may have slept."""
+"""The longest time that counts as observed between two evaluations. If more time passes, the machine may have slept."""
 
 
 _REFUSALS: Final = tuple(

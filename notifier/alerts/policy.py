@@ -1,10 +1,11 @@
 """Decides when a condition begins and ends, and when an alert about it is sent. Pure functions.
 
-A condition begins when it has been seen for long enough, also across restarts, and ends when it has not been seen for
-long enough. At its end it is resolved if the problem was solved; otherwise it is withdrawn, and the problem may still
-exist. A condition that comes back within an hour after its end is the same condition. From then on, it ends only after
-it has not been seen for an hour, unless its `ends_after_seconds` is 0. Each condition causes at most MAX_ALERTS_A_DAY
-alerts a day, and its last alert always states its true state.
+A condition begins when it has been seen for long enough; the time before a restart counts. It is resolved when it has
+not been seen for long enough. It is withdrawn at once if there is a reason to stop reporting it although the problem
+may still exist; for example, its source was removed from the configuration. A condition that comes back within an hour
+after its end is the same condition. After that, it must be unseen for at least an hour before it ends; if its
+`ends_after_seconds` is 0, it still ends at once. Each condition causes at most MAX_ALERTS_A_DAY alerts a day, and its
+last alert always gives its true state.
 """
 
 from collections.abc import Collection, Mapping
@@ -25,10 +26,10 @@ SAME_WITHIN_MS: Final = 3600 * 1000
 """A condition that comes back within this time after its end is the same condition."""
 
 RETURNED_ENDS_AFTER_MS: Final = 3600 * 1000
-"""A condition that has come back ends only after it has not been seen for this time, unless its kind ends at once."""
+"""How long a condition that has come back must be unseen before it ends. A kind that ends at once still does so."""
 
 MAX_ALERTS_A_DAY: Final = 6
-"""The most alerts about one condition in one day."""
+"""The maximum number of alerts about one condition in one day."""
 
 _DAY_MS: Final = 24 * 3600 * 1000
 
@@ -52,7 +53,7 @@ class ChangeReason(StrEnum):
     CLOCK_SET_BACK = "clock_set_back"
     """The clock now shows an earlier time than that of the last alert. The reminder is due in a day. No alert."""
     HANDED_OVER = "handed_over"
-    """The former destination of alerts gets no more alerts; the new destination has not got any yet. No alert."""
+    """The former destination of alerts gets no more alerts; the new one has not received any yet. No alert."""
     NOT_SEEN = "not_seen"
     """The condition was not seen this time, but has not ended. No alert."""
     ENDED = "ended"
@@ -240,7 +241,7 @@ def _update_unseen(
 
 
 def ends_after_ms(condition: StoredCondition) -> int:
-    """Return after how many milliseconds without being seen a condition ends."""
+    """Return how many milliseconds a condition must be unseen before it ends."""
     if condition.returns and condition.ends_after_ms:
         return max(condition.ends_after_ms, RETURNED_ENDS_AFTER_MS)
     return condition.ends_after_ms

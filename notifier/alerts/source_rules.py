@@ -19,10 +19,10 @@ from notifier.watch.source_health import FAULT
 from notifier.wording.sentences import Sentence
 
 FAILING_FOR_SECONDS = 900.0
-"""The time without a successful poll before an alert is sent, or three poll intervals if they are longer."""
+"""How long no poll may succeed before an alert is sent. If three poll intervals are longer, they apply instead."""
 
 OVER_AFTER_SECONDS = 300.0
-"""The time of successful polls before a failure ends, or three poll intervals if they are longer."""
+"""How long polls must succeed before a failure ends. If three poll intervals are longer, they apply instead."""
 
 GAP_AFTER_SECONDS = 3 * 3600.0
 """How long a sweep must be overdue before an alert is sent. Only time while the daemon runs counts, because the first
@@ -106,10 +106,10 @@ def unknown_conditions(source: str, report: SourceReport) -> Iterator[ConditionK
 def _other_request_conditions(
     source: str, report: SourceReport, firing: Collection[ConditionKey]
 ) -> Iterator[Condition]:
-    """Yield a condition for each kind of request that fails, of three kinds: count check, sweep and names.
+    """Yield a condition for each of these kinds of request that fails: count check, sweep, names.
 
-    The head poll has its own condition. A condition that fired before a restart holds as long as `report.untried`
-    contains its kind of request.
+    The head poll has its own condition. A condition that fired before a restart is yielded as long as
+    `report.untried` contains its kind of request.
     """
     subject = source_subject(source)
     for category, (name, begins_after) in _OTHER_REQUESTS.items():
@@ -266,10 +266,10 @@ def unexplained_count(
 
 
 def _waits_since(look: SecondLook) -> int | None:
-    """Return since when (Unix ms) a second look waits; None if it does not wait now.
+    """Return since when (Unix ms) a second look has been waiting; None if it is not waiting now.
 
-    The wait for a removal begins again with each answer that lacks records which the API counts. It counts from the
-    first answer without the record, because this can happen without end.
+    For a removal, this is `first_ms`, the time of the first answer without the record. `since_ms` cannot be used: each
+    answer that omits a record which the API counts sets it again, perhaps without end.
     """
     return look.since_ms if look.since_ms is None or look.kind is not LookKind.REMOVAL else look.first_ms
 

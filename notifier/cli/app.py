@@ -133,7 +133,8 @@ def main() -> int:
 def _discard_unwritable_output() -> None:
     """Discard what is left in the buffer of standard output if it cannot be written.
 
-    The failure has been reported. When Python ends, it would try again, print a second error, and exit with 120.
+    The failure has already been reported. Without this, Python would try to write again when it ends, print a second
+    error, and exit with 120.
     """
     if sys.stdout is None:
         return

@@ -61,7 +61,7 @@ def read_settings_as_caller(global_options: GlobalOptions) -> Settings:
 
 
 def owner_to_become(state_file: Path) -> privileges.Owner | None:
-    """Return the user that root should become before it uses the state file; None if it should become none.
+    """Return the user that root should become before it uses the state file; None if no switch is needed.
 
     Raises CommandError if root may not become that user, as in a container without capabilities.
     """
@@ -144,12 +144,11 @@ def locate_state_file(global_options: GlobalOptions) -> Path:
 
 
 def locate_daemon(global_options: GlobalOptions) -> tuple[Path, ConfigurationError | None]:
-    """Return the path of the state file, and None.
+    """Return the path of the state file, and an error if the configuration is too wrong to contain it, else None.
 
-    If the configuration is too wrong to contain the path, return the default path and the error. Commands that change
-    nothing, or only what the daemon reads itself, can then still reach a daemon that started with a valid
-    configuration. If this process is root, also switch to the user that owns the file. Raises ConfigurationError if
-    the working directory was removed, and CommandError.
+    With an error, the path is the default path, so that `notifier health` and `notifier reload` can still reach a
+    daemon that started with a valid configuration. If this process is root, also switch to the user that owns the file.
+    Raises ConfigurationError if the working directory was removed, and CommandError.
     """
     try:
         return locate_state_file(global_options), None
@@ -174,9 +173,9 @@ def _as_configuration_error() -> Iterator[None]:
 
 
 def settings_without_daemon(global_options: GlobalOptions, settings: Settings | None = None) -> Settings:
-    """Return `settings`, read if they are None, and start to log, for a command that works without a daemon.
+    """Return the settings and set up the log, for a command that works without a daemon.
 
-    Raises ConfigurationError, CommandError.
+    If `settings` is None, the configuration is read. Raises ConfigurationError, CommandError.
     """
     settings = settings or read_settings(global_options)
     log.setup(global_options.log_level(), "text")

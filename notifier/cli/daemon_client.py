@@ -98,7 +98,7 @@ def _wait_for_answer(connection: socket.socket, state_file: Path) -> None:
 
 
 def hang_error(health: DaemonAnswer) -> CommandError:
-    """Return the error for an answer of `/healthz` by which a part of the daemon makes no progress."""
+    """Return the error to report if the answer of `/healthz` says that a part of the daemon makes no progress."""
     return CommandError(f"the daemon hangs ({', '.join(health.body.get('hanging', ())) or 'a part of it'}): restart it")
 
 

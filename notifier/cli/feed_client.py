@@ -113,10 +113,10 @@ async def follow_events(
 
 
 def _start_position(answer: aiohttp.ClientResponse, known: int | None) -> int | None:
-    """Return the number of the event after which the stream begins.
+    """Return the number of the event after which the stream begins; None if it is not known.
 
-    This is `known`. At the first connection, `known` is None, and a header of the answer has the number. If `known` is
-    None and the daemon's version does not send this header, the result is None.
+    After the first connection, this is `known`. At the first connection, `known` is None, and the number is taken from
+    a header of the answer. An older daemon may not send this header.
     """
     header = answer.headers.get(POSITION_HEADER, "")
     return int(header) if known is None and header.isdecimal() else known

@@ -40,8 +40,8 @@ def poll_offline(settings: Settings, source: str) -> int:
 def sweep_offline(settings: Settings, source: str, show_progress: ShowSweep) -> Mapping[str, Any]:
     """Run a sweep of a source, and return its last progress. Raises CommandError.
 
-    The progress has the keys of the object `sweep` in `/v1/status`. Unlike there, `changes` is the number of new events
-    of the sweep and of the poll that this makes before the sweep.
+    The progress has the keys of the object `sweep` in `/v1/status`. But `changes` counts the new events of the sweep
+    and of the poll that precedes it here.
     """
     new_events: list[Event] = []
 

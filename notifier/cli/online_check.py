@@ -97,7 +97,7 @@ def show_matches(matches: "Sequence[FilterMatches]") -> None:
 
 
 def raise_on_problems(probes: "Sequence[ProbeResult]", store_error: CommandError | None = None) -> None:
-    """If the probes found problems, or there is an error of the store, raise CommandError, which lists all of them."""
+    """If the probes found problems, or if there is a `store_error`, raise a CommandError that lists all of them."""
     problems = [f"{probe.source}: {problem}" for probe in probes for problem in probe.problems]
     lines = [] if store_error is None else [store_error.message]
     if problems:

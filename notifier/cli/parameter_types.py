@@ -67,7 +67,7 @@ RATE: Final = RateType()
 
 
 def reject_empty(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """Refuse an empty value: it is a variable that a script has not set, and the daemon would take it for "all"."""
+    """Refuse an empty value, which the daemon would take for "all". A script's unset variable is often the cause."""
     if value == "":
         raise click.BadParameter("must not be empty")
     return value

@@ -54,10 +54,10 @@ class ReceivedRequest(Struct, frozen=True):
 
 
 class WebhookReceiver(Struct):
-    """If a request contains events, answers it with the next of `statuses`. When all are used, repeats the last one.
+    """Receives webhooks, and answers each request that contains events with the next of `statuses`.
 
-    Other requests get a fixed status, such as 401 if the signature is invalid, or 400 if the body has an unknown
-    format. `show` is called with each request.
+    When all statuses are used, the last one is repeated. Other requests get a fixed status, such as 401 if the
+    signature is invalid, or 400 if the body has an unknown format. `show` is called with each request.
     """
 
     secrets: Sequence[str]

@@ -1,4 +1,8 @@
-"""Finds sources that were probably renamed: under its new name, an account is read for the first time, silently."""
+"""Finds sources that were probably renamed.
+
+The notifier takes a renamed source for a new one. It then reads the account as if for the first time and, with
+`first_run = "silent"`, reports none of the records.
+"""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -8,7 +12,7 @@ from notifier.config import FirstRun, SourceSettings
 from notifier.store.database import Database
 
 _RENAMED_WITHIN_MS: Final = 7 * 86_400_000
-"""How long after its last poll a source that is no longer configured may have been renamed, in milliseconds."""
+"""An unconfigured source may have been renamed if its last poll was less than this many milliseconds ago."""
 
 
 def last_polls(db: Database) -> dict[str, int]:
@@ -18,9 +22,10 @@ def last_polls(db: Database) -> dict[str, int]:
 
 
 def rename_sentences(sources: Mapping[str, SourceSettings], polled_ms: Mapping[str, int], now_ms: int) -> Iterator[str]:
-    """Yield a sentence for each source that is new while another one has left the configuration lately.
+    """Yield a sentence for each pair of a new source and a recently polled source that is no longer configured.
 
-    `polled_ms` is the result of `last_polls`. A new source with `first_run` is left out: it does not begin silently.
+    The first may be the second under a new name. `polled_ms` is the result of `last_polls`. A new source whose
+    `first_run` is not `silent` is left out.
     """
     left = [name for name in polled_ms if name not in sources and now_ms - polled_ms[name] < _RENAMED_WITHIN_MS]
     for new, settings in sources.items():

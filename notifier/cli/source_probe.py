@@ -35,7 +35,7 @@ _ADVICE: Final = {
 """The advice if the token has no permission to read a list, by the name of the list."""
 
 _REQUESTS_PER_MINUTE: Final = 60
-"""The rate limit of a probe, at which the five requests to one source need not wait."""
+"""The rate limit of a probe. It is high enough that the five requests to one source need not wait."""
 
 
 class ProbeResult(Struct, frozen=True):

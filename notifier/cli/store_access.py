@@ -21,8 +21,8 @@ from notifier.store.recovery.opener import needed_recovery
 def open_store_read_only(location: StoreSettings | Path) -> Iterator[Database]:
     """Open the store read-only.
 
-    If the next `notifier run` will first restore or rebuild the state file, prints a note that this reads the file as
-    it is before. If the settings are unknown, `location` is the path of the state file. Raises CommandError if the
+    If the next `notifier run` will restore or rebuild the state file, prints a note that the state before that is
+    shown. If the settings are unknown, `location` is the path of the state file. Raises CommandError if the
     store does not exist or cannot be read.
     """
     if isinstance(location, StoreSettings):

@@ -45,7 +45,7 @@ class BrokerSettings(DestinationSettings):
     type: str
     """The type of destination."""
     batch_size: CountUpTo1000 = 1
-    """The most events that are sent together, each as a message of its own."""
+    """The maximum number of events that are sent together, each as a message of its own."""
     batch_wait: Duration = default("1s")
     """How long a batch that is not full waits for further events."""
     ca_file: ReadableFile = default("")
@@ -234,8 +234,8 @@ class AwsSettings(BrokerSettings):
     arn: Arn
     """The ARN of a queue, a topic or an event bus."""
     access_key_id: Text = ""
-    """The id of an access key. Empty: credentials of the machine's role, or of the environment, as other AWS programs
-    find them."""
+    """The id of an access key. Empty: the credentials that other AWS programs use too, from the environment or the
+    machine's role."""
     secret_access_key: Password = default("")
     """The secret of the access key."""
     endpoint_url: Endpoint = ""

@@ -65,7 +65,7 @@ class DestinationSettings(BaseTable, ABC):
     concurrency: Count = 8
     """How many requests may be in progress at the same time. With 1, deliveries start in order."""
     rate: Rate = 0.0
-    """The most requests a second on average; up to one second's worth may be sent at once. 0: no limit."""
+    """The maximum number of requests a second on average; up to one second's worth may be sent at once. 0: no limit."""
     timeout: Duration = default("15s")
     """How long one attempt may take, including the answer's body."""
     retry_first: Duration = default("5s")
@@ -90,7 +90,7 @@ class DestinationSettings(BaseTable, ABC):
         """Return values that identify the receiver. Two destinations with equal values have the same receiver."""
 
     def public_urls(self) -> Iterator[str]:
-        """Yield the URLs that are not secret as a whole. A password in such a URL is yielded too, and is secret."""
+        """Yield the URLs in which only a password is secret. The password is not removed."""
         yield from ()
 
     def further_secrets(self) -> Iterator[str]:

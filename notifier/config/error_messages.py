@@ -105,7 +105,10 @@ def explain(error: ValidationError, layers: Sequence[Layer]) -> Iterator[Problem
 
 
 def _only_mention(table: Sequence[str | int], layers: Sequence[Layer]) -> str | None:
-    """Return the first variable or credential file that sets a key in a table; None if a configuration file has it."""
+    """Return the first variable or credential file that sets a key in `table`; otherwise, None.
+
+    If a configuration file also sets a key in `table`, the result is None.
+    """
     owners = [layer.origin for layer in layers if layer.sets(table)]
     return None if None in owners else next(iter(owners), None)
 
@@ -113,8 +116,8 @@ def _only_mention(table: Sequence[str | int], layers: Sequence[Layer]) -> str | 
 def _locate(loc: tuple[str | int, ...]) -> _Place:
     """Return the place of an error; `loc` is the location that pydantic gives.
 
-    Besides keys, `loc` contains the value of `type` of each table whose class `type` selects. If a key itself is wrong,
-    `[key]` follows the key.
+    `loc` consists of keys. If the key `type` selects the class of a table, the value of `type` follows the table's key.
+    If the wrong thing is a key and not its value, `[key]` follows the key.
     """
     kind: Any = Settings
     table: Any = None

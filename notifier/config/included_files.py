@@ -19,7 +19,7 @@ _SHARED: Final = ("sources", "destinations")
 """The tables that an included file may have."""
 
 _ESCAPED: Final = re.compile(r"\[([*?[])\]")
-"""Matches a character that `glob.escape` has escaped, so that it stands for itself."""
+"""Matches a wildcard character that `glob.escape` has escaped so that it has no special meaning."""
 
 
 class UnmatchedPattern(Struct, frozen=True):
@@ -89,7 +89,7 @@ def _matching_files(pattern: str) -> list[Path]:
 
 
 def _is_pattern(path: str) -> bool:
-    """Return whether a path contains a character that stands for others."""
+    """Return whether a path contains an unescaped wildcard character."""
     return has_magic(_ESCAPED.sub("", path))
 
 

@@ -36,7 +36,7 @@ _KUBERNETES_VARIABLE: Final = re.compile(
     r"|PORT_[0-9]{1,5}_(?:TCP|UDP|SCTP)_(?:PROTO=(?:tcp|udp|sctp)|PORT=[0-9]{1,5}|ADDR=[0-9A-Fa-f.:]+)"
     r")"
 )
-"""Matches `NAME=VALUE` of a variable that Kubernetes sets for a Service (its documentation: Discovering services)."""
+"""Matches `NAME=VALUE` of a variable that Kubernetes sets for a Service (Kubernetes docs: Discovering services)."""
 
 _TOML_POSITION: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
@@ -53,7 +53,7 @@ class Layer(Struct, frozen=True):
     is_included: bool = False
 
     def sets(self, path: Iterable[str | int]) -> bool:
-        """Return whether this layer sets a value at `path`, or a value that is no table at a level above it."""
+        """Return whether this layer has a value at `path`, or a value that is no table where `path` needs a table."""
         value: Any = self.values
         for key in path:
             if not isinstance(value, dict):
@@ -145,7 +145,7 @@ class _Variable(Struct, frozen=True):
 
 
 def read_environment(environ: Mapping[str, str], folder: Path) -> Iterator[Layer | Problem]:
-    """Yield a layer or a problem for each variable NOTIFIER_*; each layer overrides those after it.
+    """Yield a layer or a problem for each `NOTIFIER_*` variable; each layer overrides those after it.
 
     Relative paths in values start from `folder`.
     """
@@ -280,7 +280,8 @@ def _resolve_name(name: str) -> tuple[tuple[str, ...], Any]:
 def _key_of_segment(segment: str, values: Any | None) -> str:
     """Return the key that one segment of a variable's name stands for; segments are separated by two underscores.
 
-    In a table whose keys users choose, such as `sources`, `values` is the type of the table's values; otherwise None.
+    If users choose the keys of the table that contains the key, as in `sources`, `values` is the type of the table's
+    values. For other tables, `values` is None.
     """
     if values is None:
         return segment

@@ -44,7 +44,8 @@ def load(
         `/etc/notifier/config.toml`. The file may be missing if the other inputs configure a source.
         environ: The environment; by default the process's own.
         secrets_dir: The folder of credential files that `--secrets-dir` names. Without it, the folder in
-        `$CREDENTIALS_DIRECTORY`, or else the folder `credentials` beside a service's configuration in /etc/notifier.
+        `$CREDENTIALS_DIRECTORY`; without both, the folder `credentials` beside a service's configuration in
+        /etc/notifier.
         cwd: The base of relative paths outside the TOML file; by default the working directory.
 
     Raises:
@@ -89,7 +90,7 @@ def _add_file_names(problems: Iterable[Problem], layers: Sequence[Layer]) -> Ite
 def _world_readable_files(settings: Settings, layers: Iterable[Layer], credentials: Path | None) -> Iterator[Path]:
     """Yield the files that contain secrets and that every user of the machine can read.
 
-    Of credential files, only those in the folder `credentials` are considered.
+    `credentials` is the folder whose credential files are considered; None to consider no credential files.
     """
     secrets = {secret for secret in settings.secrets() if likely_mistakes.of_secret(secret) is None}
     for layer in layers:
@@ -99,9 +100,9 @@ def _world_readable_files(settings: Settings, layers: Iterable[Layer], credentia
 
 
 def _credential_file(layer: Layer, folder: Path | None) -> Path | None:
-    """Return the file of a layer that was read from the folder of credential files; None for other layers.
+    """Return the credential file in `folder` that a layer was read from; None for other layers.
 
-    The result is also None if only the folder's owner or group can reach its files.
+    The result is also None if only the owner or the group of `folder` can open the files in it.
     """
     if folder is None or layer.origin is None or not is_world_searchable(folder):
         return None

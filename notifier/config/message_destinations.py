@@ -34,10 +34,10 @@ class MessageSettings(ScheduledSettings, WebSettings):
     url: SecretStr
     """The address that messages are sent to. Anyone who knows it can post."""
     digest_above: Count = 50
-    """The most waiting events that get a line each, in messages of up to ten lines. If more are waiting, for example
-    after an import, they are sent as one digest: a message with the number of completions of each training. Fewer
-    events are also sent as a digest if their messages would take more than a minute at `rate`. Lower the value for a
-    quieter channel."""
+    """Up to this number of waiting events get a line each, in messages of up to ten lines. If more are waiting, for
+    example after an import, they are sent as one digest: a message with the number of completions of each training.
+    Fewer events are also sent as a digest if their messages would take more than a minute at `rate`. Lower the value
+    for a quieter channel."""
     digest_by: DigestBy = DigestBy.TRAINING
     """How the digest of a schedule or of quiet hours is grouped: by training, or by person."""
     language: Language = Language.EN
@@ -53,7 +53,7 @@ class MessageSettings(ScheduledSettings, WebSettings):
     concurrency: Count = 1
     """How many messages may be in progress at the same time."""
     rate: Rate = 1.0
-    """The most messages a second on average."""
+    """The maximum number of messages a second on average."""
 
     def address(self) -> str:
         """Return the address that events go to, without any secret."""
@@ -101,7 +101,7 @@ class SlackSettings(ChatWebhookSettings):
     mention: Mentions = default({})
     """Who is mentioned, by the title of the training: `{ "Crane*" = "<!subteam^ID>" }`. `*` stands for any text."""
     rate: Rate = 1.0
-    """The most messages a second on average. Slack allows about one."""
+    """The maximum number of messages a second on average. Slack allows about one."""
 
     def warnings(self) -> Iterator[Problem]:
         """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""
@@ -117,7 +117,7 @@ class TeamsSettings(ChatWebhookSettings):
     url: EncryptedUrl
     """The URL of the workflow "When a Teams webhook request is received". Anyone who knows it can post."""
     rate: Rate = 1.0
-    """The most messages a second on average. Teams allows at most four in any second."""
+    """The maximum number of messages a second on average. Teams allows at most four in any second."""
 
     def warnings(self) -> Iterator[Problem]:
         """Yield a problem for each valid value that is probably a mistake; `Problem.key` is relative to this table."""

@@ -46,7 +46,7 @@ def usual_files(cwd: Path) -> tuple[Path, ...]:
     """Return the paths where a configuration file is looked for if none was named.
 
     For root, the working directory is left out, because it may belong to any user. A working directory that this user
-    cannot enter is left out, too: `sudo -u` keeps the one of the caller.
+    cannot enter is left out, too: `sudo -u` keeps the caller's working directory.
     """
     return (SYSTEM_FILE,) if is_root() or not os.access(cwd, os.X_OK) else (cwd / FILE_NAME, SYSTEM_FILE)
 
@@ -73,8 +73,8 @@ def credentials_directory(
 def default_state_file(environ: Mapping[str, str], file: Path | None = None) -> Path:
     """Return the path of the state file for a configuration without `store.path`.
 
-    The state file is in the folder that systemd provides. Without this folder, the state file is in the existing state
-    folder of the service with the configuration `file`, or else in the user's state directory.
+    The state file is in the folder that systemd provides. Without this folder, it is in the state folder of the
+    service with the configuration `file`, if that folder exists. Otherwise, it is in the user's state directory.
     """
     provided = environ.get("STATE_DIRECTORY", "").split(":")[0]
     if provided:

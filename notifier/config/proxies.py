@@ -11,7 +11,10 @@ from notifier.config.source_settings import SourceSettings
 from notifier.http.proxy import Proxy, proxy_of
 
 _ANY_SERVICE: Final = "https://apprise.invalid"
-"""A placeholder for the web address that apprise makes from its URL. apprise compares that address with `NO_PROXY`."""
+"""A placeholder for the web address of an apprise service.
+
+apprise derives that address from the configured URL, and compares the address, not the URL, with `NO_PROXY`.
+"""
 
 
 def of_source(source: SourceSettings) -> Proxy | None:

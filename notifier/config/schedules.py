@@ -145,7 +145,7 @@ def _parse_cron(fields: list[str]) -> "CronTrigger":
 
 
 def _parse_weekdays(field: str) -> Iterator[int]:
-    """Yield the weekdays in a field of a cron schedule, numbered as in Python: Monday is 0. In cron, Sunday is 0."""
+    """Yield the weekdays in a field of a cron schedule, in Python's numbers (Monday is 0), not cron's (Sunday is 0)."""
     for part in field.split(","):
         first, dash, last = part.partition("-")
         begin = _parse_weekday(first)

@@ -165,7 +165,10 @@ class AlertSettings(BaseTable):
     dead man's switch). The URL is a secret."""
 
     def alert_channel(self) -> str:
-        """Return where problems become known: the name of the alerts' destination, else "heartbeat", else ""."""
+        """Return the channel through which people learn of problems: the name of the alerts' destination.
+
+        Without this destination, the channel is "heartbeat" if a heartbeat URL is set, otherwise "".
+        """
         return self.destination or ("heartbeat" if self.heartbeat_url.get_secret_value() else "")
 
 
@@ -191,7 +194,7 @@ class Settings(BaseTable):
     _unmatched_patterns: tuple[str, ...] = PrivateAttr(default=())
 
     def with_load_warnings(self, *, world_readable_files: Iterable[Path], unmatched_patterns: Iterable[str]) -> Self:
-        """Make `warnings` also report these files and patterns, and return these settings.
+        """Add these files and patterns to those that `warnings` reports, and return `self`.
 
         `world_readable_files` are files that contain secrets and that every user can read. `unmatched_patterns` are the
         dotted keys (`include[0]`) of the patterns that no file matches.
@@ -236,7 +239,7 @@ class Settings(BaseTable):
         yield from self._unusable_filters()
 
     def _unusable_filters(self) -> Iterator[Problem]:
-        """Yield a problem for each filter that compares data which a source of the destination does not look up."""
+        """Yield a problem for each filter that needs data which one of its destination's sources does not look up."""
         for name, destination in self.destinations.items():
             for key, fact in destination.facts_needed():
                 for source in destination.sources or self.sources:

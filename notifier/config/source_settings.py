@@ -110,20 +110,22 @@ class SourceSettings(BaseTable):
     sweep_interval: Duration = default("24h")
     """How often the whole list is read."""
     hold_removals_above: Share = 0.05
-    """If more than this share of the known records, and more than 20, seem to be removed at once, nothing is sent about
-    them: they are held back, and an alert says so. `notifier release` reports them. 1: never."""
+    """If more than 20 records seem to be removed at once, and they are more than this share of the known records,
+    nothing is sent about them: they are held back, and an alert says so. `notifier release` reports them. 1: removals
+    are never held back."""
     hold_arrivals_above: RecordsOrShare = 200
     """How many old records may be reported at once: records that were entered before the notifier first read the
     account but appear only now, as after an import or with a new permission. If there are more, they are held back like
-    removals. From 1 on, the value is a number of records, below 1 a share of the known records; 20 or fewer are never
-    held back. Raise the value before an import that should be reported."""
+    removals. A value of 1 or more is a number of records; a smaller value is a share of the known records. 20 records
+    or fewer are never held back. Raise the value before an import that should be reported."""
     hold_changes_above: RecordsOrShare = 0.05
-    """If the same field changes in more records than this at once, the changes are held back like removals. From 1 on,
-    the value is a number of records, below 1 a share of the known records; 20 or fewer are never held back."""
+    """If the same field changes in more records than this at once, the changes are held back like removals. A value of
+    1 or more is a number of records; a smaller value is a share of the known records. Changes of 20 records or fewer
+    are never held back."""
     confirm_after: ConfirmAfter = default("5m")
-    """How long to wait before a second request checks that a record was removed, has come back, or has an earlier
-    content again. Such a change is reported only if both answers agree, because an outdated server of the API also
-    shows such changes. Raise the value if false reports arrive. At least `1s`."""
+    """How long to wait before a second request checks that a record was removed, has come back, or has changed back to
+    earlier content. Such a change is reported only if both answers agree, because a server of the API with outdated
+    data shows such changes, too. Raise the value if false reports arrive. At least `1s`."""
     first_run: Annotated[
         FirstRun | date,
         PlainValidator(
@@ -134,11 +136,11 @@ class SourceSettings(BaseTable):
     ] = FirstRun.SILENT
     """Which existing completions are reported when the notifier reads the account for the first time: none (`silent`),
     all (`notify`), or those entered on this date (UTC) or later. Choose the value before the first run: it has no
-    effect once the whole list was read."""
+    effect once the whole list has been read."""
     requests_per_minute: Count = 30
-    """The most requests a minute. The API allows about 80 a minute for all integrations of a customer together."""
+    """The maximum number of requests a minute. The API allows about 80 for all integrations of a customer together."""
     rate_limit_pause: Duration = default("60s")
-    """How long no request is sent after the API answers `rate_limit_exceeded`."""
+    """How long all requests are paused after the API answers `rate_limit_exceeded`."""
     timeout: Duration = default("30s")
     """How long one request may take."""
     proxy: ProxyUrl = default("")
@@ -150,22 +152,22 @@ class SourceSettings(BaseTable):
     names: bool = True
     """Whether to look up the names of people and trainings, and the facts in `person_fields`."""
     person_fields: tuple[PersonField, ...] = (PersonField.EMPLOYEE_NUMBER,)
-    """The facts about people that are stored and that events contain. Other facts are never stored, except the id by
-    which a `job_title` is found, and with `expiry` the date on which a person left. `job_title` takes one more request
-    a day."""
+    """The facts about people that are stored and that events contain. Only two other facts may be stored: with
+    `job_title`, the id by which the title is found; with `expiry`, the date on which a person left. `job_title` takes
+    one more request a day."""
     expiry: bool = False
     """Whether to announce that completions expire (`completion.expiring`, `completion.expired`), and later that such an
     announcement no longer holds (`completion.renewed`). Destinations whose `events` contain these types get the
     announcements. If this is on, the date on which a person left is stored, because nothing is announced about people
     who have left."""
     expiring_within: Duration | None = None
-    """How long before its end a completion is announced as expiring. Not set: the training's own number of days, or 30
-    days if it has none."""
+    """How long before its expiry date a completion is announced as expiring. Not set: the number of days that the
+    account states for the training, or 30 days if it states none."""
     expiry_dates: ExpiryDates = ExpiryDates.RECORDS
     """Where the expiry dates of announcements come from. `records`: from the record or the training's renewal rule.
-    `employee_status`: from the account's employee status list, which shows who is current until when; where it has no
-    date, from the record. Choose this if KPA Flex shows other dates than the announcements. The list is read once a
-    day, with one request for every 500 people. Needs `api = "v2"`."""
+    `employee_status`: from the account's employee status list, which shows until when each person's trainings are
+    valid; if the list has no date, as with `records`. Choose `employee_status` if KPA Flex shows other dates than the
+    announcements. It needs `api = "v2"`. The list is read once a day, with one request for every 500 people."""
     id_namespace: Text = ""
     """The text that the ids of this source's events are derived from. Empty: the source's name. If you rename a source,
     set it to the old name to keep the ids."""

@@ -23,7 +23,7 @@ _ALWAYS_ACTIVE_TABLES: Final = ("store", "log", "http", "alerts")
 
 
 class StoredElsewhere(Struct, frozen=True):
-    """Marks a secret that stands in a credential file or a variable, not in the configuration file."""
+    """Marks a secret that is stored in a credential file or a variable, not in the configuration file."""
 
 
 Values = Mapping[str, Mapping[str, str | StoredElsewhere]]

@@ -15,7 +15,7 @@ from notifier.privileges import owner_of
 
 _ROOT: Final = 0
 _PASSED_CREDENTIALS: Final = Path("/run/credentials")
-"""The folder, of root, in which systemd mounts a folder with the credentials of each service (systemd.exec(5))."""
+"""The folder in which systemd mounts a folder of credentials for each service (systemd.exec(5)). It belongs to root."""
 
 
 def why_untrusted(path: Path) -> str | None:
@@ -76,10 +76,10 @@ def why_untrusted_credential_file(file: Path) -> str | None:
 
 
 def _is_passed_by_systemd(folder: Path) -> bool:
-    """Return whether systemd passes the credentials in this real folder to a service.
+    """Return whether systemd has mounted this folder, whose path has no links, to pass credentials to a service.
 
-    The folder and the files in it may belong to the service's user, but on a read-only file system that user can change
-    nothing.
+    The folder and its files may belong to the service's user. That user cannot change them, because their file system
+    is read-only.
     """
     return folder.parent == _PASSED_CREDENTIALS and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
@@ -114,7 +114,7 @@ def is_world_readable(file: Path) -> bool:
 
 
 def is_world_searchable(folder: Path) -> bool:
-    """Return whether all users of the machine can open files in a folder whose names they know."""
+    """Return whether every user of the machine who knows the name of a file in a folder can reach the file."""
     try:
         return bool(folder.stat().st_mode & stat.S_IXOTH)
     except OSError:

@@ -61,7 +61,10 @@ def _check_name(name: str) -> str:
 Name = Annotated[
     str, AfterValidator(_check_name), WithJsonSchema({"type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$"})
 ]
-"""The name of a source or destination. It has no `--`, because `__` separates the levels of a variable's name."""
+"""The name of a source or destination.
+
+It has no `--`: in a variable's name, `_` stands for `-`, and `__` separates the levels.
+"""
 
 
 def _check_source_name(name: str, info: ValidationInfo) -> str:

@@ -108,14 +108,17 @@ def check_url(url: str) -> SplitResult:
 
 
 def _check_web_url(url: str, allowed: str) -> SplitResult:
-    """Return the parts of an http or https URL. Raises InvalidValue, whose message names the schemes `allowed`."""
+    """Return the parts of an http or https URL. Raises InvalidValue; its message contains `allowed`, the schemes."""
     parts = _split_url(url, ("https", "http"), allowed)
     _check_credentials(unquote(parts.username or ""), unquote(parts.password or ""))
     return parts
 
 
 def check_broker_url(url: str, encrypted: str, plain: str) -> SplitResult:
-    """Return the parts of a broker's URL with the scheme `encrypted` or `plain`. Raises InvalidValue otherwise."""
+    """Return the parts of a broker's URL. Raises InvalidValue if the URL is not valid.
+
+    `encrypted` and `plain` are the two allowed schemes, such as `amqps` and `amqp`.
+    """
     parts = _split_url(url, (encrypted, plain), f"{encrypted}:// or {plain}://")
     if parts.fragment:
         raise InvalidValue("must not contain a `#`; in a password, it is written as %23")

@@ -52,13 +52,13 @@ class HttpSettings(ScheduledSettings, WebSettings):
     contains the HMAC-SHA256 of the body in hexadecimal digits (`sha256=...`); the key is the text of `secret`."""
     origin: OptionalOrigin = ""
     """A host name that identifies this sender, such as `notifier.example.com`. If it is set, the notifier asks the
-    receiver before the first event and once a day whether this name may send (an OPTIONS request, as in CloudEvents'
-    validation of webhooks); until the receiver agrees, events wait. Set it only for a receiver that requires this.
-    Empty: the receiver is not asked."""
+    receiver whether this name may send events: before the first event, and then once a day (an OPTIONS request, as in
+    CloudEvents' validation of webhooks). Until the receiver agrees, events wait. Set it only for a receiver that
+    requires this. Empty: the receiver is not asked."""
     format: HttpFormat = HttpFormat.CLOUDEVENTS
     """The format of the body: a CloudEvent, or the plain form of Standard Webhooks."""
     batch_size: CountUpTo1000 = 1
-    """The most events in one request. With 1, a body is one event; otherwise it is a batch, even of a single event."""
+    """The maximum number of events in a request. With 1, a body is an event; otherwise, a batch, even of one event."""
     batch_form: BatchForm = BatchForm.EVENTS
     """The form of a batch with `format = "standard"`: `events` is an object with nothing but the array `events`;
     `message` has `type`, `timestamp` and `data`, as the specification requires."""
@@ -83,7 +83,7 @@ class HttpSettings(ScheduledSettings, WebSettings):
         return self.url.get_secret_value()
 
     def public_urls(self) -> Iterator[str]:
-        """Yield the URL: it is not secret as a whole; only a password in it is."""
+        """Yield the URL, which is not secret, except for a password in it."""
         yield self.url.get_secret_value()
 
     def conflicts(self) -> Iterator[Problem]:

@@ -49,7 +49,7 @@ class ActivityLog:
         self._counts: defaultdict[tuple[ActivitySubject, int], RequestCount] = defaultdict(RequestCount)
         self._saved_states: dict[ActivitySubject, StateChange] | None = None
         self._attempted_destinations: set[str] = set()
-        """The names of the destinations to which a request was ever sent."""
+        """The names of the destinations to which at least one request has been sent."""
         self._counts_written_at = clock.monotonic()
 
     def count_request(self, source: str, seconds: float, *, failed: bool) -> None:

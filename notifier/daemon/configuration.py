@@ -64,7 +64,7 @@ class Differences(Struct, frozen=True):
 
     @classmethod
     def between(cls, before: Mapping[str, object], after: Mapping[str, object]) -> "Differences":
-        """Compare the sources (or destinations) of two configurations; the mappings are by name."""
+        """Compare the sources (or destinations) of two configurations. The keys of the mappings are names."""
         return cls(
             tuple(name for name in after if name not in before),
             tuple(name for name in after if name in before and after[name] != before[name]),
@@ -108,7 +108,8 @@ def _http_fixed_at_start(settings: Settings) -> HttpInterfaceSettings:
 def keys_pending_restart(settings_at_start: Settings, after: Settings) -> tuple[str, ...]:
     """Return the changed keys that take effect only at the next start.
 
-    These are keys of the store's location, and `http` if a key of that table other than `public_url` was changed.
+    These are the changed keys of the store's location (`store.path`, `store.url`, `store.name`), and `http` if any key
+    of the table `[http]` except `public_url` was changed.
     """
     before = _settings_fixed_at_start(settings_at_start)
     current = _settings_fixed_at_start(after)

@@ -9,7 +9,7 @@ from notifier.daemon.configuration import ReloadHooks
 from notifier.own_thread import run_in_thread
 
 READ_SECONDS: Final = 30.0
-"""The time limit of a read in seconds. It passes, for example, if a file system does not respond."""
+"""The time limit of a read, in seconds. A read exceeds the limit if, for example, a file system does not respond."""
 
 MAX_HANGING_READS: Final = 8
 """Maximum number of reads that hang at the same time. Each occupies a thread, because Python cannot end threads."""

@@ -19,7 +19,7 @@ SNAPSHOT_NOT_WRITTEN = (
 )
 
 LARGE_LOG_BYTES = 8_000_000
-"""The size in bytes above which the write-ahead log is truncated before the hourly maintenance does it.
+"""The size in bytes above which the write-ahead log is truncated soon, without waiting for the hourly maintenance.
 
 SQLite itself keeps the log at about 4 MB, unless another process reads the file for a long time.
 """
@@ -113,7 +113,7 @@ class FileUpkeep:
             await asyncio.wait([self._urgent_write])
 
     async def _write_urgently(self) -> None:
-        """After a wait, write the recovery snapshot, unless it has all undelivered updates and removals already."""
+        """Wait, then write the recovery snapshot if the existing one lacks an undelivered update or removal."""
         await asyncio.sleep(max(URGENT_AFTER_SECONDS, self._urgent_delay_seconds))
         # An event that arrives after this point schedules another write.
         self._urgent_write = None

@@ -112,9 +112,9 @@ class FilterChecker:
         self._checked: frozenset[IdFilter | PatternFilter] = frozenset()
 
     async def check(self) -> None:
-        """Check each new filter for which the lists that it needs have been fetched from its sources.
+        """Check each filter that has not been checked yet, if all its sources have returned the lists that it needs.
 
-        A later call checks the filters that remain, also after an error of the store.
+        A later call checks the other filters. After an error of the store, a later call continues.
         """
         settings = self._configuration.settings
         filters: tuple[IdFilter | PatternFilter, ...] = (*id_filters(settings), *pattern_filters(settings))

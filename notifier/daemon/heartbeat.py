@@ -1,7 +1,7 @@
-"""A dead man's switch: fetches a URL after each successful round of a source.
+"""A dead man's switch: fetches a URL after each scheduled poll of a source that succeeds.
 
-If the fetches stop, an external monitor raises an alarm. The daemon does not fetch the URL while its alerts cannot be
-delivered, or while it does not look for problems.
+If the fetches stop, an external monitor raises an alarm. While alerts cannot be delivered, or while the check for
+conditions does not run, the daemon does not fetch the URL.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class Heartbeat:
 
     @property
     def is_untried(self) -> bool:
-        """Whether a URL is configured that was not fetched yet."""
+        """Whether a URL is configured but has not been fetched yet."""
         return self.is_configured and not self._is_tried
 
     @property
@@ -69,7 +69,7 @@ class Heartbeat:
         self._is_tried = False
 
     def after_sleep(self, slept: float) -> None:
-        """Do not count the `slept` seconds, for which the machine slept, as time in which fetches failed."""
+        """Subtract the time for which the machine slept (`slept` seconds) from the time since fetches began to fail."""
         self._failing_since += slept
 
     def beat(self) -> None:

@@ -44,7 +44,7 @@ class Housekeeping:
         configuration: RunningConfiguration,
         clock_seems_right: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Initialize with the store and the configuration; nothing old is deleted unless `clock_seems_right()`."""
+        """Initialize with the store and the configuration. Delete old data only if `clock_seems_right()`."""
         self._store = store
         self._clock = clock
         self._configuration = configuration
@@ -60,7 +60,7 @@ class Housekeeping:
     async def delete_old_data(self) -> None:
         """Delete data that is older than the retention, and free its space. Errors are only logged.
 
-        While this machine's clock seems to be wrong, nothing is done: by a clock that is months ahead, all is old.
+        Do nothing while this machine's clock seems to be wrong: if it is months ahead, all data looks old.
         """
         if not self._clock_seems_right():
             return

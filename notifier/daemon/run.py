@@ -48,8 +48,8 @@ class StoppedDuringStart(Exception):  # noqa: N818 - no error
 async def serve(settings: Settings, reload_hooks: ReloadHooks, on_stop_signal: Callable[[], None]) -> None:
     """Run the daemon until SIGTERM or SIGINT; on SIGHUP, reload the configuration.
 
-    `on_stop_signal` is called when a signal requests the stop. If this function has not returned LONGEST_STOP_SECONDS
-    later, the caller should end the process.
+    `on_stop_signal` is called when a signal requests the stop. If `serve` is still running LONGEST_STOP_SECONDS after
+    this call, the caller should end the process.
 
     With a store in a database, the process stands by while another process holds the store. If the daemon later loses
     the store, the process stands by again.

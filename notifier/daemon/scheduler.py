@@ -26,7 +26,7 @@ CLOCK_CHECK_SECONDS = 5.0
 """Seconds between two checks of whether the wall clock was set or the machine has slept."""
 
 JUMP_SECONDS = 2.0
-"""Two clocks that differ by this many seconds show that the wall clock was set or the machine has slept."""
+"""If the offset between two clocks changes by this many seconds, the wall clock was set or the machine has slept."""
 
 SPREAD_SECONDS = 60.0
 """The maximum number of seconds over which the first runs of all jobs are spread."""

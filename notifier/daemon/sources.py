@@ -62,7 +62,7 @@ class SourceRegistry:
     ) -> None:
         """Initialize with the parts that all watchers share; `peer_clocks` collects the times that API servers report.
 
-        `on_round` is called after each scheduled round, with the result and the seconds of the round's poll.
+        `on_round` is called after each scheduled round, with the result and the seconds that the round's poll took.
         `on_failure` is called after each failure, with the source's name and the reason. `on_request` is called after
         each request, with the source's name and the duration in seconds; its keyword `failed` is True if the request
         failed.
@@ -181,9 +181,9 @@ class SourceRegistry:
         return {name: reason for name, watcher in self._watchers.items() if (reason := watcher.unready()) is not None}
 
     def conditions(self, firing: Collection[ConditionKey]) -> tuple[list[Condition], list[ConditionKey]]:
-        """Return the current conditions of all sources, and the keys of those about which nothing is known yet.
+        """Return the current conditions of all sources, and the keys of the conditions that cannot be evaluated yet.
 
-        `firing` are the conditions of the last evaluation.
+        `firing` are the keys of the conditions that the last evaluation found.
         """
         now_ms = self._clock.now_ms()
         found: list[Condition] = []
@@ -224,7 +224,10 @@ class SourceRegistry:
         }
 
     def figures(self, known: Mapping[str, SourceMemory], sweeps: Mapping[str, Sweep]) -> dict[str, SourceFigures]:
-        """Return the figures of each source for `/metrics`; `known` and `sweeps` were read from the store."""
+        """Return the figures of each source for `/metrics`.
+
+        `known` holds each source's state, and `sweeps` each source's latest sweep, both as read from the store.
+        """
         return {
             name: SourceFigures(
                 state=watcher.state,

@@ -30,7 +30,7 @@ SILENT_AFTER_SECONDS: Final = 10.0
 _TEMPORARY_REASONS: Final = frozenset(
     {StoreReason.UNREACHABLE, StoreReason.READ_ONLY, StoreReason.BUSY, StoreReason.LOCKED}
 )
-"""Database errors that may be temporary. With one of these at its start, the process stands by."""
+"""Database errors that may be temporary. If one of these occurs when the process starts, the process stands by."""
 
 _PERMANENT_REASONS: Final = frozenset({StoreReason.NEWER_VERSION, StoreReason.NOT_A_STATE_FILE})
 """Database errors that waiting cannot resolve. With one of these, the process ends."""

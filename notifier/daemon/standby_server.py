@@ -54,7 +54,7 @@ class StandbyState(Struct):
 
     @property
     def is_hanging(self) -> bool:
-        """Whether the request to the database has taken too long, even for an update of all tables."""
+        """Whether the request to the database has taken longer than even an update of all tables should take."""
         return self.asked_at is not None and time.monotonic() - self.asked_at > LONG_TRANSACTION_SECONDS
 
     def sentence(self) -> str:

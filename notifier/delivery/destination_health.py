@@ -73,7 +73,7 @@ class DestinationHealth:
         self._trying.restore(recalled.trying_ms, is_running=self.is_enabled)
 
     def reset(self, recalled: StartingState) -> None:
-        """Set the health and the limits to `recalled`, because the address or the credentials have changed."""
+        """Start again with the health and limits in `recalled`, because the address or the credentials have changed."""
         self._load(recalled)
         self._trying.restart_seconds_running()
 

@@ -81,7 +81,7 @@ class Dispatcher:
 
         Requests under way at these destinations may take `grace` more seconds, and are then cancelled. Their deliveries
         stay in the store, and a changed destination sends them again. All other destinations only reload their files,
-        for example certificates. Raises StoreError. Another call with the same names then completes the change.
+        for example certificates. Raises StoreError; if it does, another call with the same names completes the change.
         """
         async with self._settings_lock:
             jitter = random.Random().random  # noqa: S311 - spreads retries, protects nothing
@@ -117,7 +117,7 @@ class Dispatcher:
     async def set_enabled(self, name: str, *, enabled: bool) -> tuple[Health, bool]:
         """Enable or disable a destination; return its health, and whether this ended its retry wait.
 
-        If `apply_settings` is running, this waits for its end. Raises KeyError for an unknown name, and StoreError.
+        If `apply_settings` is running, waits until it has ended. Raises KeyError for an unknown name, and StoreError.
         """
         async with self._settings_lock:
             worker = self._workers[name]
@@ -169,9 +169,9 @@ class Dispatcher:
                 self._workers[name].wake()
 
     async def follow_clock(self) -> None:
-        """After the system clock was set, shift the scheduled attempts and retry waits by as much.
+        """After the system clock was set, shift the scheduled attempts and retry waits by the same amount.
 
-        If `apply_settings` is running, this waits for its end. Raises StoreError.
+        If `apply_settings` is running, waits until it has ended. Raises StoreError.
         """
         async with self._settings_lock, AsyncExitStack() as stack:
             for worker in self._workers.values():
@@ -184,7 +184,7 @@ class Dispatcher:
                 worker.follow_clock(by_ms)
 
     async def follow_clock_when_possible(self) -> None:
-        """Call `follow_clock` until the store can be written."""
+        """Call `follow_clock` until it succeeds; it fails while the store cannot be written."""
         while True:
             try:
                 await self.follow_clock()
@@ -197,7 +197,7 @@ class Dispatcher:
     def wake_after_sleep(self, slept: float) -> None:
         """Look for deliveries that became due while the machine slept for `slept` seconds.
 
-        These seconds do not count as time of trying.
+        These seconds do not count as time spent trying to deliver.
         """
         for worker in self._workers.values():
             worker.after_sleep(slept)

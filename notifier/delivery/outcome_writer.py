@@ -26,12 +26,12 @@ the requests themselves. If the process is killed before the write, these events
 """
 
 LONGEST_UNWRITTEN_SECONDS = 3.0
-"""If an outcome has not been written after this many seconds, no further request is sent before it is written. So a
-disk or a database that hangs without an error causes only few repeated deliveries after a restart.
+"""The longest time in seconds that an outcome may wait to be written. After that, no request is sent until the outcome
+is written. So a disk or a database that hangs without an error causes only a few repeated deliveries after a restart.
 """
 
 _TRY_AGAIN_SECONDS = 1.0
-"""Seconds between a failed write and the next one."""
+"""Seconds to wait after a failed write before the next try."""
 
 
 class OutcomeWriter:
@@ -46,8 +46,8 @@ class OutcomeWriter:
     ) -> None:
         """Initialize with the destination's name and the store.
 
-        `on_written` is called with each batch after it was written. `trying_ms` returns the destination's total time of
-        trying in milliseconds.
+        `on_written` is called with each batch after it was written. `trying_ms` returns the destination's total time
+        spent trying to deliver, in milliseconds (see `TryingClock`).
         """
         self._name = name
         self._store = store

@@ -20,7 +20,7 @@ from notifier.store.tables.slots import Gate
 _log = logging.getLogger(__name__)
 
 FAULT_PAUSE_SECONDS = 60.0
-"""Seconds before work that failed because of an internal error is repeated."""
+"""Seconds to wait before repeating work that failed because of an internal error."""
 
 _STORE_RETRY_SECONDS = 1.0
 
@@ -78,7 +78,7 @@ class QueueReader:
 
     @property
     def has_read_all(self) -> bool:
-        """Whether certainly all waiting deliveries in the store were read; never true with a timetable."""
+        """Whether it is certain that all waiting deliveries in the store were read; never true with a timetable."""
         return self._has_seen_end and not self.may_have_more and not self.is_reading and self._timetable is None
 
     def mark_outdated(self) -> None:

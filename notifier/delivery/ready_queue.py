@@ -56,12 +56,12 @@ class ReadyQueue:
     def first_failed_at(self, deliveries: Sequence[Delivery]) -> float | None:
         """Return when the only delivery of a request first failed in a way that counts against its event.
 
-        Returns monotonic seconds, or None if it has not failed so yet, or if there are several `deliveries`.
+        Returns monotonic seconds; None if there was no such failure yet, or if there are several `deliveries`.
         """
         return self._first_failed_at.get(deliveries[0].event.sequence) if len(deliveries) == 1 else None
 
     def forget_failures(self) -> None:
-        """Forget when deliveries first failed, because the address or the credentials have changed since."""
+        """Forget the times at which deliveries first failed, because the address or the credentials have changed."""
         self._first_failed_at.clear()
 
     def add(self, found: Sequence[Delivery]) -> None:
@@ -163,9 +163,10 @@ class ReadyQueue:
             self.ready = sorted((*self.ready, *again), key=sequence_of)
 
     def _add_to_half(self, probe: Delivery) -> bool:
-        """Put a failed probe back into the half with the next event of its record, or else with the next event.
+        """Put a failed probe back into a half that holds later events, so that the probe is sent before them.
 
-        So it is sent before these events. Returns False if no half has a later event.
+        A half with an event of the same record is preferred, then the half with the next event. Returns False if no
+        half has a later event.
         """
         event = probe.event
         later = [
@@ -223,7 +224,7 @@ class ReadyQueue:
     def _was_sent_again(self, sequence: int) -> bool:
         """Return whether a delivery was requeued before its outcome, now in the store, was written.
 
-        If so, its unwritten outcomes become one fewer.
+        If so, subtract one from the number of its unwritten outcomes.
         """
         if sequence not in self._unwritten_outcomes:
             return False

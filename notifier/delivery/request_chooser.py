@@ -39,8 +39,8 @@ class Choice(Struct, frozen=True):
 class RequestChooser:
     """Chooses the requests of one destination, and removes the chosen deliveries from the queue.
 
-    `may_have_new_events`: the store may hold events that are newer than the destination's retry wait. The newest one
-    may be tried before the wait ends.
+    `may_have_new_events`: the store may hold events that were detected after the destination's retry wait began. The
+    newest of them may be tried before the wait ends.
     """
 
     def __init__(
@@ -74,9 +74,10 @@ class RequestChooser:
         return self._choose_from_front(state, self._queue.ready)
 
     def sample_wait_seconds(self, state: ReceiverState, now: float) -> float:
-        """Return how many seconds the rate lets a sample wait at `now` (monotonic seconds).
+        """Return how many seconds a sample must wait at `now` (monotonic seconds) because of the request rate.
 
-        The wait of a learned rate may be an hour. An operator must be able to test sooner whether it still applies.
+        A learned rate may require a wait of an hour. A sample waits less, because an operator must be able to test soon
+        whether the learned rate still applies.
         """
         longest = max(_LONGEST_LEARNED_WAIT_SECONDS, 1 / self._bounds.rate)
         return min(self._rate_wait_seconds(state, now), longest)

@@ -9,11 +9,11 @@ from notifier.store.tables.request_log import SentRequest
 _log = logging.getLogger(__name__)
 
 BURST: Final = 200
-"""The most requests that are recorded in a burst."""
+"""The maximum number of requests that are recorded in a burst."""
 
 PER_SECOND: Final = 1.0
-"""The most requests a second that are recorded on average, so that recording does not slow down the delivery of a
-backlog.
+"""The maximum number of requests a second that are recorded on average, so that recording does not slow down the
+delivery of a backlog.
 """
 
 

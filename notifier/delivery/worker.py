@@ -74,7 +74,7 @@ class Worker:
         `bucket` limits the request rate. The destination's next worker gets the same bucket, so that a change of the
         settings does not refill it. `on_peer_time` is called after each attempt with the time that the receiver
         reported (Unix ms or None). `detect_sleep` is awaited after each attempt, so that the machine's sleep does not
-        count as time of trying.
+        count as time spent trying to deliver.
         """
         self.name = destination.name
         self.bucket = bucket or TokenBucket(settings.rate)
@@ -167,7 +167,7 @@ class Worker:
             self.reload_queue()
 
     def hand_over(self, deliveries: Sequence[Delivery]) -> None:
-        """Queue deliveries that were just stored, if certainly no other delivery waits in memory or in the store."""
+        """Queue deliveries that were just stored, if it is certain that no others wait in memory or in the store."""
         if self._reader.has_read_all and self._queue.is_empty:
             self._queue.add(deliveries)
             self._start_requests()
@@ -257,7 +257,7 @@ class Worker:
         self.reload_queue()
 
     def after_sleep(self, slept: float) -> None:
-        """Read the waiting deliveries again; the `slept` seconds do not count as time of trying."""
+        """Read the waiting deliveries again; the `slept` seconds do not count as time spent trying."""
         self._trying_clock.exclude(slept)
         self.reload_queue()
 

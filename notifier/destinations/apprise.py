@@ -29,9 +29,9 @@ from notifier.store.tables.outbox import Delivery
 from notifier.store.tables.request_log import Headers, SentRequest, digest
 
 TEXT_LIMIT = 1_900
-"""The most characters in a message: a little less than the 2,000 that Discord allows. According to apprise's
-documentation, every service with a lower limit takes only single lines; for these, `apprise_subprocess.py` splits the
-message.
+"""The maximum number of characters in a message: a little less than the 2,000 that Discord allows. According to
+apprise's documentation, every service with a lower limit takes only single lines; for these, `apprise_subprocess.py`
+splits the message.
 """
 
 _SEPARATORS = re.compile("[/:@?&=#,]+")

@@ -12,10 +12,10 @@ from pathlib import Path
 from notifier.process import module_search_path
 
 MAX_PROCESSES = 2
-"""The most processes at once, each sending one message at a time."""
+"""The maximum number of processes at once, each sending one message at a time."""
 
 MAX_SLOW_CALLS = 1
-"""The most simultaneous calls to services whose last message failed. Such calls may be slow and would delay others."""
+"""The maximum number of simultaneous calls to services whose last message failed, because these may be slow."""
 
 KEEP_SECONDS = 300.0
 """Seconds after which an idle process is ended."""

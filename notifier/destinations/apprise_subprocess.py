@@ -4,7 +4,8 @@ Each line of standard input is a call: a JSON object with the keys `url`, `timeo
 `body`, `level`, `skip` (the keys of targets that already have the message) and `proxies` (environment variables that
 name proxies, in lower case). The script answers each call with one line on standard output: a JSON object with the keys
 `delivered` (whether all targets have the message), `targets` (the keys of the targets that have the message) and `log`
-(the library's log messages). The URL is secret. Other processes could see it in an argument or in the environment.
+(the library's log messages). The URL is secret, so it is not passed in an argument or in the environment, where
+other processes could see it.
 """
 
 import copy
@@ -21,7 +22,7 @@ MEMORY_BYTES = 512 * 2**20
 """The process's memory limit in bytes, so that an endless answer cannot use up all memory."""
 
 COUNTER_CHARACTERS = 12
-"""The most characters that the library adds to a title when it numbers the pieces of a long message."""
+"""The maximum number of characters that the library adds to a title when it numbers the pieces of a long message."""
 
 _TARGET_ATTRIBUTES = ("targets", "topics", "channels", "rooms", "users", "emails", "phones")
 """The attributes that may hold a service's list of targets."""

@@ -29,9 +29,9 @@ from notifier.http.transport_errors import TransportError
 from notifier.own_thread import run_in_thread
 
 _MAX_ENTRIES: Final = 10
-"""The most messages in one request; the same for the three services."""
+"""The maximum number of messages in one request; the same for the three services."""
 _MAX_BYTES: Final = 240_000
-"""The most bytes of messages in a request: a little less than the 256 KiB that all three services take."""
+"""The maximum number of bytes of messages in a request: a little less than the 256 KiB that all three services take."""
 _ATTRIBUTES_BYTES: Final = 1_000
 """Bytes reserved for the attributes of each message: more than the attributes need."""
 _DELIVERED: Final = AttemptResult.DELIVERED

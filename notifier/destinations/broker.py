@@ -37,7 +37,7 @@ ALERT_SOURCE: Final = "notifier"
 
 _MAX_CONFIRMED_IDS: Final = 10_000
 _MAX_LOGGED_ANSWERS: Final = 40
-"""The most answers that the log of requests keeps for one attempt."""
+"""The maximum number of answers that the log of requests keeps for one attempt."""
 
 _RESULTS_WITHOUT_ANSWER: Final = frozenset(
     {

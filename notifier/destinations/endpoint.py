@@ -28,7 +28,7 @@ from notifier.http.transport_errors import TransportError
 from notifier.store.tables.request_log import Headers, SentRequest, digest
 
 ANSWER_LIMIT_BYTES = 4096
-"""The most bytes of an answer's body that are read, after decompression; the rest is ignored."""
+"""The maximum number of bytes of an answer's body that are read, after decompression; the rest is ignored."""
 
 HIDDEN: Final = "[hidden]"
 """The text that is logged in place of a header value that may be secret."""
@@ -37,7 +37,7 @@ _SECRET_ANSWER_HEADERS: Final = frozenset(
     {"set-cookie", "authorization", "cookie", "www-authenticate", "proxy-authenticate"}
 )
 _MAX_ANSWER_HEADERS: Final = 40
-"""The most header fields of an answer that are logged."""
+"""The maximum number of header fields of an answer that are logged."""
 
 _TEMPORARY_FAILURES: Final = frozenset(
     {
@@ -47,7 +47,7 @@ _TEMPORARY_FAILURES: Final = frozenset(
         AttemptResult.SERVER_ERROR,
     }
 )
-"""The results of an HTTP status that are temporary failures; `Endpoint.send_options` returns outcomes for them."""
+"""The results of HTTP statuses that report a temporary failure. `Endpoint.send_options` returns outcomes for them."""
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_PROXY: Final = SecretStr("")
@@ -196,7 +196,7 @@ class Endpoint:
 
 
 def _answered_ms(answer: Answer) -> int | None:
-    """Return the time in the Date header (Unix ms); None if the header is missing or the answer was cached."""
+    """Return the time in the Date header (Unix ms); None if the header is missing or the answer is from a cache."""
     return None if "Age" in answer.headers else date_ms(answer.headers.get("Date", ""))
 
 

@@ -77,7 +77,7 @@ _ERRORS_WITHOUT_CAUSE: Final = frozenset(
     {KafkaError._MSG_TIMED_OUT, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._TIMED_OUT}
 )
 _PERMANENT_ERRORS: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})
-"""The codes of connection errors that do not go away by waiting."""
+"""The codes of connection errors that do not go away with time."""
 
 
 def outcome_of(code: int, words: str) -> Outcome:

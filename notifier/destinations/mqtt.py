@@ -42,7 +42,7 @@ _PORTS: Final = {"mqtts": 8883, "mqtt": 1883}
 _KEEP_ALIVE_SECONDS: Final = 30
 _CLOSING_SECONDS: Final = 1.0
 _MAX_IN_FLIGHT: Final = 100
-"""The most messages that may wait for a PUBACK at the same time. A broker can set a lower limit."""
+"""The maximum number of messages that may wait for a PUBACK at the same time. A broker can set a lower limit."""
 _LOOP_SECONDS: Final = 1.0
 _FIRST_FAILURE_CODE: Final = 0x80
 _NO_SUBSCRIBERS: Final = 0x10
@@ -310,4 +310,4 @@ class _Connection:
 
 
 def _do_nothing(*_: object) -> None:
-    """Do nothing."""
+    """Do nothing; it only matters that this callback is set."""

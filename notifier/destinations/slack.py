@@ -26,13 +26,13 @@ from notifier.messages.variables import training_title
 from notifier.store.tables.outbox import Delivery
 
 BLOCKS_LIMIT_BYTES: Final = 12_900
-"""The most bytes of JSON for all blocks together. Slack documents no limit, but refuses about 13,200 characters."""
+"""The maximum size of all blocks together, as JSON. Slack documents no limit, but refuses about 13,200 characters."""
 
 TEXT_LIMIT: Final = 3_000
-"""The most characters in one text element (from Slack's documentation of Block Kit)."""
+"""The maximum number of characters in one text element (from Slack's documentation of Block Kit)."""
 
 FALLBACK_LIMIT: Final = 4_000
-"""The most characters in the fallback text, before escaping (Slack's advice for `text`)."""
+"""The maximum number of characters in the fallback text, before escaping (Slack's advice for `text`)."""
 
 MENTION: Final = "mention"
 """The style of a span that mentions a person or a group. Its text is Slack markup from the configuration."""

@@ -22,9 +22,9 @@ from notifier.messages.phrasing import MessageContext
 from notifier.messages.rich_text import Span
 
 CARD_LIMIT_BYTES = 14_000
-"""The most bytes in a request. Teams accepts messages of up to 28 KB (Microsoft's documentation of incoming webhooks),
-but measures a message after wrapping and re-encoding, which can double its length (MicrosoftDocs/msteams-docs, issue
-11274).
+"""The maximum number of bytes in a request. Teams accepts messages of up to 28 KB (Microsoft's documentation of
+incoming webhooks), but measures a message after wrapping and re-encoding, which can double its length
+(MicrosoftDocs/msteams-docs, issue 11274).
 """
 
 _WORKFLOW_ERRORS = frozenset({"DirectApiAuthorizationRequired", "WorkflowTriggerIsNotEnabled"})

@@ -6,10 +6,10 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from notifier.redact import hide_partial_secret, redact
 
 LONGEST_DETAIL = 300
-"""The most characters of a peer's text that are kept."""
+"""The maximum number of characters of a peer's text that are kept."""
 
 LONGEST_BEGINNING = 1000
-"""The most characters of an answer that are kept in the log of requests."""
+"""The maximum number of characters of an answer that are kept in the log of requests."""
 
 _LONG_SEGMENT = 16
 
@@ -34,8 +34,8 @@ def safe_beginning(text: str, secrets: tuple[str, ...]) -> str:
 def header_secrets(value: str) -> tuple[str, ...]:
     """Return the secrets in a header's value, which must not be shown if a peer's answer repeats them.
 
-    These are the whole value and the part after its scheme and, for Basic credentials, also the decoded text and the
-    password in it.
+    These are the whole value and the part after its scheme. For Basic credentials, the decoded text and the password in
+    it are returned as well.
     """
     scheme, _, credentials = value.partition(" ")
     return (value, credentials or scheme, *(_decode_basic(credentials) if scheme.lower() == "basic" else ()))

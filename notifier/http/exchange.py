@@ -100,11 +100,11 @@ _DIRECT: Final = ProxyOptions({}, {})
 
 
 def proxy_options(proxy: Proxy | None, address: URL, headers: Mapping[str, str]) -> ProxyOptions:
-    """Return what a request to `address` with `headers` also needs to go through `proxy` (None: nothing).
+    """Return what a request to `address` with `headers` needs in addition to go through `proxy` (if any).
 
     For an `https` address, the proxy opens a tunnel, and only the request for the tunnel (CONNECT) carries the proxy's
-    credentials. An `http` request is sent to the proxy itself, with the credentials. Raises ValueError if `proxy` is
-    not an HTTP proxy.
+    credentials. For an `http` address, the request itself is sent to the proxy, and carries the credentials. Raises
+    ValueError if `proxy` is not an HTTP proxy.
     """
     if proxy is None:
         return _DIRECT
@@ -126,9 +126,10 @@ def _escape(text: str) -> str:
 class RequestOptions(Struct, frozen=True):
     """How a request is sent, and how much of its answer is read.
 
-    `timeout` (seconds) covers everything from connecting to the last byte of the body; connecting may take almost all
-    of it. If `truncate` is true, an answer's body is cut to `limit_bytes`; otherwise a longer body is an error. If
-    `needs_body` is false, a longer body is always cut, and a failure to read it only ends the body early.
+    `timeout` (seconds) covers everything from connecting to the last byte of the body; almost all of this time may pass
+    before the connection is made. A body longer than `limit_bytes` is cut if `truncate` is true or `needs_body` is
+    false; otherwise it is an error. If `needs_body` is false, a failure while the body is read is not an error either:
+    the part that has arrived is the body.
     """
 
     headers: Mapping[str, str]

@@ -13,8 +13,8 @@ _MAX_AGE_MS = 3_600_000
 class PeerClocks(Struct):
     """The latest time that each peer has reported, for comparison with this machine's clock.
 
-    Each time is stored with the monotonic time of its arrival. So a correction of this machine's clock shows at once,
-    even in the comparison with peers that have not answered since.
+    Each time is stored with the monotonic time of its arrival. So if this machine's clock is corrected, the offset is
+    right at once, even if no peer has answered since.
     """
 
     clock: Clock
@@ -41,5 +41,5 @@ class PeerClocks(Struct):
 
     @property
     def peer_count(self) -> int:
-        """The number of peers whose time is known; `offset_seconds` forgets times that are older than an hour."""
+        """The number of peers whose time is known; call `offset_seconds` first, which removes outdated times."""
         return len(self._reported)

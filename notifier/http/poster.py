@@ -121,7 +121,10 @@ class Poster:
         limit: int,
         proxy: Proxy | None = None,
     ) -> None:
-        """Initialize with what all requests share; `timeout` is in seconds, and `limit` is an answer's most bytes."""
+        """Initialize with what all requests share; `limit` is the maximum size of an answer's body in bytes.
+
+        `timeout` is in seconds.
+        """
         self._session = session
         self._url = url
         self._headers = headers

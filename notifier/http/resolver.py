@@ -23,10 +23,10 @@ LOOK_UP_SECONDS_IF_KNOWN = 1.0
 """Seconds to wait for a look-up if an earlier address of the name is known."""
 
 MAX_LOOK_UPS = 200
-"""The most look-ups at the same time; each has a thread."""
+"""The maximum number of simultaneous look-ups; each has its own thread."""
 
 MAX_SLOW_LOOK_UPS = 16
-"""The most simultaneous look-ups of names whose last look-up took too long."""
+"""The maximum number of simultaneous look-ups of names whose previous look-up took too long."""
 
 
 class NameTimeoutError(OSError):

@@ -14,8 +14,8 @@ def retry_after(headers: Mapping[str, str], now_ms: int | None = None) -> float 
     """Return an answer's `Retry-After` in seconds (at least 0), or None if it is missing or invalid.
 
     If it is a date, the seconds are counted from the `Date` of the same answer, because the peer's clock may be wrong.
-    Without a `Date`, they are counted from `now_ms`, this machine's time, if it is given. The result has no upper
-    limit; the caller must set one.
+    Without a `Date`, they are counted from `now_ms`, this machine's time; without `now_ms` as well, the result is None.
+    The result has no upper limit; the caller must set one.
     """
     value = headers.get("Retry-After", "").strip()
     if _SECONDS.fullmatch(value):

@@ -8,9 +8,9 @@ import asyncio
 
 
 class TimeLimit:
-    """The same time limit for many `asyncio.timeout(None)` blocks, which may run at the same time.
+    """Ends `asyncio.timeout(None)` blocks after a time limit that is the same for all of them.
 
-    This class makes the blocks expire.
+    The blocks may run at the same time. Each must be registered with `begin`.
     """
 
     def __init__(self, seconds: float) -> None:

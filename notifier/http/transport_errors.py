@@ -27,10 +27,12 @@ EXCHANGE_ERRORS: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError
 
 
 LONGEST_FIELD_BYTES: Final = 2**16
-"""The most bytes of an answer's first line or of a header field; proxies add security policies of many kilobytes."""
+"""The maximum bytes of an answer's first line or of one header field. It is high because some proxies add security
+policies of many kilobytes.
+"""
 
 MAX_FIELDS: Final = 400
-"""The most header fields of an answer."""
+"""The maximum number of header fields in an answer."""
 
 _PARSER_MESSAGE: Final = re.compile(
     r"(?P<what>[^:\n]+)(?::\s+(?P<why>[^:\n]+))?:\s+b(?P<quote>['\"])(?P<line>.*)(?P=quote)\n"

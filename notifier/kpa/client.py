@@ -41,7 +41,7 @@ _READ_AT_ONCE_BYTES = 1 * _MIB
 """Bodies up to this many bytes are parsed in the event loop; a full page of 1,000 records has about 256 KiB."""
 
 _LARGE_PAGE_BYTES = 64 * 1024
-"""Pages of at least this many bytes are parsed by `usual_pages`. To skim a page, it is used for any size."""
+"""Pages of at least this many bytes are parsed by `usual_pages`, which also skims pages of any size."""
 
 Read = TypeVar("Read")
 Name = TypeVar("Name")
@@ -52,10 +52,10 @@ class Page(Struct, frozen=True):
 
     `size` counts all records received, including the unreadable ones in `bad`. `last_page`, `total` and `served_at_ms`
     (the server's clock in Unix milliseconds) are None if the API did not state them. `requested_at` is when the request
-    was sent, in monotonic seconds of the event loop: the page may miss later changes. `seconds` is how long the request
-    took, without the wait for the rate limiter. `parts` is the number of requests that read the page; the list may have
-    changed between them. A page that was only `skimmed` (read for its keys and days) has no completions; `parsed`
-    returns the page with them.
+    was sent, in monotonic seconds of the event loop; the page may not show later changes. `seconds` is how long the
+    request took, without the wait for the rate limiter. If the page was read in several smaller requests, `parts` is
+    their number, and the list may have changed between them. If only the keys and days were read, they are in
+    `skimmed`, and `completions` is empty; `parsed` returns the page with its completions.
     """
 
     number: int
@@ -239,10 +239,10 @@ class Client:
     def _means_empty_page(self, reason: ApiErrorReason, number: int, *, narrowed: bool) -> bool:
         """Return whether an error only means that the page does not exist, or that the list is empty.
 
-        The documentation does not say how the API answers a page beyond the last one, or a filter with a person or a
-        training that was deleted. `narrowed` means that the request has filters of its own, whose values the API has
-        sent. If it has only filters of the configuration, `content_not_found` for the first page means that one of
-        these is wrong, and the operator has to see the error.
+        The documentation does not say how the API answers a request for a page beyond the last one, or for the records
+        of a deleted person or training. `narrowed` means that the caller has chosen the person or the training, by an
+        id that the API has sent. If all filters come from the configuration, `content_not_found` for the first page
+        means that one of them is wrong, and the operator has to see the error.
         """
         if number > 1 or narrowed:
             return reason in (ApiErrorReason.CONTENT_NOT_FOUND, ApiErrorReason.PARAMETER_INVALID)

@@ -17,13 +17,13 @@ from notifier.kpa.responses import get_list, get_paging, parse_count, parse_json
 METHOD: Final = "training-employee-status.list"
 
 EndDates = Mapping[str, ListedEnd]
-"""When a person's last completion of each training ends, by training id; completions without an end are left out."""
+"""When a person's last completion of each training runs out, by training id, without completions that never run out."""
 
 
 class StatusPage(Struct, frozen=True):
-    """One page of the list: when each person's completions end, by user id.
+    """One page of the list: when each person's completions run out, by user id.
 
-    A person whose completions have no end has an empty entry. A person whose entry cannot be read is left out.
+    A person whose completions never run out has an empty entry. A person whose entry cannot be read is left out.
     """
 
     people: Mapping[str, EndDates]
@@ -49,9 +49,9 @@ def read_status_page(answer: Answer, token: str, *, number: int, limit: int) -> 
 
 
 def _read_employee(employee: Any) -> tuple[str, EndDates]:
-    """Return a person's id, and when the person's completions end. Raises UnreadableError if a part is unreadable.
+    """Return a person's id, and when the person's completions run out. Raises UnreadableError if a part is unreadable.
 
-    If only some of a person's completions were read, the others would seem to have no end.
+    If only some of a person's completions were read, the others would seem never to run out.
     """
     if not isinstance(employee, dict):
         raise UnreadableError("an employee is not an object")

@@ -11,9 +11,9 @@ from functools import lru_cache
 from typing import Any, Final
 
 EARLIEST_MS = 1_104_537_600_000
-"""The start of 2005 in Unix milliseconds: no record is older, and a time given in Unix seconds is a lower number."""
+"""The start of 2005 in Unix milliseconds. No record is older; a lower number may be a time in seconds."""
 LATEST_MS = 253_402_300_799_999
-"""The end of the year 9999 in Unix milliseconds, the last valid date; a time given in microseconds is higher."""
+"""The end of the last valid day, 9999-12-31, in Unix milliseconds; a higher number may be a time in microseconds."""
 _EARLIEST_DAY = 1_01_01
 _LATEST_DAY = 9999_12_31
 _MAX_DIGITS = 18

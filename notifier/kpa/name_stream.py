@@ -19,7 +19,7 @@ from notifier.kpa.field_parsers import whole_number
 from notifier.kpa.responses import get_list, read_object
 
 BATCH = 1000
-"""Number of names in a batch. A batch is passed on while more names arrive."""
+"""Number of names in a batch. A full batch is passed on at once, before the rest of the answer has arrived."""
 
 _KEPT_ALWAYS = frozenset({"ok", "error", "description", "id"})
 _PERSON_KEYS: Final = {

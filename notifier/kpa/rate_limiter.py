@@ -1,7 +1,7 @@
-"""Limits the requests of a source: spreads them evenly, sends urgent ones first, and none during a silence.
+"""Limits the requests of a source: spreads them evenly, and sends urgent ones first.
 
-All integrations of a customer share the API's rate limit, so the limiter slows down when the API says that the limit is
-exceeded.
+All integrations of a customer share the API's rate limit. When the API says that it is exceeded, the limiter sends
+nothing for a while (a *silence*), and is slower after that.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ _RISE_SECONDS: Final = 60.0
 _RISE_SHARE: Final = 1 / 100
 
 HEADS_IN_A_ROW: Final = 6
-"""The number of head polls in a row after which a request of another kind passes, if one waits.
+"""The maximum number of head polls in a row while a request of another kind waits.
 
-The bucket refills at nineteen twentieths of the rate. With six of seven requests, head polls get more than four fifths
-of the rate. So other requests never delay the head polls of a configuration that needs at most four fifths of the rate
-for them. Such a configuration is accepted without a warning.
+So head polls that always wait get six of seven requests. The bucket refills at nineteen twentieths of the rate, and six
+sevenths of that are more than four fifths of the rate. A configuration whose head polls need at most four fifths of the
+rate is therefore accepted without a warning: other requests never delay its head polls.
 """
 
 
@@ -159,7 +159,7 @@ class Usage(Struct, frozen=True):
     `configured` and `allowed` are in requests a minute. During a silence, `allowed` is the rate after the silence.
     `used` counts the requests of the last 60 seconds, and `by` splits this number by purpose. `total` counts all
     requests so far, `waiting` the requests that wait for their turn. `longest_wait_seconds` is how long the oldest
-    waiting request has waited, apart from requests of sweeps and for names.
+    waiting request has waited; requests of sweeps and requests for names are ignored.
     """
 
     configured: float

@@ -66,7 +66,7 @@ def parse_json(body: bytes) -> Any:
     """Parse a JSON body. Raises ValueError or RecursionError if that fails.
 
     A string may contain half of a surrogate pair, for example in a note that was cut within an emoji. Neither orjson
-    nor SQLite can store that, so it becomes a replacement character. If it stayed, the whole record would be lost.
+    nor SQLite accepts that, so it is replaced by U+FFFD. Otherwise the whole record would be lost.
     """
     try:
         return orjson.loads(body)

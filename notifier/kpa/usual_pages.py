@@ -28,7 +28,7 @@ _KEY: Final = attrgetter("key")
 _DAY: Final = attrgetter("day")
 
 _iso_day: Final = lru_cache(maxsize=4096, typed=True)(as_day)
-"""Returns a day as `as_day` does; the pages of all lists have mostly the same days."""
+"""`as_day` with a cache, because the same days occur again and again."""
 
 
 class UsualPage(Struct, frozen=True):
@@ -41,10 +41,11 @@ class UsualPage(Struct, frozen=True):
 
 
 def skim(body: bytes, version: RecordFormat) -> UsualPage | None:
-    """Return the keys, days and JSON of the records in an answer's body; None if they must be parsed instead.
+    """Return the keys, days and JSON of the records in an answer's body; None if the body must be parsed instead.
 
-    They must be parsed if the version has no ids, the body cannot be stored as it is or is not a list of records, two
-    records have the same id, a record cannot be read, or an id or a day is neither text nor a whole number.
+    It must be parsed in each of these cases: records of this API version have no ids; the body cannot be stored as it
+    is; it is not a list of records; two records have the same id; a record cannot be read; an id or a day is neither
+    text nor a whole number.
     """
     if version.record_id is None:
         return None
@@ -193,8 +194,8 @@ def _decoders(
 def _in_stored_form(raws: list[bytes]) -> list[bytes]:
     """Return the JSON of records in the form that is stored.
 
-    If the first record does not have that form, all records are converted. Otherwise all are returned as they are; one
-    that has a different form then counts as changed, and is parsed and compared.
+    Only the first record is checked. If it does not have that form, all records are converted; otherwise all are
+    returned as they are. A later record in another form then counts as changed, so it is parsed and compared.
     """
     if not raws or as_json(orjson.loads(raws[0])) == raws[0]:
         return raws

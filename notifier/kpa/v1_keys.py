@@ -77,8 +77,8 @@ def assign_keys(equals: Sequence[Completion], known: Mapping[str, KnownRecord], 
 
     `known` are the known records of that base. `complete` means that `equals` are all equal records that the API has.
     First, each record gets the key of a known record with the same JSON. Then, if `complete`, the remaining records get
-    the keys of the remaining known records that are not removed, as their changed forms; any further record is new. If
-    not `complete`, the remaining records are unclear, or new if no such known record remains.
+    the keys of the remaining known records that are not removed, and count as their changed forms; any further record
+    is new. If not `complete`, the remaining records are unclear; if no such known record remains, they are new.
     """
     unmatched_known = dict(sorted(known.items(), key=lambda item: (item[1].removed, key_number(item[0]))))
     assigned: list[Completion] = []
@@ -116,8 +116,8 @@ def bases_at_ends(completions: Sequence[Completion]) -> frozenset[str]:
     """Return the bases whose equal records may continue on a neighbouring page; `completions` are one page. Pure.
 
     Equal records are usually neighbours in the list. If several of them are at an end of the page, only a precise
-    question shows how to number them. A single record at an end may have an equal record on the neighbouring page, too,
-    but that cannot be seen here.
+    question shows how to number them. A single record at an end may have an equal record on the neighbouring page as
+    well, but one page cannot show that.
     """
     bases = [key_base(completion.key) for completion in completions]
     if not bases:

@@ -48,8 +48,8 @@ class InvalidRecord(Struct, frozen=True):
 class RecordFormat(Struct, frozen=True):
     """The API methods and field names of one API version; a field name is None if records have no such field.
 
-    `always_given` has the content fields that the API sends in every record, even if empty: the API's name of each, by
-    our name.
+    `always_given` lists the content fields that the API sends in every record, even if they are empty. It maps our name
+    of a field to the API's name.
     """
 
     completions_method: str

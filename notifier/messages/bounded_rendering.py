@@ -28,10 +28,10 @@ START_SECONDS: Final = 20.0
 
 _PIECE_BYTES: Final = 65_536
 _END_SECONDS: Final = 5.0
-"""The most seconds that the process needs to end once it has closed its socket."""
+"""Seconds to wait for the end of the process after it has closed its socket."""
 
 PAUSE_SECONDS: Final = 60.0
-"""Seconds until a process is started again after one could not be started or has failed."""
+"""Seconds until another process is started after a process has failed or could not be started."""
 
 LIMIT_PAUSE_SECONDS: Final = 600.0
 """Seconds until a template that has exceeded a limit is rendered again: a busy machine may have been the cause."""
@@ -68,7 +68,9 @@ class BoundedRenderer:
         self._seconds = seconds
         self._start_seconds = start_seconds
         self._failures: dict[Template | None, tuple[TemplateProblem, float]] = {}
-        """The latest problem of each template (None: of all), and until when it excludes them (monotonic seconds)."""
+        """For each template (None: for all templates), its latest problem, and the time until which it is not rendered
+        (monotonic seconds).
+        """
         self._lock = threading.Lock()
         self._process: _Process | None = None
 

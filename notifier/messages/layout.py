@@ -25,10 +25,15 @@ if TYPE_CHECKING:
     from notifier.messages.templates import Templates
 
 MAX_LINES: Final = 10
-"""The most events that have a line each in one message. More events become a digest, except those of one session."""
+"""The maximum number of events in a message with one line per event.
+
+More events become a digest, unless all of them are of one group session.
+"""
 
 NAME_WIDTHS: Final = (200, 100, 60, 40, 25, 15, 8)
-"""The limits for the length of a name in code points, in the order of trying. With the last one, any message fits."""
+"""The limits for the length of a name in code points, in the order in which they are tried. Any message fits with the
+last limit.
+"""
 
 _DIGEST_WIDTHS: Final = NAME_WIDTHS[2:]
 _TOP_TRAININGS: Final = 10
@@ -43,7 +48,7 @@ _TEMPLATE_OF: Final[Mapping[str, Template]] = {
     EventType.RENEWED: Template.RENEWED,
 }
 _LISTING_WIDTHS: Final = NAME_WIDTHS[2:]
-"""The limits for the length of a name in a digest that names every event; the first limit decides how many fit."""
+"""The limits for the length of a name in a digest that names every event. `count_fitting` uses the first one."""
 _SESSION_FIELDS: Final = ("expires", "expires_on", "valid_until", "occasion", "instructor", "notes")
 """The fields that a group session's heading states if their values are the same for all people of the session."""
 
@@ -77,7 +82,9 @@ Layout = tuple[Row, ...]
 """The rows of a message, from top to bottom."""
 
 Fits = Callable[[Layout], bool]
-"""A function that returns whether a layout is within a service's limits. The layout has rows, and no row is empty."""
+"""A function that returns whether a layout is within a service's limits. It is called only with layouts that have rows,
+none of them empty.
+"""
 
 
 def lay_out(
@@ -253,7 +260,7 @@ _REMARKS: Final[Mapping[str, str]] = {
 }
 _EXPIRY_TYPES: Final = frozenset({EventType.EXPIRING, EventType.EXPIRED, EventType.RENEWED})
 _MAX_LISTED: Final = 60
-"""The most events in a digest of expiring, expired and renewed completions that names every event."""
+"""The maximum number of events in a digest of expiring, expired and renewed completions that names every event."""
 
 _DAY_MS: Final = 86_400_000
 
@@ -263,7 +270,10 @@ def _is_short_expiry_digest(contents: Sequence[ParsedEvent]) -> bool:
 
 
 def _days_left(contents: Iterable[ParsedEvent]) -> int:
-    """Return the most days from an `expiring` event to its completion's last valid day; 0 without such an event."""
+    """Return the largest number of days between an `expiring` event and the last valid day of its completion.
+
+    Returns 0 if there is no such event.
+    """
     days = [0]
     for content in contents:
         completion = content.data.get("completion")

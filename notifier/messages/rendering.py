@@ -23,10 +23,10 @@ from notifier.messages.template_names import SUFFIX, Template, Variables
 from notifier.suggest import hint
 
 MAX_CHARACTERS: Final = 20_000
-"""The most characters that a template may output: longer than any service allows for a message."""
+"""The maximum number of characters that a template may output: longer than any service allows for a message."""
 
 MAX_DIGEST_CHARACTERS: Final = 10 * MAX_CHARACTERS
-"""The most characters that the template of a digest may output: enough to name every event."""
+"""The maximum number of characters that the template of a digest may output: enough to name every event."""
 
 _UNDEFINED: Final = re.compile(r"'(\w+)' is undefined")
 

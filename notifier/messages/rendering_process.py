@@ -17,7 +17,7 @@ from notifier.messages.rendering import make_environment, problem_of_error, rend
 from notifier.messages.template_names import Template
 
 MEMORY_BYTES: Final = 512 * 2**20
-"""The most bytes of memory that the process may use."""
+"""The maximum number of bytes of memory that the process may use."""
 
 MARGIN_SECONDS: Final = 1.0
 """Seconds from a time limit until the system ends this process, in case the parent was killed and cannot end it."""

@@ -16,7 +16,7 @@ from notifier.messages.templates import Templates
 from notifier.suggest import nearest
 
 _INCLUDED_PREFIX: Final = "_"
-"""The first character of a template's file name if only other templates include the template."""
+"""The first character of the name of a template file that other templates include, and that no message uses itself."""
 
 _FULL_COMPLETION: Final = {
     "training_id": "1046",
@@ -42,7 +42,8 @@ def problems(
 ) -> Iterator[Problem]:
     """Yield the problems of the templates that users have written for these destinations.
 
-    `fits_of` returns the check whether a layout fits a destination; None if the destination uses no templates.
+    `fits_of` returns the function that checks whether a layout fits a destination; None if the destination uses no
+    templates.
     """
     for name, settings in destinations.items():
         fits = fits_of(settings)

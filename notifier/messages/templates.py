@@ -43,7 +43,7 @@ class Templates:
         self._environment = make_environment(shipped)
         self._report = report
         self.shipped: Templates | None = Templates(None, report, language) if own else None
-        """The shipped templates, if the user has other templates; otherwise None."""
+        """The shipped templates alone, if this object also has templates of the user; otherwise None."""
 
     def report(self, description: str) -> None:
         """Report a problem of a whole message, which no single template has caused."""

@@ -13,7 +13,10 @@ from notifier.messages.rich_text import sanitize
 from notifier.messages.template_names import Variables
 
 KEY_WIDTH = 40
-"""The most characters of a record's key. Keys are not cut further, because two lines may differ only in their keys."""
+"""The maximum number of characters of a record's key.
+
+Keys are not cut further when names are shortened, because two lines may differ only in their keys.
+"""
 
 _LABELS = {
     "training_id": "training",

@@ -54,9 +54,10 @@ class Account:
 
     Completions are listed by completion date, newest first (KPA Flex API documentation, completedtrainings.v2.list).
     Among equal dates, the record entered last comes first, unless `reshuffle_ties` is called. `now_ms` is the account's
-    clock in Unix milliseconds, for the dates of new records and of the API's answers. `dialect` may be replaced at any
-    time. `status_ends` maps a person's id and a v2 training id to an expiry date (`yyyymmdd`) that only the employee
-    status list shows, for example for a training without a rolling schedule.
+    clock in Unix milliseconds, for the dates of new records and of the API's answers. `dialect` chooses between
+    variants of the API's behaviour; it may be replaced at any time. `status_ends` maps a person's id and a v2 training
+    id to an expiry date (`yyyymmdd`) that only the employee status list shows, for example for a training without a
+    rolling schedule.
     """
 
     def __init__(

@@ -27,10 +27,10 @@ class Edits(Struct, frozen=True):
     change_log: ChangeLog
 
     def enter(self, count: int = 1, *, held_days_ago: int = 0, entered_days_ago: int = 0) -> list[Record]:
-        """Enter completions that are dated `held_days_ago` days ago, and return their records.
+        """Enter completions of trainings that took place `held_days_ago` days ago, and return their records.
 
-        The records' `created` is `entered_days_ago` days ago, as if a device without a connection had kept them until
-        now.
+        The records state that they were entered (`created`) `entered_days_ago` days ago, as if a device had been
+        without a connection until now.
         """
         account = self.account
         if not account.users or not account.trainings:

@@ -38,7 +38,7 @@ class ApiRequest(Struct, frozen=True):
 
 
 class Sending(Struct, frozen=True):
-    """How an answer is sent: its delay, the error of its `Date` header, its status, and whether the body is cut off."""
+    """How an answer is sent: its delay, the offset of its `Date` header, its status, and whether its body is cut."""
 
     delay_seconds: float = 0.0
     date_offset_seconds: float = 0.0
@@ -68,8 +68,8 @@ class RecordSelection(Struct, frozen=True):
 class ListFault(Struct, frozen=True):
     """A fault in a list. Each field is one step of making a page; the defaults change nothing.
 
-    `age_seconds` is the age of the state that the answer shows. `change_list` returns the changed records of the whole
-    list, in order; the records are counted after this step. `unlisted` are counted, but appear on no page.
+    `age_seconds` is the age of the state that the answer shows. `change_list` returns the whole list, changed, in
+    order; its records are counted after this step. `unlisted` selects records that are counted but appear on no page.
     `count_offset` is added to the count. `change_request` returns the request that is answered in place of the real
     one, for example with another page. `change_page` returns the records as a page shows them. `change_paging` gets the
     field `paging` of the answer and the number of matching records, and returns the changed field.

@@ -30,7 +30,7 @@ class StoreReason(StrEnum):
 
 
 DAMAGE: Final = frozenset({StoreReason.CORRUPT, StoreReason.NOT_A_STATE_FILE})
-"""The reasons that mean damage if a store reports them after it has opened its file as a valid state file."""
+"""The reasons that mean damage if they occur in a store whose file was a valid state file when it was opened."""
 
 
 class StoreError(Exception):

@@ -36,10 +36,10 @@ class Store(ABC):
         self.last_error: StoreError | None = None
         """The error of the latest failed use of the store; None if a write has succeeded since."""
         self.on_recovery: list[Callable[[], None]] = []
-        """Called after the first use that succeeds after one that failed or was cancelled.
+        """Functions to call when a use of the store succeeds after an earlier one failed or was cancelled.
 
-        That one may have been written nevertheless, for example if the answer to its commit was lost. Then its caller
-        has told nobody of what it wrote.
+        The failed use may have been written all the same, for example if the answer to its commit was lost. In that
+        case its caller has not told anybody what was written.
         """
         self._has_lost_result = False
         self._thread = WorkThread("store")

@@ -170,8 +170,8 @@ def _validity_of(
     """Return until when a completion is valid: by the account's list if the source uses it, else by the record.
 
     If the list has no end for the completion, the record decides. If the list was not read, an end date that was
-    announced from the list (`rows`) stays valid. If it did not, each failure to read the list would take announcements
-    back, and the next day would repeat them.
+    announced from the list (`rows`) stays valid. Otherwise, each failure to read the list would take announcements
+    back, and the next day's round would make them again.
     """
     own = validity(completion.completed_on, completion.expires_on, rule)
     if request.settings.expiry_dates is not ExpiryDates.EMPLOYEE_STATUS:

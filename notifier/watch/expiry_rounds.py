@@ -43,13 +43,13 @@ from notifier.watch.name_cache import wanted_facts
 _log = logging.getLogger(__name__)
 
 EVERY_SECONDS: Final = 30.0
-"""Seconds between two checks whether a round is due or a pair has to be examined again."""
+"""Seconds between two checks for due rounds and for pairs to be examined again."""
 
 _LONGEST_OFFSET_SECONDS: Final = 86_400.0
-"""If this machine's clock differs by a day or more from those of its peers, no round is run with its date."""
+"""If this machine's clock differs from its peers' clocks by this many seconds or more, no round is run."""
 
 _PEERS_AWAITED_SECONDS: Final = 600.0
-"""Seconds after the start for which a round waits until a peer has reported its time."""
+"""Seconds from the start for which rounds wait for a first time from a peer; after that they run without one."""
 
 _AT_ONCE: Final = 500
 """Maximum number of records that one transaction examines."""
@@ -86,9 +86,9 @@ class ExpiryRounds:
         """Initialize with functions that return the present settings and subscriptions.
 
         `on_events` gets new events. `on_dequeued` gets the names of destinations whose waiting deliveries were deleted.
-        `status_list` returns the function that reads the employee status list of the source with the given name. It
-        returns None if the source is not watched now. `clock_offset_seconds` returns by how much the clocks of the
-        machine's peers are ahead (negative: behind; None: unknown).
+        `status_list` gets a source's name, and returns the function that reads the source's employee status list; None
+        if the source is not watched now. `clock_offset_seconds` returns by how much the clocks of this machine's peers
+        (the servers that it calls) are ahead (negative: behind; None: unknown).
         """
         self._status_list = status_list
         self._clock_offset_seconds = clock_offset_seconds
@@ -137,7 +137,10 @@ class ExpiryRounds:
             _log.debug(error.message, extra={"reason": error.reason})
 
     def clock_seems_right(self) -> bool:
-        """Return whether this machine's clock agrees with those of its peers, as far as is known, to within a day."""
+        """Return whether this machine's clock and its peers' clocks differ by less than a day.
+
+        If no peer has reported its time, the clock counts as right from _PEERS_AWAITED_SECONDS after the start on.
+        """
         offset = self._clock_offset_seconds()
         if offset is None:
             return self._clock.monotonic() - self._started_at >= _PEERS_AWAITED_SECONDS
@@ -214,7 +217,7 @@ class ExpiryRounds:
         self._done_on[name] = request.today
 
     async def _retract_outdated(self, request: ExpiryRequest) -> dict[Pair, PresentRecord]:
-        """Take back announcements about completions that are not the newest of their pair; return the newest of each.
+        """Take back announcements about completions that are not the newest of their pair; return the newest, by pair.
 
         This is done before completions are examined, so that the same round can announce a completion that now belongs
         to another person.

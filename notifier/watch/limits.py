@@ -22,7 +22,7 @@ class DetectionLimits(Struct, frozen=True):
     """Wait between the first two searches for the same unexplained difference; doubled after each futile search."""
     longest_search_retry_seconds: float = 3600.0
     search_seconds_a_page: float = 5.0
-    """Wait after a search for each page that it has read; this allows about ten pages a minute."""
+    """Wait after a search, times the number of pages that it has read; this allows about ten pages a minute."""
     sweep_seconds_a_page: float = 12.0
     """Minimum wait between two sweeps for an unexplained count, for each page of the list."""
     unexplained_seconds: float = 600.0
@@ -30,12 +30,12 @@ class DetectionLimits(Struct, frozen=True):
     offset_seconds: float = 3600.0
     """Time for which sweeps have to leave the same count difference before the API's count is deemed wrong."""
     exhausted_seconds: float = 600.0
-    """Time after which it becomes a condition that the request budget is used up and requests wait."""
+    """If the request budget was used up for most of this time, that becomes a condition."""
 
     form_seconds: float = 86_400.0
     """Time for which a record's earlier contents are remembered."""
     flips_seconds: float = 3600.0
-    """Time for which a condition is shown after the last of at least `min_flips` contradictions about a record."""
+    """Time for which a condition is shown after a record's latest contradiction, if there were at least `min_flips`."""
     min_flips: int = 3
     shown_seconds: float = 86_400.0
     """Time for which a condition about a past event is shown."""
@@ -56,7 +56,7 @@ class DetectionLimits(Struct, frozen=True):
     spare_search_pages: int = 10
     """Pages that a search may read in addition to twice the binary logarithm of the number of pages."""
     few_records: int = 20
-    """This many changes at once, or fewer, are never held back."""
+    """Up to this many changes at once are never held back."""
 
 
 DETECTION_LIMITS: Final = DetectionLimits()

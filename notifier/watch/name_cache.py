@@ -114,7 +114,7 @@ def lists_to_fetch(
 ) -> tuple[NameList, ...]:
     """Return which `lists` to fetch: those never fetched, and those whose last fetch is too long ago. Pure.
 
-    "Too long" is less time for a list whose last fetch has failed, or that lacks a `missing` id.
+    A list is fetched again sooner if its last fetch has failed or if it lacks a `missing` id.
     """
     missing_of = {
         NameList.PEOPLE: missing.people,

@@ -60,10 +60,11 @@ class Observations(Struct):
     Moments are in monotonic seconds. `gave_up_searching_at` is when a search first gave up at its limit; None again
     after a sweep, or after a search that finds the cause. `unsorted_since` is when the list was first found unsorted,
     None while it counts as sorted. `has_incomplete_pages` means that the last sweep could not get every page complete.
-    `is_budget_exhausted` means that for most of the last minutes the request budget was used up, as `note_budget`
-    explains; `is_budget_known` that it was observed for long enough. `has_read_list` means that a sweep or a search has
-    ended. `used_by` is the number of requests in the last minute, by purpose. `waiting` are the changes that wait for
-    confirmation by a second look, `contradicted` those that several later answers have contradicted.
+    `is_budget_exhausted` means that the request budget was used up for most of the last minutes, as `note_budget`
+    explains. `is_budget_known` means that the budget was observed for long enough to say so. `has_read_list` means that
+    a sweep or a search has ended. `used_by` is the number of requests in the last minute, by purpose. `waiting` are the
+    changes that wait for confirmation by a second look, `contradicted` those that several later answers have
+    contradicted.
     """
 
     gave_up_searching_at: float | None = None

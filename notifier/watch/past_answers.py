@@ -17,13 +17,13 @@ from notifier.watch.second_looks import SecondLooks
 from notifier.watch.source_context import SourceContext
 
 _UNDER_WAY_SECONDS: Final = 60.0
-"""Seconds added to twice the configured timeout; by then, a request and its wait for a connection have ended."""
+"""After twice the configured timeout plus these seconds, a request has ended, even if it waited for a connection."""
 
 _ARRIVED: Final = (NewsReason.APPEARED_AFTER_SWEEP, NewsReason.UNDATED_AFTER_SWEEP)
 
 
 class PastAnswers:
-    """Remembers the changes of earlier answers, and their held-back and unreadable records."""
+    """Remembers what earlier answers have changed, and which records are held back or unreadable."""
 
     def __init__(self, context: SourceContext, looks: SecondLooks) -> None:
         """Initialize with the source, and with the records that await a second look."""
@@ -36,7 +36,7 @@ class PastAnswers:
         self._has_recalled = False
         self._recent = RecentChanges()
         self.existing_changed_at = float("-inf")
-        """When the latest request was sent whose answer has changed the number of known records (monotonic seconds)."""
+        """The time of the latest request whose answer changed the number of known records (monotonic seconds)."""
 
     async def recall(self) -> None:
         """Load what the previous run has stored about held-back and unreadable records; only the first call does so."""
@@ -75,7 +75,7 @@ class PastAnswers:
         )
 
     def hold_state(self, memory: SourceMemory, detected_by: DetectedBy) -> HoldState:
-        """Return the limits, the changes that are held back, and the recent numbers of arrivals and changes."""
+        """Return the hold limits, the changes that are held back, and the recent numbers of arrivals and changes."""
         settings, few = self._context.settings, self._context.limits.few_records
         tally = self._tally_for(detected_by)
         hold_limits = HoldLimits(
@@ -98,7 +98,7 @@ class PastAnswers:
     def note(self, findings: Findings, requested_at: float, detected_by: DetectedBy) -> None:
         """Remember what an answer has changed.
 
-        An answer that was requested before this one may arrive after it, and must not undo the changes.
+        A late answer to an earlier request must not undo these changes.
         """
         if not findings:
             return

@@ -15,10 +15,10 @@ class _Batch(Struct, frozen=True):
 
 
 class RecentChanges:
-    """The records that recent answers have changed, in eight bytes each.
+    """The records that recent answers have changed. Each takes eight bytes.
 
-    A first sweep changes millions of records in a minute. Two keys with the same hash do no harm: if a record is taken
-    for a changed one by mistake, the next answer decides about it.
+    A first sweep changes millions of records in a minute. Two keys with the same hash do no harm: if an
+    unchanged record counts as changed because of its hash, the next answer decides about it.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class RecentChanges:
             insort(self._batches, _Batch(requested_at, hashes), key=_requested_at)
 
     def forget_until(self, moment: float) -> None:
-        """Forget what the answers to requests sent at or before `moment` (monotonic seconds) have changed."""
+        """Forget the changes from requests that were sent at or before `moment` (monotonic seconds)."""
         del self._batches[: bisect_right(self._batches, moment, key=_requested_at)]
 
     def changed_after(self, requested_at: float, keys: Sequence[str]) -> dict[str, float]:

@@ -83,11 +83,11 @@ class SourceHealth:
 
     @property
     def memory(self) -> SourceMemory:
-        """The source's stored state, cached in this process; its last success may be newer than the stored one."""
+        """The source's stored state, cached here. The cached last success may be newer than the stored one."""
         return self._memory
 
     async def recall(self) -> None:
-        """Load the state of the previous run, with a pause that a rate limit has caused. Raises StoreError."""
+        """Load the state of the previous run, and continue its pause if a rate limit caused it. Raises StoreError."""
         await self.refresh()
         longest = max(self._settings.rate_limit_pause, self._limits.operator_pause_seconds)
         left = silence_left(self._memory.silent_until_ms, longest, self._clock.now_ms())
@@ -204,9 +204,10 @@ class SourceHealth:
           had hidden them: an event too many is better than one too few (`detection/view`).
         - For the comparison with the essentials, news begins at least ten minutes before the stored moment, because
           clocks differ. If the stored moment is half a minute too early, more events are announced, with the same ids.
-          No head poll has found anything since the stored moment, because a find stores a newer moment
+          No head poll has found a change since the stored moment, because it would have stored a newer moment
           (`store/recovery/compare`).
-        - A gap is recorded even if the outage was up to half a minute shorter than the retention. A sweep ends the gap.
+        - A gap (an outage so long that records may have been missed) is recorded even if the outage was up to half a
+          minute shorter than the retention. The next sweep ends the gap.
         """
         memory, stored_ms = self._memory, self._stored_success_ms
         if stored_ms is None or not 0 <= now_ms - stored_ms < _STORED_EVERY_MS:
@@ -251,8 +252,8 @@ class SourceHealth:
     async def record_failure(self, failure: ApiError, category: RequestCategory = RequestCategory.HEAD) -> None:
         """Record a failed request, and pause the requests to the source for as long as the failure requires.
 
-        Only a failed head poll or an exceeded rate limit makes the source itself fail. If only an operator can solve
-        the failure of other requests, head polls go on: they fail, too, if the cause concerns the whole source.
+        Only a failed head poll or an exceeded rate limit makes the source itself fail. If another request fails and
+        only an operator can solve that, head polls continue. If the cause concerns the whole source, these fail, too.
         """
         self._on_failure(self._source, failure.reason)
         pause = self._pause_after(failure, category)
@@ -346,7 +347,7 @@ class SourceHealth:
         self._extend_silence(seconds, binding=False)
 
     def _already_fails_for(self, reason: str) -> bool:
-        """Return whether the source already fails for this reason, so that the reason was logged before."""
+        """Return whether the source already fails for this reason. If so, the reason was logged before."""
         is_failing = self._state in (SourceState.FAILING, SourceState.RATE_LIMITED)
         return is_failing and self._memory.error is not None and self._memory.error.reason == reason
 

@@ -44,7 +44,7 @@ def page_fault(page: Page) -> PageFault | None:
 
 
 _UNUSABLE: Final = (PageFault.SHORT, PageFault.LONG, PageFault.REPEATED_RECORD)
-"""Problems because of which a page does not prove that a record is missing; an unsorted page is still complete."""
+"""The problems with which a page cannot prove that a record is missing. A page that is only unsorted can prove it."""
 
 _SAYS: Final = {
     PageFault.SHORT: "it has {page.size} of {page.limit} records and is not the last",
@@ -165,8 +165,8 @@ class SourceReader:
     async def count_omitted(self, answer: PreciseAnswer, priority: Priority) -> int | None:
         """Return how many more records the API counts for the question of this `answer` than the answer contains.
 
-        If the API states no count, None is returned. With one record per page, the number of the last page is the exact
-        count.
+        If the API states no count, None is returned. The count is requested with one record per page: the number of the
+        last page is then the exact count.
         """
         page = await self._page(1, 1, priority, answer.user_id, answer.training_id)
         if page.last_page is None:
@@ -178,8 +178,8 @@ class SourceReader:
     def _is_consistent(self, pages: Sequence[Page], before: Sequence[Page] | None) -> bool:
         """Return whether all pages belong to one list that did not change while they were read.
 
-        If pages were read in parts, the pages of the previous attempt (`before`) must have the same keys. The same is
-        required if pages without ids repeat a record: it may have moved from one page to the next.
+        In two cases, the pages of the previous attempt (`before`) must have the same keys: if pages were read in parts,
+        or if pages without ids repeat a record, which may have moved from one page to the next.
         """
         if len({page.last_page for page in pages}) > 1:
             return False
@@ -216,8 +216,8 @@ class SourceReader:
     ) -> Page:
         """Return a page, read in smaller parts if one answer would be too large or too slow.
 
-        The size that works is remembered: for hours after too large answers, for minutes after late ones. A record that
-        is too large even alone counts as unreadable.
+        The size that works is remembered: for hours if answers were too large, for minutes if they were late. A record
+        that is too large even on a page of its own counts as unreadable.
         """
         fitting = self._working_sizes.get(limit)
         size = limit if fitting is None else fitting.size

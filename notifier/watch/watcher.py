@@ -31,11 +31,11 @@ from notifier.watch.source_context import SourceContext
 from notifier.watch.source_health import SourceState
 
 _BUDGET_FOR_PROBES = 0.5
-"""Share of the request budget below which a probe is sent even if the first page states the count."""
+"""An extra probe is sent only while less than this share of the request budget is used."""
 
 
 class RoundResult(StrEnum):
-    """The result of a round; `silent` means that it was skipped, because requests are paused."""
+    """How a poll ended; `silent` means that nothing was read, because requests are paused."""
 
     DONE = "done"
     SILENT = "silent"
@@ -43,7 +43,7 @@ class RoundResult(StrEnum):
 
 
 class Round(Struct, frozen=True):
-    """The result of a round: the number of new events and, if all or a part of it was not done, why (a sentence)."""
+    """The result of a poll: how it ended, how many events are new and, if a part was not done, why (a sentence)."""
 
     result: RoundResult
     events: int = 0
@@ -105,7 +105,7 @@ class Watcher:
 
     @property
     def memory(self) -> SourceMemory:
-        """The source's stored state, cached in this process; its last success may be newer than the stored one."""
+        """The source's stored state, cached here. The cached last success may be newer than the stored one."""
         return self._health.memory
 
     @property
@@ -211,7 +211,7 @@ class Watcher:
         return await self._sweep_runner.latest()
 
     async def poll(self, *, by_hand: bool = False) -> Round:
-        """Read the newest records until a known one, then compare the API's count with the number of known records.
+        """Read the newest records down to a known one, check the API's count, and do the second looks that are due.
 
         During a pause, nothing is read. With `by_hand`, only a binding pause counts, such as that of a rate limit.
         Failures of the API and of the store are recorded and reported, not raised. To stop a poll, cancel it.
@@ -302,7 +302,7 @@ class Watcher:
     async def _ensure_first_contact(self) -> bool:
         """Poll now if the source has never answered; return whether it has answered.
 
-        The first answer decides what is history. Only a head poll can record it, so one has to come before any sweep.
+        The first answer decides what is history. Only a head poll can record this, so a sweep must not come first.
         """
         return self.memory.first_contact_ms is not None or (await self.poll(by_hand=True)).is_done
 

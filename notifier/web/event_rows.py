@@ -1,7 +1,7 @@
 """Converts events to CSV, for spreadsheets, and to JSON Lines, for programs. Pure.
 
-Names come from outside, and a spreadsheet calculates a cell that begins like a formula. Such a cell gets an apostrophe
-in front, which marks it as text for the spreadsheet (OWASP, "CSV Injection").
+Names come from outside, and a spreadsheet evaluates a cell that begins like a formula. Such a cell gets a leading
+apostrophe, which tells the spreadsheet that it is text (OWASP, "CSV Injection").
 """
 
 import csv
@@ -26,13 +26,13 @@ COLUMNS: Final = (
 """The names of the columns. Later versions may add columns at the end."""
 
 BYTE_ORDER_MARK: Final = "\ufeff".encode()
-"""The first bytes of a file, by which spreadsheets recognise UTF-8."""
+"""The first bytes of a file, by which spreadsheets recognize UTF-8."""
 
 _CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 """Matches characters that could end a line, or control a terminal on which the file is shown."""
 
 _FORMULA_START: Final = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
-"""Matches the beginning of a text that spreadsheets treat as a formula, also after spaces and in full-width form."""
+"""Matches the beginning of a text that spreadsheets treat as a formula, even after spaces or in full-width form."""
 
 
 def header_line() -> bytes:

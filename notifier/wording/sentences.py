@@ -70,7 +70,7 @@ def to_document(value: Any) -> Any:
 
 
 def render_document(document: Any, language: str) -> str | None:
-    """Return the sentence of `document` in a language; None if it does not fit that language's catalogue."""
+    """Return the sentence of `document` in a language; None if `document` does not fit that language's catalogue."""
     try:
         return _render(document, catalogue(language), _MAX_LEVELS)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError):

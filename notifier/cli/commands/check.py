@@ -47,11 +47,11 @@ _DESTINATION_COLUMNS: Final = (
 def check(global_options: GlobalOptions, *, online: bool, strict: bool, as_json: bool) -> None:
     """Validate the configuration; --online tries each token.
 
-    Nothing is stored or sent. With --online, this requests the newest page of each source and, unless the source has
-    `names = false`, its lists of people, trainings and, for `job_title`, job titles. Tables then show which requests
-    went through a proxy, and how many trainings and people the filters of each destination match today. Errors must be
-    corrected. Warnings report settings that are valid but probably a mistake; they do not change the exit code unless
-    --strict is given.
+    Nothing is stored or sent. With --online, this requests the newest page of each source, and its lists of people
+    and trainings (and of job titles, if `person_fields` has `job_title`). The lists of a source with `names = false`
+    are not requested. Tables then show which requests went through a proxy, and how many trainings and people the
+    filters of each destination match today. Errors must be corrected. Warnings report settings that are valid but
+    probably a mistake; they do not change the exit code unless --strict is given.
     """
     try:
         settings = read_settings(global_options)

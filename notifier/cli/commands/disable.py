@@ -16,7 +16,7 @@ from notifier.cli.parameter_types import destination_names, json_object_option
 def disable(global_options: GlobalOptions, destination: str, *, as_json: bool) -> None:
     """Stop sending to DESTINATION; its events are kept.
 
-    It stays disabled until `notifier enable`, across restarts too. Waiting events are not dropped and do not expire.
+    It stays disabled until `notifier enable`, even after a restart. Waiting events are kept and are not given up.
     """
     health = set_enabled(global_options, destination, enabled=False)
     if as_json:

@@ -65,8 +65,8 @@ def receive(
     To try a destination of the type `http`, `slack` or `teams`, set its `url` to the address that this command prints,
     then run `notifier test`. With --secret, signatures are verified; @FILE reads the secret from a file, because other
     users of the machine can see command lines. With --answer, you can see how the notifier reacts to errors. An event
-    is marked if an event with the same id was accepted before. If a sender asks for permission (`origin`), the
-    receiver grants it. Ctrl-C ends the receiver.
+    is marked if an event with the same id was accepted before. A destination with the key `origin` asks for permission
+    before it sends events; the receiver grants it. Ctrl-C ends the receiver.
     """
     keys = [read_secret(secret) or "" for secret in secrets]
     for key in keys:

@@ -26,7 +26,7 @@ from notifier.web.requests import REPLAYABLE_TYPES, ReplaySelection, WrongReques
 
 _REFRESH_SECONDS: Final = 0.3
 _LONGEST_WAIT_SECONDS: Final = 10.0
-"""The command ends when the replay has done nothing but wait for this time. The daemon continues the replay."""
+"""How long a replay may be paused as a whole before the command ends. The daemon continues the replay."""
 
 ShowProgress = Callable[[int, int], None]
 """A function that shows progress. It takes the number of deliveries put back into the queue, and the total."""
@@ -145,8 +145,8 @@ def _parse_options(settings: Settings | None, body: dict[str, Any]) -> ReplaySel
 def _wait_for_replay(state_file: Path, number: int, show_progress: ShowProgress) -> Mapping[str, Any]:
     """Show the progress of the daemon's replay until the replay ends; return the last progress.
 
-    This returns before the end if the replay has waited for all its unfinished destinations, without a break, for more
-    than _LONGEST_WAIT_SECONDS. Raises CommandError if the daemon or the replay was stopped.
+    This returns earlier if the replay has been paused for all its unfinished destinations for more than
+    _LONGEST_WAIT_SECONDS without a break. Raises CommandError if the daemon or the replay was stopped.
     """
     waiting_since: float | None = None
     while True:

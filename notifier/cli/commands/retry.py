@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MOST_EVENTS: Final = 1000
-"""The daemon refuses a request with many more event ids as too large."""
+"""The maximum number of event ids in one request. The daemon refuses a request that is much larger."""
 
 
 @click.command(

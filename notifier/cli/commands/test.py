@@ -52,7 +52,7 @@ _ADVICE_BY_REASON: Final = {
     AttemptResult.PROXY_REFUSED: "check its `proxy`, or the variables HTTPS_PROXY and NO_PROXY",
     AttemptResult.ORIGIN_REFUSED: "let the receiver allow its `origin`, or remove that key",
 }
-"""Advice for results that need more specific advice than their failure scope."""
+"""The advice for a result, where the advice for its failure scope would not be specific enough."""
 
 _PROXY_OR_RECEIVER: Final = (
     "check its `proxy`, or the variables HTTPS_PROXY and NO_PROXY, and whether the proxy is running; then its address"
@@ -92,9 +92,9 @@ def test(
 ) -> None:
     """Send one sample event to DESTINATION and show the answer.
 
-    The event is marked as a test and is not stored. There is one attempt, with the present configuration file. If the
-    running daemon has not loaded a change of DESTINATION in this file yet, the output says so. Otherwise, a successful
-    attempt ends the pause of a destination that was paused after failures.
+    The event is marked as a test and is not stored. There is one attempt, with the present configuration file. If
+    DESTINATION was paused after failures, a successful attempt ends the pause. But if the running daemon has not loaded
+    the latest changes of DESTINATION in this file yet, the output says so, and the pause continues.
     """
     if kind is not None and not preview:
         raise click.UsageError("only an event of the kind `created` is sent; --kind needs --preview")

@@ -84,7 +84,7 @@ def problem_at(answers: ConfigDraft, *path: str) -> str | None:
 
 
 def new_secret(random: bytes) -> str:
-    """Make a secret for signing requests from 24 to 64 random bytes."""
+    """Return a secret for signing requests, made of `random`: 24 to 64 random bytes."""
     return f"whsec_{base64.b64encode(random).decode()}"
 
 

@@ -87,7 +87,7 @@ class Interview:
         return wanted
 
     def _ask_for_destination(self, kind: str, question: str) -> DestinationDraft | None:
-        """Ask for the URL and name of a destination of the type `kind`; return None if the user wants no such one."""
+        """Ask for the URL and name of a destination of the type `kind`; return None if the user wants none."""
         if self._given[f"no_{kind}"]:
             return None
         name = self._given[f"{kind}_name"] or ("slack" if kind == "slack" else "webhook")

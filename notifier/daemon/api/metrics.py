@@ -76,7 +76,7 @@ class MetricsCollector:
 def destination_figures(memory: DestinationMemory, serving: ServiceSnapshot) -> DestinationFigures:
     """Return the figures of one destination.
 
-    `memory` was read from the store. `serving` is the present state of the destination's worker.
+    `memory` is the destination's state in the store. `serving` is the present state of the destination's worker.
     """
     state = state_to_show(
         serving.health,

@@ -25,10 +25,11 @@ NOT_ERASED = (
 
 
 async def erase(store: Store, text: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
-    """Erase the data of the person that `text` identifies; with `dry_run`, only return who that is at each source.
+    """Erase the data of the person that `text` identifies; with `dry_run`, only find the person at each source.
 
     `text` is an id, an employee number or an exact name. `by` is the requester; the log names the requester but not the
-    person. After an erasure, the caller must rewrite the recovery snapshot. Raises UnknownPersonError, StoreError.
+    person. Return the person at each source, and the numbers of erased items, as a JSON object. After an erasure, the
+    caller must rewrite the recovery snapshot. Raises UnknownPersonError, StoreError.
     """
     text = text.strip()
     people = await store.run(erasure.find_people, text) if can_be_stored(text) else []

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
 
 _SHORT_PAUSE_MS: Final = 60_000
-"""The longest time in milliseconds for which a replay waits for a new event without being shown as paused."""
+"""A replay is shown as paused if a new event, which is sent first, has waited for more than this many milliseconds."""
 
 _NO_REPLAY: Final["ReplayDocument"] = {
     "id": None,
@@ -42,7 +42,10 @@ _NO_REPLAY: Final["ReplayDocument"] = {
 
 
 def replay_range(db: Database, request: ReplaySelection, now_ms: int) -> ReplayRange:
-    """Return the range of stored events to replay, without the events and attempts that are written later."""
+    """Return the range of stored events to replay.
+
+    The range ends with the newest event and the newest attempt of this moment. What is written later is not part of it.
+    """
     until_ms = now_ms if request.until_ms is None else request.until_ms
     newest, newest_attempt = requeue.newest_event_number(db), requeue.newest_attempt_number(db)
     return ReplayRange(request.since_ms, until_ms, newest, request.source, request.type, newest_attempt)
@@ -80,7 +83,10 @@ def replays_document(db: Database, now_ms: int) -> "ReplayProgressDocument":
 
 
 def _replay_document(db: Database, replay: ReplayRun, now_ms: int) -> "ReplayDocument":
-    """Return a replay as a JSON object. A new replay with `goes_on_since` as its `since` would continue it."""
+    """Return a replay as a JSON object.
+
+    The key `goes_on_since` is the time from which a new replay would have to begin to continue this one.
+    """
     behind = min((part.reached for part in replay.unfinished), default=None)
     behind_ms = None if behind is None else requeue.next_detected_ms(db, behind)
     return {

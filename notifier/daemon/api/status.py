@@ -168,8 +168,8 @@ def _used_by(usage: Usage | None, purpose: Priority) -> int | None:
 def destination_status(memory: DestinationMemory, serving: ServiceSnapshot | None) -> "DestinationDocument":
     """Return the JSON object of one destination.
 
-    `memory` was read from the store. `serving` is the present state of the destination's worker; None without a
-    running daemon.
+    `memory` is the destination's state in the store. `serving` is the present state of the destination's worker; None
+    without a running daemon.
     """
     health = memory.health if serving is None else serving.health
     learned = memory.learned if serving is None else serving.learned

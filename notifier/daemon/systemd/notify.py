@@ -1,7 +1,7 @@
 """Sends the state of the service to systemd with the protocol of sd_notify(3).
 
-A message is a datagram of `NAME=value` lines. No library is used, because the available libraries are unmaintained
-(sdnotify, of 2017), or need a C compiler and the headers of systemd to install (systemd-python, cysystemd).
+A message is a datagram of `NAME=value` lines. No library is used, because sdnotify has not been maintained
+since 2017, and because systemd-python and cysystemd need a C compiler and systemd's headers to be installed.
 """
 
 import logging
@@ -24,8 +24,8 @@ _MORE_TIME = "EXTEND_TIMEOUT_USEC="
 class SystemdNotifier:
     """Sends messages to systemd. Without $NOTIFY_SOCKET, all methods do nothing.
 
-    No method blocks or raises. If systemd does not accept a message at once, `flush` sends it later, in order. A reset
-    of the watchdog is dropped instead.
+    No method blocks or raises. If systemd does not accept a message at once, `flush` sends it later, in order. Only
+    watchdog resets are dropped.
     """
 
     def __init__(self, address: str | None = None, watchdog_seconds: float | None = None) -> None:

@@ -29,11 +29,11 @@ CHECK_EVERY_SECONDS = 5.0
 _CHECKS_PER_TIME_LIMIT = 3
 _READY_CHECK_SECONDS = 0.2
 _DEFAULT_TOLERANCE_SECONDS = 60.0
-"""The tolerance for late parts in seconds, used if systemd sets no time limit for its watchdog."""
+"""How many seconds late a part may be before it counts as stuck, if systemd sets no time limit for its watchdog."""
 
 _EXTENSION_SECONDS = 30.0
 LONGEST_OPENING_SECONDS = 4 * 3600.0
-"""The longest time in seconds that opening the state file may take. After it, systemd ends the start."""
+"""The longest time in seconds that opening the state file may take. After that, systemd aborts the start."""
 
 
 class SupervisedDaemon(Protocol):
@@ -66,8 +66,8 @@ _STARTING = "starting: the state file is being opened and updated"
 def extend_start_timeout(manager: SystemdNotifier, status: str = _STARTING) -> Iterator[None]:
     """Within the context, keep asking systemd for more time to start: migrating a large store takes minutes.
 
-    `status` is reported meanwhile. A process that stands by is ready already, so its watchdog is reset instead, but not
-    for as long.
+    `status` is reported meanwhile. A standby process has already reported that it is ready. For such a process,
+    systemd's watchdog is reset instead, for at most LONG_TRANSACTION_SECONDS.
     """
     asking = None
     if manager.is_enabled:

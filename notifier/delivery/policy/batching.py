@@ -16,7 +16,7 @@ from notifier.store.tables.outbox import Delivery
 
 MAX_IN_A_DIGEST = 1000
 MAX_IN_A_GROUP = 50
-"""The most deliveries of one group (see `Grouping.group_key`) in one request; a larger group is divided."""
+"""The maximum number of deliveries of a group (see `Grouping.group_key`) in a request; a larger group is divided."""
 
 _SUCCESSES_BEFORE_TRIAL = 10
 _FAILED_TRIAL_FACTOR = 4
@@ -29,9 +29,9 @@ class BatchSize(Struct, frozen=True):
     """How many events a receiver accepts in one request.
 
     `limit` is None if no limit is known. `full_successes` counts the successful requests with at least `limit` events.
-    When this count reaches `successes_before_trial`, one request with twice as many events is tried; until its answer,
-    `is_trial_under_way` is true. `proposed_limit` is above 0 if a request was too large. The size of the next half
-    that gets through then becomes the limit.
+    When this count reaches `successes_before_trial`, one request with twice as many events is tried. Until that request
+    has ended, `is_trial_under_way` is true. `proposed_limit` is above 0 after a request that was too large. The size of
+    the next half that gets through becomes the limit, and `proposed_limit` becomes 0 again.
     """
 
     limit: int | None = None
@@ -105,9 +105,9 @@ def next_batch(
     """Choose the deliveries for the next request from `waiting`, which is in order.
 
     A delivery is skipped if its record is `busy`, or if an earlier delivery of its record is skipped. An event that is
-    known to be at fault is sent alone. With `in_order`, a request ends where its next delivery would be skipped. A
-    request that is not full waits for more events, until `grouping.wait_seconds` have passed since its first event
-    was detected. `now_ms` is not used if `grouping.wait_seconds` is 0.
+    known to be at fault is sent alone. With `in_order`, no delivery is skipped after the first chosen one: the request
+    ends there instead. A request that is not full waits for more events, until `grouping.wait_seconds` have passed
+    since its first event was detected. `now_ms` is not used if `grouping.wait_seconds` is 0.
 
     `rate` is how many requests a second the receiver accepts. If the destination `has_slots`, deliveries of different
     slots never share a request, and the deliveries of one slot are sent as a digest.

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from notifier.destinations.outcome import FailureScope
 
 FAILURES_TO_OPEN = 5
-"""The number of consecutive failures, possibly caused by the endpoint, after which it counts as unreachable."""
+"""After this many consecutive failures that the endpoint may have caused, the endpoint counts as unreachable."""
 
 LONGEST_OPEN_SECONDS = 300.0
 """The longest wait between two rounds of probes. It limits how late a recovered receiver is noticed. The probes cost
@@ -26,8 +26,8 @@ DOUBTFUL_OBJECTIONS = 10
 """After this many objections to the rate without a success in between, the cause is probably not the rate."""
 
 _DOUBTFUL_OBJECTIONS_TO_SUSPECT = 3
-"""The same number for a request whose first event has failed before. It is lower, so that a bad event is found soon.
-A receiver that really limits the rate usually accepts the request after fewer waits.
+"""Used instead of DOUBTFUL_OBJECTIONS for a request whose first event has failed before. The number is lower, so that
+a bad event is found soon. A receiver that really limits the rate usually accepts the request after fewer objections.
 """
 
 LONG_OUTAGE_ROUNDS = 3
@@ -36,8 +36,8 @@ LONG_OUTAGE_ROUNDS = 3
 _FIRST_SECONDS = 1.0
 _GROWTH = 1.5
 _DOUBLING_ROUNDS = 6
-"""The first six rounds have 1, 2, 4, ... 32 probes, 63 in all. Every later round has one. With strict order, the
-numbers differ (see `probe_count`).
+"""The number of rounds in which the number of probes doubles: 1, 2, 4, ... 32, which is 63 in all. Every later round
+has one probe. With strict order, the numbers differ (see `probe_count`).
 """
 _ROUNDS_BEFORE_LONGER_WAITS = 3
 _LONGEST_UNCONFIRMED_WAIT_SECONDS = 21_600.0
@@ -113,9 +113,9 @@ def after_success(breaker: Breaker, now: float) -> Breaker:
 def after_throttling(
     breaker: Breaker, *, started: float, retry_after: float | None, now: float, limits: WaitLimits, jitter: float
 ) -> Breaker:
-    """Return the breaker after the peer objected to the request rate. Its wait is the requested or a default one.
+    """Return the breaker after the peer objected to the request rate: it waits as requested, or for a default time.
 
-    After several objections in a row, a requested wait that is shorter than the default wait is not used.
+    After several objections in a row, the wait is at least the default one, even if the peer requests less.
     """
     # The rounds of an outage count on if the peer does not say how long to wait. Otherwise, a peer with two kinds of
     # failures by turns would be tried every second.

@@ -41,8 +41,8 @@ class RequestKind(StrEnum):
 class Attempt(Struct, frozen=True):
     """A request: its deliveries, its start (monotonic seconds), and why it is made.
 
-    `first_failed_at` is None if the request has several deliveries. If it has one, `first_failed_at` is when this
-    delivery first failed in a way that counts against its event (monotonic seconds), or None if it has not yet.
+    `first_failed_at` is when the only delivery first failed in a way that counts against its event (monotonic seconds).
+    It is None if there was no such failure yet, or if the request has several deliveries.
     """
 
     deliveries: tuple[Delivery, ...]
@@ -59,12 +59,12 @@ class Bounds(Struct, frozen=True):
 
     @property
     def rate(self) -> float:
-        """The most requests a second."""
+        """The maximum number of requests a second."""
         return self.settings.rate or inf
 
     @property
     def size(self) -> int:
-        """The most events in one request."""
+        """The maximum number of events in one request."""
         return MAX_IN_A_DIGEST if self.sends_digests else self.grouping.size
 
     @property
@@ -120,7 +120,9 @@ class AttemptDecisions(Struct, frozen=True):
 
 
 _LONGEST_DOUBTFUL_WAIT_SECONDS = 60.0
-"""The longest requested wait that may have another cause than the rate; a longer one announces an outage."""
+"""The longest requested wait in seconds that may have another cause than the rate, such as an event that makes the
+receiver fail. A longer wait is not doubted.
+"""
 
 _ATTEMPTS_BEFORE_DIVIDING = 40
 """The number of attempts after which a digest may be divided; they take one or two hours."""
@@ -144,8 +146,8 @@ def after_attempt(
 ) -> AttemptDecisions:
     """Decide what follows from the outcome of an attempt.
 
-    `trying_ms` is the destination's total time of trying (see `TryingClock`). `jitter` returns random numbers from 0 to
-    1.
+    `trying_ms` is the destination's total time spent trying to deliver (see `TryingClock`). `jitter` returns random
+    numbers from 0 to 1.
     """
     count = len(attempt.deliveries)
     first = attempt.deliveries[0]
@@ -200,9 +202,9 @@ def after_attempt(
 def _scope_in_context(state: ReceiverState, attempt: Attempt, outcome: Outcome, bounds: Bounds) -> FailureScope:
     """Return the failure scope of an outcome, considering what happened before.
 
-    A 503, or another failure with `Retry-After`, usually is an objection to the rate. But servers of programs also
-    answer so, some with a fixed short wait, whenever one event makes the program fail or take too long. So if waiting
-    has not helped, or if the event was at fault before, it is not known whether the endpoint or the event is at fault.
+    A 503, or another failure with `Retry-After`, is usually an objection to the rate. But application servers also
+    answer like this, some with a fixed short wait, when one event makes the application fail or take too long. So if
+    waiting has not helped, or if the event was at fault before, the scope is `UNKNOWN`: the endpoint or the event.
     """
     scope = outcome.scope
     if scope is not FailureScope.PACE:
@@ -363,8 +365,8 @@ def _has_only_alerts(attempt: Attempt) -> bool:
 def _may_be_endpoint_failure(attempt: Attempt, *, proven: bool) -> bool:
     """Return whether the endpoint may have caused the failure of an attempt.
 
-    Returns False for half of a refused group if it has several events, and for one event that is `proven` to be at
-    fault.
+    Returns False if the request was half of a refused group and has several events, or if its only event is `proven`
+    to be at fault.
     """
     if len(attempt.deliveries) > 1:
         return attempt.kind is not RequestKind.HALF

@@ -19,7 +19,7 @@ _RANDOM_SHARE = 0.2
 _LONGEST_WAIT_IF_RANDOM_SECONDS = 5.0
 _MAX_ATTEMPTS = 100
 _LEAST_TRYING_SECONDS = 3600.0
-"""A delivery is given up only after as many attempts as fit into this many seconds."""
+"""A delivery gets at least as many attempts as fit into this many seconds (see `least_attempts`)."""
 
 
 class Decision(StrEnum):
@@ -67,8 +67,9 @@ def backoff(
 ) -> float:
     """Return the wait in seconds after `failures` failures: exponential, with full jitter (`jitter` in [0, 1)).
 
-    The upper bound of the wait doubles with each failure, up to `longest` seconds and the configured longest wait. The
-    wait is at least a tenth of its bound, so that a low random number does not cause rapid retries.
+    The upper bound of the wait doubles with each failure. It never exceeds the lower of `longest` (seconds) and the
+    configured longest wait. The wait is at least a tenth of its bound, so that a low random number does not cause rapid
+    retries.
     """
     bound = min(settings.retry_max, settings.retry_first * 2.0 ** min(failures - 1, 60), longest)
     return bound * max(jitter, _SMALLEST_JITTER)
@@ -104,7 +105,7 @@ def should_give_up(delivery: Delivery, settings: DestinationSettings, trying_ms:
     """Return whether a delivery that has just failed again has been tried for too long.
 
     Only the time in which the notifier ran and could deliver counts. A delivery gets at least as many attempts as fit
-    into an hour. `trying_ms` is the destination's total time of trying (see `TryingClock`).
+    into an hour. `trying_ms` is the destination's total time spent trying to deliver (see `TryingClock`).
     """
     if delivery.tried_from_ms is None:
         return False

@@ -26,7 +26,7 @@ from notifier.store.tables.slots import Gate
 
 _MILLISECONDS: Final = 1000
 _MAX_BOUNDARIES: Final = 60
-"""The most moments at which the search for the end of a quiet time looks before it fails.
+"""The search for the end of a quiet time fails after looking at this many moments.
 
 A day has at most three moments at which a quiet time may begin or end: the start and the end of the quiet hours, and
 midnight for quiet days. So the search covers at least 20 days.

@@ -58,7 +58,7 @@ class HttpDestination:
         )
 
     async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
-        """POST `deliveries` in one attempt; without configured batches, they are a single delivery."""
+        """Send `deliveries` in one POST. Unless batches are configured, there is exactly one delivery."""
         if self._permission is not None and (refused := await self._permission.acquire()) is not None:
             return refused
         content = self._make_envelope(deliveries)
@@ -86,7 +86,10 @@ class HttpDestination:
 
 
 def _repeatable_secrets(settings: HttpSettings) -> Iterator[SecretStr]:
-    """Yield what an answer must not show: signing secrets without their prefixes, and secrets in configured headers."""
+    """Yield the secrets to remove from answers, because a receiver may repeat what it was sent.
+
+    These are the signing secrets without their prefixes, and the secrets in configured headers.
+    """
     for secret in settings.secret:
         yield SecretStr(secret.get_secret_value().removeprefix(SYMMETRIC_PREFIX).removeprefix(PRIVATE_PREFIX))
     for value in settings.headers.values():

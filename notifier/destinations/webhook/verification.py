@@ -17,7 +17,7 @@ from notifier.destinations.webhook.signature import (
 )
 
 TOLERANCE_SECONDS: Final = 300
-"""The most seconds between a request's timestamp and the receiver's clock, as Standard Webhooks recommends."""
+"""The largest difference between a request's timestamp and the receiver's clock that Standard Webhooks recommends."""
 
 _PLAIN_HEADERS: Final = ("x-hub-signature-256",)
 
@@ -32,8 +32,8 @@ class Verdict(Struct, frozen=True):
 def verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes, now_seconds: float) -> Verdict:
     """Return whether one of `secrets` confirms a request's signature, and whether the request is recent.
 
-    Each of them is well-formed: a secret `whsec_` or `whsk_`, or a public key `whpk_`. The names in `headers` are in
-    lower case. If a request has only a plain hash, its timestamp is not checked, because the hash does not cover it.
+    Each of `secrets` is a well-formed secret (`whsec_` or `whsk_`) or public key (`whpk_`). The names in `headers` are
+    in lower case. If a request has only a plain hash, its timestamp is not checked, because the hash does not cover it.
     """
     signatures = headers.get("webhook-signature", "")
     if not signatures:

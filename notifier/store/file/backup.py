@@ -39,7 +39,7 @@ from notifier.store.recovery.detect import UNREADABLE, delete_damage_marker, fin
 from notifier.store.recovery.exchange import REPLACED, finish_exchange, replace_state_file
 
 Progress = Callable[[int, int], None]
-"""A function called with the number of copied pages and the number of all pages."""
+"""A function called with the number of copied pages and the total number of pages."""
 
 _PAGES_AT_ONCE: Final = 1000
 _BUSY_TIMEOUT_SECONDS: Final = 30.0
@@ -169,7 +169,7 @@ def resolve_path(path: Path) -> Path:
 
 
 def refuse_target(target: Path, state_file: Path | None = None, *, overwrite: bool) -> None:
-    """Raise BackupError for a path that a backup, of this state file, must not be written to."""
+    """Raise BackupError if a backup (of `state_file`, if given) must not be written to `target`."""
     if target.is_symlink():
         raise BackupError(f"{target} is a symbolic link, and links are not followed: give the path of the file itself")
     if target.is_dir():
@@ -325,7 +325,7 @@ _REPAIR_ADVICE: Final = (
 
 
 def as_backup_error(error: Exception, source: Path, folder: Path) -> BackupError:
-    """Convert an SQLite error during the copying of `source` to a file in `folder`."""
+    """Return the BackupError for an SQLite error that occurred while `source` was copied into `folder`."""
     if is_damage(error):
         return BackupError(f"{source} is not a state file, or is damaged ({error}): {_REPAIR_ADVICE}")
     match getattr(error, "sqlite_errorcode", 0) & 0xFF:

@@ -41,7 +41,7 @@ _PRIMARY_CODE_MASK = 0xFF
 
 
 def is_undecodable(error: Exception) -> bool:
-    """Return whether a text of the file, or SQLite's message that quotes the file, is not UTF-8, so it is damaged."""
+    """Return whether the error means damage: a text in the file, or in a message that quotes it, is not UTF-8."""
     # For texts, the sqlite3 module raises an error of its own, which has no code.
     return isinstance(error, UnicodeDecodeError) or str(error).startswith("Could not decode to UTF-8")
 

@@ -27,7 +27,7 @@ DAMAGE_MARKER: Final = ".damage-met"
 _SOCKET: Final = ".sock"
 EARLIER_UNFINISHED: Final = ".rebuilding"
 EARLIER_FINISHED: Final = ".rebuilt"
-"""The suffix that an earlier version used for a finished rebuilt file; it used EARLIER_UNFINISHED before the end."""
+"""The suffix that an earlier version gave a rebuilt file once it was finished; until then: EARLIER_UNFINISHED."""
 
 SET_ASIDE: Final = (".damaged-", ".replaced-")
 """The suffixes of old files that are kept after damage and after a restore; a date follows the suffix."""
@@ -55,9 +55,9 @@ _LINK: Final = "it is a symbolic link, and links are not followed"
 
 
 def real_path(path: Path) -> Path:
-    """Return the path in its real folder, which contains the files beside it: links to the folder are resolved.
+    """Return the path with all links in its folder resolved, because the files beside it are in the real folder.
 
-    The last part of the path is not resolved. If it is a link, the code that opens the file refuses it.
+    The file name itself is not resolved. If it is a link, the code that opens the file refuses it.
     """
     return Path(os.path.realpath(path.parent)) / path.name
 
@@ -176,7 +176,7 @@ def _restrict_permissions(path: Path, mode: int, flags: int) -> None:
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from one that has replaced it under the same name; None if it cannot be examined."""
+    """Return the device and inode, which differ if another file has taken this name; None if they cannot be read."""
     try:
         found = path.stat()
     except OSError:
@@ -236,7 +236,7 @@ def remove_database(path: Path) -> None:
 
 
 def give_to_state_file_owner(path: Path, *files: Path) -> None:
-    """If this user is root, give `files` to the owner of the state file `path` (if it is missing, of its folder)."""
+    """If this user is root, give `files` to the owner of the state file `path`, or of its folder if it is missing."""
     if os.geteuid() == 0:
         try:
             owner = path.lstat()

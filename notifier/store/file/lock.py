@@ -1,4 +1,4 @@
-"""Locks the state file, so that only one process can write to it, under whatever name a process opens it.
+"""Locks the state file, so that only one process can write to it, whatever name is used to open it.
 
 There are two locks. The first is on a lock file beside the state file; the lock file stays when the state file is
 replaced. The second is on the state file itself, and works under each of its names (a hard link, a mount).
@@ -60,7 +60,7 @@ class FileLock:
         """Take the locks without waiting.
 
         Raises StoreError: IN_USE if another process has one of the locks, LINKED if a file must not be used (such as a
-        link or a mount), NOT_WRITABLE if the folder cannot be written to or has no locks.
+        link or a mount), NOT_WRITABLE if the folder cannot be written to or does not support locks.
         """
         try:
             descriptor = open_private(self._path, os.O_RDWR | os.O_CREAT)

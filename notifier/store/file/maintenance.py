@@ -16,8 +16,8 @@ _ANALYZED_ROWS: Final = 1000
 def release_pages(db: FileDatabase) -> bool:
     """Give some of the file's free pages back to the disk. Runs outside of transactions.
 
-    A call releases only so many pages, because SQLite must first move other pages, which takes time. Returns whether
-    another call can release more.
+    Each call releases a limited number of pages, because SQLite must first move other pages, which takes time. Returns
+    whether another call can release more.
     """
     (free,) = db.execute("PRAGMA freelist_count").fetchone()
     surplus = int(free) - FREE_PAGES_KEPT
@@ -39,7 +39,7 @@ def checkpoint(db: FileDatabase) -> None:
 
 
 def optimize(db: FileDatabase) -> None:
-    """Let SQLite analyze tables that have changed much, to choose indexes better. Runs outside of transactions."""
+    """Let SQLite analyze tables that have changed a lot, to choose better indexes. Runs outside of transactions."""
     db.execute(f"PRAGMA analysis_limit = {_ANALYZED_ROWS}").fetchall()
     db.execute("PRAGMA optimize").fetchall()
 

@@ -27,8 +27,8 @@ class FileStore(Store):
         """Initialize with the state file; nothing is opened yet.
 
         `opener` opens the file, on the store's thread and with the lock held; the default `open_database` is for tests
-        and tools. If the file or its write-ahead log, but not the lock file, was removed or replaced while the store
-        was open, `rescue` saves the content of the open file before the store closes it.
+        and tools. `rescue` saves the content of the open file before the store closes it. It is called if the file or
+        its write-ahead log was removed or replaced while the store was open, and the lock file is still in place.
         """
         super().__init__()
         self._path = path

@@ -40,6 +40,6 @@ def steps() -> list[str]:
 
 
 def unknown_steps(db: Database) -> list[str]:
-    """Return the steps that were applied to this file but that this version of the program lacks: a newer version's."""
+    """Return the steps in this file that this version of the program does not know; a newer version added them."""
     known = set(steps())
     return [step.name for step in migrations.applied(db) if step.name not in known]

@@ -70,9 +70,9 @@ def restore_into_schema(
 ) -> FilledSchema:
     """Copy a state file into a schema, in one transaction (this blocks); the file is left unchanged.
 
-    If the schema has sources or events already, `replace` decides. If it is set, the old schema is kept under a dated
-    name, and essential data that only the old schema has is added to the new one. If not, StoreError is raised. Also
-    raises StoreError if a process holds the schema or the server cannot be used, and BackupError for an unusable file.
+    If the schema already has sources or events, StoreError is raised unless `replace` is set. With `replace`, the old
+    schema is kept under a dated name, and essential data that only the old schema has is added to the new one. Raises
+    StoreError if a process holds the schema or the server cannot be used, and BackupError for an unusable file.
     """
     with (
         _temporary_copy(resolve_path(source), progress) as (db, copy),

@@ -30,7 +30,7 @@ _REPLACEMENT: Final = "\ufffd"
 
 
 class ForeignSessionError(psycopg.OperationalError):
-    """A connection is not, or not alone, in the session that has the lock, so another process may be writing."""
+    """A connection is not in the session with the lock, or shares that session; another process may be writing."""
 
 
 def mark_turn(connection: Connection, turn: str) -> None:

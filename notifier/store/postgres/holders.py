@@ -28,7 +28,7 @@ LOCK_SPACE: Final = 0x4B504146
 """The first of the two numbers that identify an advisory lock. All locks of this program have this first number."""
 
 SKIPPED_EVENT_NUMBERS: Final = 1_000_000
-"""By how much the next event's number is raised if the previous holder was not stopped in an orderly way. With
+"""How far the next event's number is raised if the previous holder did not stop in an orderly way. With
 asynchronous replication, receivers may have events with numbers that the promoted replica does not know.
 """
 

@@ -1,8 +1,8 @@
 """The difference between this machine's clock and that of the database's server.
 
-The machines that take turns at using a store should have the same time. Retries and scheduled sends are due by the
-clock of the machine that uses the store at present, so they shift at a takeover if the clocks differ. Each machine
-compares its clock with the server's.
+The clocks of the machines that take turns at using a store should agree. The machine that is using the store decides by
+its own clock when retries and scheduled sends are due. If the clocks differ, a takeover makes them earlier or later.
+Each machine compares its clock with the server's.
 """
 
 from collections.abc import Callable

@@ -29,10 +29,10 @@ from notifier.store.store import Store
 _log = logging.getLogger(__name__)
 
 RECONNECT_WITHIN_SECONDS: Final = 60.0
-"""Seconds after the loss of the connection within which the holder may reconnect and go on; later, it stands by."""
+"""For this many seconds after the connection is lost, the holder may reconnect and go on; then it stands by."""
 
 RETRY_SECONDS: Final = 1.0
-"""The minimum number of seconds between two attempts to reconnect; before the next one, every use fails at once."""
+"""Minimum number of seconds between two attempts to reconnect. In between, every use of the store fails at once."""
 
 
 class PostgresStore(Store):
@@ -163,7 +163,7 @@ class PostgresStore(Store):
             self._clock_differs = False
 
     def _reconnect(self) -> None:
-        """Reconnect after the connection was lost. If no other process has been the holder since, this one remains it.
+        """Reconnect after the connection was lost. If no other process has held the store since, this one still does.
 
         Raises StoreError. The reason HELD_ELSEWHERE means that this process must stop being the holder: there is a new
         holder, the server may lack the last writes, or the loss was more than RECONNECT_WITHIN_SECONDS ago. With any

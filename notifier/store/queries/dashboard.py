@@ -35,7 +35,7 @@ class Day(Struct, frozen=True):
 
 
 class Latency(Struct, frozen=True):
-    """How long `deliveries` deliveries took, from detection on; the times are rounded down to two leading digits."""
+    """The time from detection to delivery, over this many `deliveries`, rounded down to two leading digits."""
 
     deliveries: int
     median_ms: int
@@ -45,8 +45,8 @@ class Latency(Struct, frozen=True):
 class DashboardCounts(Struct, frozen=True):
     """The counts on the dashboard: events by day (oldest first), and deliveries with their latency.
 
-    `latency` and `latencies` cover the last 24 hours; `latency` is over all destinations (None: no deliveries). The
-    mappings are by destination, and leave out destinations without deliveries.
+    `latency` and `latencies` cover the last 24 hours. `latency` is for all destinations together (None: no deliveries).
+    `delivered_today` and `latencies` are by destination, and leave out destinations without deliveries.
     """
 
     days: tuple[Day, ...]

@@ -18,7 +18,7 @@ from notifier.store.tables.request_log import LoggedRequest
 from notifier.store.tables.settlements import LONGEST_RUN
 
 MAX_ATTEMPTS: Final = 50
-"""The most attempts that are returned, the latest ones."""
+"""Maximum number of attempts that are returned. If there are more, the latest are returned."""
 
 
 class AttemptDetail(Struct, frozen=True):

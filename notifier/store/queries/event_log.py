@@ -1,8 +1,8 @@
 """The log of events: the newest first, a page at a time, with filters.
 
-Nothing here writes. One call examines about EXAMINED_AT_ONCE events at most: those about a person, those with an
-unfinished delivery, or else simply the next ones. So a page may not be full although older events are left. Every page
-says where to continue.
+Nothing here writes. One call examines at most about EXAMINED_AT_ONCE events. If the filter names a person, these are
+events about that person; if it asks for unfinished deliveries, events that have one; otherwise, simply the next events.
+So a page can have fewer events than requested although older ones are left. Every page says where to continue.
 """
 
 from collections import Counter, defaultdict
@@ -20,7 +20,7 @@ from notifier.store.tables import records_by_person
 from notifier.store.tables.outbox import DeliveryState
 
 EXAMINED_AT_ONCE: Final = 5_000
-"""The most events that one call examines, so that it ends soon, whatever the filter."""
+"""Maximum number of events that one call examines, so that it ends soon, whatever the filter."""
 
 _HIGHEST: Final = 2**63 - 1
 _LONGEST: Final = 200
@@ -224,7 +224,7 @@ def _at_each_source(db: Database, id_: str) -> list[str]:
 
 
 def _keys_of(db: Database, people: Collection[str]) -> list[str] | None:
-    """Return the keys of these people's records, also of those that other people have now.
+    """Return the keys of these people's records, including records that have since moved to other people.
 
     Return None if finding them would mean reading too many records.
     """

@@ -23,7 +23,7 @@ class EventFilter(Struct, frozen=True):
 
 
 class EventPage(Struct, frozen=True):
-    """A page of events in order; the next page begins after event number `next`, and is empty now if `ended`."""
+    """A page of events in order; the next page begins after event number `next`. `ended`: no more events yet."""
 
     events: tuple[Event, ...]
     next: int

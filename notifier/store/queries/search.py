@@ -10,10 +10,10 @@ from notifier.store.queries.record_history import can_be_stored
 from notifier.store.tables import records_by_person
 
 MAX_PEOPLE: Final = 20
-"""The most people in a result, even if more have a matching name."""
+"""Maximum number of people in a result, even if more have a matching name."""
 
 MAX_RECORDS: Final = 100
-"""The most records in a result; if there are more, those with the latest completion dates are returned."""
+"""Maximum number of records in a result; if there are more, those with the latest completion dates are returned."""
 
 SHORTEST_NAME: Final = 2
 """The minimum number of characters of a name; a shorter text would match nearly everyone."""
@@ -43,7 +43,7 @@ class FoundRecord(Struct, frozen=True):
 
 
 class FoundRecords(Struct, frozen=True):
-    """The result of a search: only `is_key` if the text is the key of a record, or else people and their records.
+    """The result of a search: only `is_key` if the text is the key of a record; otherwise, people and their records.
 
     `too_early` means that there are many records and the index by person is not ready, so that only people are found.
     """
@@ -55,9 +55,9 @@ class FoundRecords(Struct, frozen=True):
 
 
 def find(db: Database, text: str) -> FoundRecords:
-    """Look for a record with this key, or else for people and their records.
+    """Look for a record with this key; if there is none, look for people and their records.
 
-    `find_people` says which people are found. For a key, only `is_key` of the result is set.
+    `find_people` says which people are found. If a record has the key, only `is_key` of the result is set.
     """
     text = text.strip()[:_LONGEST]
     if not text or not can_be_stored(text):

@@ -18,9 +18,9 @@ data is added in one transaction:
 - *Numbers*: the next event's number is higher than every number that receivers may have seen.
 
 The table `rebuilds` stores the result for two conditions: `state_rebuilt` if the file was damaged or gone, and
-`state_behind` if it was too old. Delivered events cannot be recovered. The essentials lack the latest updates and
-removals, too: undelivered ones of about the last second before the loss, and delivered ones of about the last half
-minute. Both conditions report this, and since when changes may be missing.
+`state_behind` if it was too old. Delivered events cannot be recovered. The latest updates and removals may be missing
+from the essentials: undelivered ones from about the last second before the loss, delivered ones from about the last
+half minute. Both conditions say so, and say from what time on changes may be missing.
 """
 
 from enum import StrEnum
@@ -34,7 +34,7 @@ from notifier.store.recovery.snapshot import MARGIN_MS, Row, Snapshot, add_stamp
 from notifier.store.tables import sweeps
 
 SKIPPED_EVENT_NUMBERS: Final = 1_000_000
-"""By how much the next event's number exceeds the highest known one, because higher numbers may have been used."""
+"""How far the next event's number is above the highest known one, because higher numbers may have been used."""
 
 _RECORD_COLUMNS: Final = frozenset(
     {
@@ -202,10 +202,10 @@ def find_missing(db: Database, known: Snapshot) -> Missing:
 
 
 def is_newer(db: Database, known: Snapshot) -> bool:
-    """Return whether a file has the same history as the one from which these essentials are, and was used for longer.
+    """Return whether a file is a later state of the file that these essentials were read from.
 
-    Undelivered events that a newer file lacks were delivered and then deleted, or dropped. Event numbers do not tell
-    which one is newer, because each restore skips some.
+    Undelivered events that a newer file lacks were delivered and then deleted, or dropped. Event numbers do not show
+    which of the two is newer, because each restore skips some.
     """
     found = {row[:2]: row[2] for row in db.execute("SELECT name, met_at, coalesce(last_success, 0) FROM sources")}
     expected = {(name, it.first_contact_ms): it.last_success_ms or 0 for name, it in known.sources.items()}
@@ -287,7 +287,7 @@ def _store_comparison(db: Database, known: Snapshot, missing: Missing, now_ms: i
 
 
 def _mark_delivered(db: Database, known: Snapshot) -> None:
-    """In a file that is too old, mark those deliveries as delivered that are finished according to the essentials."""
+    """In a file that is too old, mark deliveries as delivered if the essentials say that they are finished."""
     unfinished = {f"{it.id} {delivery['destination']}" for it in known.undelivered for delivery in it.deliveries}
     unfinished |= {f"{it.id} {destination}" for it in known.owed for destination in it.destinations}
     ids = [*(it.id for it in known.announced), *(it.id for it in known.undelivered), *(it.id for it in known.owed)]

@@ -205,7 +205,7 @@ def _write_private(path: Path, content: bytes) -> None:
 
 
 def _keep_as_previous(path: Path, before: Path) -> None:
-    """Make the current essentials file `path` the previous file `before`, by a hard link, so that `path` always exists.
+    """Keep the current essentials file `path` as the previous file `before`; `path` itself stays in place.
 
     The current file is readable: an unreadable one was renamed when the store was opened.
     """

@@ -12,9 +12,9 @@ a kill:
 3. One rename gives the new file the state file's name, and the folder is synced.
 
 At every moment either the old or the new file has the state file's name. There is one exception: on a file system
-without hard links, the old file is renamed in step 1, so after a kill before step 3 no file has the name until the next
-opening finishes the exchange. A new file without a header is unfinished, and is removed. A new file whose header names
-a file other than the present one is out of date, and is removed with a log message.
+without hard links, step 1 renames the old file. If the process is then killed before step 3, no file has the name until
+the next opening finishes the exchange. A new file without a header is unfinished, and is removed. A new file whose
+header names a file other than the present one is out of date, and is removed with a log message.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ HEADER: Final = "_exchange"
 
 DAMAGED: Final = "damaged"
 REPLACED: Final = "replaced"
-"""The word in the new name of the old file after a restore; DAMAGED is the word for a damaged file."""
+"""The word in the name under which a restore keeps the old file; DAMAGED is the word for a damaged file."""
 
 COPIES_KEPT: Final = 3
 """Number of copies of damaged files that are kept; when there are more, the oldest is removed."""

@@ -13,9 +13,9 @@ Rules:
 
 - If the file is gone or empty and its essentials name a source, the file was lost, and is rebuilt from them. To start
 from scratch, the operator deletes both files.
-- If the file is gone or empty, the start is refused if its essentials are a newer version's, or if both the essentials
-and the previous essentials are unreadable. There was a state file, and starting without it would report old completions
-as new, or lose waiting deliveries. Beside an intact file, such essentials are set aside with a log message.
+- If the file is gone or empty, the start is refused in two cases: its essentials were written by a newer version, or
+both they and the previous essentials are unreadable. There was a state file, and starting without it would report old
+completions as new, or lose waiting deliveries. Beside an intact file, such essentials are set aside with a log message.
 - If the file is damaged again after two rebuilds within an hour, the disk is failing. The start is refused until the
 hour is over. COPIES_KEPT copies of damaged files are kept; beyond that the oldest is removed.
 - If the disk cannot read the file's first page, the start is refused while that lasts, because the content may become

@@ -24,7 +24,7 @@ Row = tuple[Any, ...]
 
 _BLOCK: Final = 1000
 _MAX_FAILURES: Final = 50_000
-"""The number of failed reads of a table after which only whole blocks are read. So many take about a second."""
+"""After this many failed reads of a table, only whole blocks are read. That many failures take about a second."""
 
 _ROWS_ON_A_PAGE: Final = 200
 """More rows than any page of the state file can have."""
@@ -53,7 +53,10 @@ class SalvagedTable(Struct, frozen=True):
 
     @property
     def block_column(self) -> str | None:
-        """The column whose numbers delimit blocks: row number, or else first key column; None if that holds text."""
+        """The column whose numbers delimit blocks; None if there is none.
+
+        This is the row number or, in a table without row numbers, the first key column if it holds whole numbers.
+        """
         if self.has_rowid:
             return "rowid"
         return self.key[0] if dict(self.columns)[self.key[0]] == "INTEGER" else None

@@ -26,16 +26,16 @@ from notifier.store.database import Database, json_list
 from notifier.store.queries.feed import highest_sequence
 
 MAX_UNDELIVERED: Final = 5_000
-"""The most undelivered events that are kept whole; they take some megabytes."""
+"""Maximum number of undelivered events that are kept whole; they take a few megabytes."""
 
 MAX_OWED: Final = 100_000
-"""The most undelivered `created` events that are not kept whole, but by their identity; each takes about 100 bytes."""
+"""Maximum number of further `created` events of which only the identity is kept; each takes about 100 bytes."""
 
 MAX_ANNOUNCED: Final = 10_000
-"""The most ids of announced events that are kept, the newest ones; they take somewhat less than a megabyte."""
+"""Maximum number of ids of announced events that are kept (the newest); they take just under a megabyte."""
 
 STAMPS_KEPT: Final = 100
-"""Number of stamps (ids of essentials files) that the state file keeps, although only two such files are kept."""
+"""Number of stamps (ids of essentials files) that the state file keeps, many more than there are such files (two)."""
 
 MARGIN_MS: Final = 600_000
 """An upper bound in milliseconds for the difference between the server's clock and the local one."""
@@ -84,7 +84,7 @@ class KnownSource(Struct, frozen=True):
 
 
 class UndeliveredEvent(Struct, frozen=True):
-    """An event that not all of its destinations have received, with its undelivered deliveries."""
+    """An event that some of its destinations have not received, with its undelivered deliveries."""
 
     event: Row
     deliveries: tuple[Row, ...]
@@ -100,8 +100,8 @@ class Snapshot(Struct, frozen=True):
 
     `sequence` is the highest number that an event ever had. `disabled` maps each disabled destination to the reason and
     the time when it was disabled. `left_out` counts the undelivered events that are in neither `undelivered` nor
-    `owed`. `announced` contains the events detected since `announced_since_ms` (0: all events), without alerts, `owed`
-    events, and events that `left_out` counts.
+    `owed`. `announced` contains the events detected since `announced_since_ms` (0: all events), except alerts, the
+    events in `owed`, and those that `left_out` counts.
     """
 
     written_ms: int
@@ -117,12 +117,12 @@ class Snapshot(Struct, frozen=True):
 
 
 def has_stamp(db: Database, stamp: str) -> bool:
-    """Return whether the state file contains a stamp of the essentials, so that it is at least as new as they are."""
+    """Return whether the state file contains this stamp of essentials, and so is at least as new as they are."""
     return db.execute("SELECT 1 FROM essentials_stamps WHERE stamp = ?", [stamp]).fetchone() is not None
 
 
 def add_stamp(db: Database, stamp: str, now_ms: int) -> None:
-    """Store the stamp of essentials in a state file that lacks nothing of what they contain."""
+    """Store the stamp of essentials in a state file that already contains all their data."""
     db.execute("INSERT INTO essentials_stamps (stamp, at) VALUES (?, ?) ON CONFLICT DO NOTHING", [stamp, now_ms])
 
 
@@ -226,7 +226,7 @@ def _sources(db: Database) -> Iterator[tuple[str, KnownSource]]:
 def _undelivered(db: Database) -> tuple[tuple[UndeliveredEvent, ...], tuple[OwedEvent, ...], set[str]]:
     """Return the undelivered events in three groups.
 
-    The groups: events to keep whole, events of which only the identity is kept, and the ids of all further ones.
+    The groups: events to keep whole, events of which only the identity is kept, and only the ids of all others.
     """
     names = columns(db, "events")
     waiting = "SELECT DISTINCT sequence FROM deliveries WHERE state <> 'delivered'"

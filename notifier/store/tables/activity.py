@@ -102,7 +102,7 @@ def latest_states(db: Database) -> dict[ActivitySubject, StateChange]:
 
 
 def request_counts(db: Database, subject: ActivitySubject, quarter: int) -> dict[int, RequestCount]:
-    """Return a subject's request counts by quarter of an hour, from the one with the number `quarter` on."""
+    """Return a subject's request counts by quarter of an hour, starting with the quarter numbered `quarter`."""
     rows = db.execute(
         "SELECT quarter, requests, failed, milliseconds, slowest FROM request_counts"
         " WHERE kind = ? AND name = ? AND quarter >= ?",

@@ -15,7 +15,7 @@ from notifier.store.tables.conditions import ConditionChange, ConditionState, St
 from notifier.wording.sentences import Sentence, has_text
 
 _MAX_PER_ALERT: Final = 100
-"""The most conditions in one alert, so that the alert can name the subject of each."""
+"""Maximum number of conditions in one alert, so that the alert can name the subject of each."""
 
 
 class Handover(Struct, frozen=True):
@@ -98,7 +98,7 @@ def oldest_undelivered_ms(db: Database, destination: str) -> int | None:
 
 
 def latest_refusal(db: Database, destination: str, reasons: Collection[str]) -> str | None:
-    """Return why a destination last refused an alert that is still undelivered: the reason and any HTTP status.
+    """Return why a destination last refused an alert that is still undelivered: the reason and the HTTP status, if any.
 
     Only refusals for one of these `reasons` count. If there are none, return None.
     """
@@ -190,7 +190,7 @@ def _withdraw_waiting(db: Database, name: str, subjects: set[str], destination: 
 
 
 def common_subject(group: Sequence[ConditionChange]) -> str:
-    """Return the subject of an alert: that of its only change, or for several changes the kind of their subjects."""
+    """Return the subject of an alert: the change's subject, or if there are several changes, their subjects' kind."""
     subject = group[0].condition.subject
     return subject if len(group) == 1 else subject.partition("/")[0]
 

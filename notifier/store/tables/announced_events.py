@@ -5,9 +5,9 @@ event would then have the id of an earlier event, and receivers that store ids w
 contains the record and the revision of each announced event that is no longer in the file:
 
 - A change whose event id is in the table is not announced. The next revision of its record is above all announced ones.
-- Exception: if, since the row was added, the record was found or its source was read to the end, the file knows the
-  record's state. So this change is not the one that was announced, and is announced with a new revision. The first
-  `created` event of a record is never announced again.
+- Exception: the record may have been found, or its source read to the end, after the row was added. Then the file knows
+  the record's state, so the change is a new one, and is announced with a new revision. But the first `created` event of
+  a record is never announced again.
 
 The table `owed` contains the events still to be sent. Each is announced when its record is found again, but only to the
 destinations that have not received it. In nearly every file both tables are empty, and one query shows that.
@@ -107,7 +107,7 @@ class AnnouncedEvents(Struct, frozen=True):
         return max(int(in_file), self.revision_of(key))
 
     def _was_read_since(self, key: str) -> bool:
-        """Return whether, since its rows in `told_before` were added, the record was found or its source fully read."""
+        """Return whether a record was found, or its source fully read, since its rows were added to `told_before`."""
         if self.db is None:
             return True
         row = self.db.execute(

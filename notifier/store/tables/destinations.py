@@ -26,8 +26,8 @@ class HealthState(StrEnum):
 class Health(Struct, frozen=True):
     """The health of a destination; times in Unix milliseconds.
 
-    `failures` counts how often in a row the destination as a whole has failed. Until `retry_at_ms`, only a trial
-    request with a new event is sent. If the receiver `asked` for this wait, not even that is sent.
+    `failures` counts the consecutive failures of the destination as a whole. Until `retry_at_ms`, at most one new event
+    is sent, as a probe. If the receiver `asked` for this wait, nothing is sent.
     """
 
     state: HealthState = HealthState.OK
@@ -199,7 +199,7 @@ _DUE = (
 
 
 def count_waiting(db: Database, names: Iterable[str]) -> dict[str, int]:
-    """Return how many events wait for each of these destinations."""
+    """Return how many events wait to be sent to each of these destinations."""
     counted = "SELECT count(*) FROM deliveries WHERE destination = ? AND state = 'pending'"
     return {name: db.execute(counted, [name]).fetchone()[0] for name in names}
 
@@ -219,9 +219,10 @@ def read_health(db: Database, name: str) -> Health:
 def read_at_start(db: Database, name: str, fingerprint: Callable[[str | None], str]) -> StartingState:
     """Return the state with which a destination starts, or continues after a change of its settings.
 
-    `fingerprint` gets the stored fingerprint of address and credentials (None: there is none). It returns the same
-    fingerprint if they have not changed, else a new one. After a change, health, learned limits, and the waits and
-    trying times of waiting events are reset. A destination that an operator has disabled stays disabled.
+    The function `fingerprint` gets the stored fingerprint of the address and the credentials, or None. It returns the
+    present one, which differs from the stored one if the address or the credentials have changed. In that case the
+    destination's health and learned limits are reset, and so are the waits and trying times of its waiting events. A
+    destination that an operator has disabled stays disabled.
     """
     health = read_or_create(db, name)
     stored, rate, limit, trying_ms = db.execute(
@@ -263,7 +264,7 @@ def store_health(
 
 
 def store_trying_ms(db: Database, name: str, trying_ms: int) -> None:
-    """Store the total time in milliseconds for which deliveries to a destination were tried."""
+    """Store the value of a destination's trying clock in milliseconds (see `outbox.Delivery`)."""
     db.execute("UPDATE destinations SET trying = ? WHERE name = ?", [trying_ms, name])
 
 

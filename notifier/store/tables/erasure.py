@@ -15,7 +15,7 @@ from notifier.store.tables import expiries, request_log
 from notifier.store.tables.settlements import LONGEST_RUN
 
 CHUNK: Final = 500
-"""The most records erased in one transaction, so that other work does not wait long for the store."""
+"""Maximum number of records erased in one transaction, so that other work does not wait long for the store."""
 
 _EXAMINED_AT_ONCE: Final = 2000
 
@@ -29,7 +29,7 @@ class KnownPerson(Struct, frozen=True):
 
 
 class Erased(Struct, frozen=True):
-    """The numbers of rows erased for a person; `living` counts the kept records, which the account still contains."""
+    """The numbers of rows erased for a person; `living` counts the records kept because the account still has them."""
 
     events: int = 0
     deliveries: int = 0
@@ -80,10 +80,11 @@ def delete_names(db: Database, source: str, users: Sequence[str]) -> int:
 
 
 def find_people(db: Database, text: str) -> list[KnownPerson]:
-    """Return the people of all sources whose id, or else employee number, or else name is exactly `text`.
+    """Return the people of all sources whose id is exactly `text`.
 
-    If the lists of people contain no such person, the records and the events are searched, for instructors and for
-    people of earlier versions of a record, too.
+    If nobody has this id, the people with this employee number are returned. If there are none, those with this name
+    are returned. If the lists of people contain no such person either, the records and the events are searched. This
+    also finds instructors, and people who occur only in earlier versions of a record.
     """
     for column in ("id", "employee_number", "name"):
         found = db.execute(f"SELECT source, id, name FROM people WHERE {column} = ? ORDER BY source, id", [text])
@@ -138,7 +139,10 @@ def erase_events(db: Database, person: KnownPerson, behind: int = 0) -> ErasedEv
 
 
 def _erase_answers(db: Database, sequences: Sequence[int]) -> None:
-    """Erase the texts of answers to the requests that carried these events, also where other events have them."""
+    """Erase the texts of the answers to the requests that carried these events.
+
+    A text is erased for all events of its request, including other events that were sent in the same request.
+    """
     request_log.delete_for_events(db, sequences)
     requests = db.execute(
         "SELECT DISTINCT r.destination || ' ' || r.attempted_at FROM (SELECT CAST(value AS BIGINT) AS number"
@@ -180,19 +184,17 @@ _FIELDS_ABOUT: Final = {
     ("previous", "user_id"): (("previous", "user_id"), ("previous", "notes")),
     ("previous", "instructor_id"): (("previous", "instructor_id"),),
 }
-"""The fields of an event's data that may contain a person's id, each with the fields that are then about this person.
+"""The fields of an event's data that may contain a person's id, each with all fields that are about the same person.
 
-The person whose completion it is is not among them: that person's events are deleted.
+The id of the person who completed the training is not among them, because that person's events are deleted.
 """
 
 
 def erase_records(db: Database, person: KnownPerson) -> Erased:
-    """Erase a person's name and facts, and the content of the person's removed records; count the other records.
+    """Erase a person's name and facts, and the content of the person's removed records.
 
-    The texts of the destinations' last errors are erased, too.
-
-    The other records are those that the account still has, and are kept. If they were erased, the next poll would read
-    their content again, and their next change would be reported wrongly.
+    The texts of the destinations' last errors are erased, too. Records that the account still has are only counted. If
+    they were erased, the next poll would read their content again, and their next change would be reported wrongly.
     """
     here = [person.source, person.id]
     records = db.execute(

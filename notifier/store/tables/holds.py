@@ -68,7 +68,7 @@ def write_changes(db: Database, source: str, held: Sequence[HeldChange], ended: 
 
 
 def begin_release(db: Database, source: str, what: str, release: Release) -> SourceMemory:
-    """Store an operator's release of held-back `what` ("removals" or "changes"); return the source's new state.
+    """Store an operator's release of the held-back removals or changes (`what`); return the source's new state.
 
     An unfinished sweep is deleted, because the sweep that carries out the release has to read the whole list.
     """

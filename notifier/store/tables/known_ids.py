@@ -29,7 +29,7 @@ def names_are_fetched(db: Database, sources: Collection[str], names: NameList) -
 
 
 def ids_without_name(db: Database, sources: Collection[str], names: NameList, ids: Collection[str]) -> list[str]:
-    """Return those of the `ids` that are in no source's list `names`."""
+    """Return those of the `ids` that the list `names` contains for none of these sources."""
     rows = db.execute(
         f"SELECT value FROM json_each(?) WHERE value NOT IN"
         f" (SELECT id FROM {names} WHERE source IN (SELECT value FROM json_each(?))"
@@ -45,7 +45,7 @@ def ids_in_records(
     """Return which ids occur in the next EXAMINED_AT_ONCE records after row `after`, and the last row examined.
 
     If there are no records after `after`, the second value is None. All records are read in order, because no index
-    begins with the training, and the index by person does not exist during a first sweep.
+    has the training as its first column, and the index by person does not exist during a first sweep.
     """
     column = _RECORD_COLUMNS[names]
     last = db.execute(

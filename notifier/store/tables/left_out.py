@@ -33,10 +33,10 @@ def count_unreadable(
 ) -> bool:
     """Count the unreadable `records` of an answer; return whether any of them are new.
 
-    `known` are those of the records' keys that the store knew before. A record without a key counts as known until
+    `known` are the keys of those `records` that the store knew before. A record without a key counts as known until
     `correct_after_sweep` corrects the counts. `swept` means that the answer was read by a sweep. Only a sweep knows the
-    place of a record that is too large for any answer. Without `swept`, such a record is added only if the source has
-    no entry for one yet.
+    place of a record that is too large for any answer. So other requests add such a record only if the source has no
+    entry for a record of this kind.
     """
     there = _stored_keys(db, source, [record.key for record in records])
     if (
@@ -86,8 +86,8 @@ def correct_after_sweep(db: Database, sweep: Sweep, missing: int) -> None:
     """Correct the counts after a sweep has read the whole list.
 
     Unreadable records that a complete sweep has not seen are gone or readable now, so their entries are deleted.
-    `missing` is the number of known records that were on no page. The same number of unreadable records without a key
-    count as known from now on, because they may be the missing ones.
+    `missing` is the number of known records that were on no page. These may be among the unreadable records without a
+    key, so up to `missing` of the latter count as known from now on.
     """
     source = sweep.source
     if sweep.whole:
@@ -117,7 +117,7 @@ def delete_all(db: Database, source: str) -> None:
 
 
 def of_record(db: Database, key: str) -> dict[str, UnreadableRecord]:
-    """Return the unreadable record with this key for each source that has one, by source."""
+    """Return the unreadable records with this key, by source."""
     rows = db.execute(
         "SELECT s.name, l.key, l.field, l.problem FROM sources s CROSS JOIN left_out l"
         " ON l.source = s.name AND l.key = ? ORDER BY s.name",

@@ -63,7 +63,7 @@ def find_names(
 
 
 _NEVER_STORED: Final = "{}"
-"""The stored facts of a training that was last read by a version that stored no facts."""
+"""The value stored for a training that was last read by a program version without facts."""
 
 
 def _selected_facts(stored: Mapping[str, FactValue], title: str | None, fields: Collection[PersonField]) -> PersonFacts:

@@ -37,10 +37,10 @@ class Delivery(Struct, frozen=True):
 
     `tried_from_ms` is the value of the destination's trying clock at the first attempt. That clock runs only while the
     daemon runs and may send to the destination. `failures` counts the attempts that may have failed because of the
-    event itself. `proven` means that they certainly did, for example because other events were delivered since. If the
-    destination has several receivers, `taken_by` are those that have the event already. `again` means that an operator
-    has requested the delivery again. `slot_ms` is the slot of the destination's schedule in which the delivery is sent
-    (Unix ms).
+    event itself. `proven` means that an attempt has certainly failed because of the event, for example because other
+    events were delivered since. If the destination has several receivers, `taken_by` are those that have the event
+    already. `again` means that an operator has requested the delivery again. `slot_ms` is the slot of the destination's
+    schedule in which the delivery is sent (Unix ms).
     """
 
     event: Event
@@ -76,7 +76,7 @@ IS_BLOCKED = (
     " WHERE b.subject = e.subject AND b.source = e.source AND b.sequence < e.sequence AND w.state = 'pending'"
     " AND w.next_attempt_at BETWEEN :now + 1 AND :horizon)"
 )
-"""The condition that an earlier event of the record of event `e` waits for its next attempt."""
+"""The condition that an earlier event of the same record as event `e` waits for its next attempt."""
 _HAS_EARLIER = IS_BLOCKED.replace(" AND w.next_attempt_at BETWEEN :now + 1 AND :horizon", "")
 
 
@@ -209,7 +209,7 @@ def _read(db: Database, where: str, values: dict[str, int | str], *, has_slots: 
 
 
 _Row = tuple[Sequence[Any], bytes]
-"""The columns of a waiting delivery, and the event's data. The first column is a list of the event's columns."""
+"""A waiting delivery: its columns, of which the first is a list of the event's columns; and the event's data."""
 
 
 def _rows_by_name(db: Database, selected: str, values: dict[str, int | str]) -> Iterator[_Row]:

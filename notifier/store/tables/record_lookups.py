@@ -122,7 +122,7 @@ def similar_records(db: Database, source: str, completions: Sequence[Completion]
 
 
 def learned_since(db: Database, source: str, reason: str, since_ms: int, limit: int) -> list[str]:
-    """Return the keys of records that were entered since `since_ms`, and stored without an event for this `reason`.
+    """Return the keys of records entered since `since_ms`; `reason` is why they were stored without an event.
 
     At most `limit` keys are returned, those of the earliest entries.
     """
@@ -135,7 +135,7 @@ def learned_since(db: Database, source: str, reason: str, since_ms: int, limit: 
 
 
 def store_unreadable(db: Database, source: str, keys: Sequence[str]) -> None:
-    """Store the keys of records that an answer has shown as unreadable before the first sweep ended."""
+    """Store the keys of records that were found to be unreadable before the end of the first sweep."""
     db.executemany(
         "INSERT INTO unreadable_records (source, key) VALUES (?, ?) ON CONFLICT DO NOTHING",
         [(source, key) for key in keys],

@@ -84,7 +84,7 @@ _parts: Final = attrgetter(
 
 
 _MAX_RETURNED: Final = 500
-"""The most deliveries that are returned: a thousand events for a thousand destinations would fill the memory."""
+"""Maximum number of returned deliveries: a thousand events for a thousand destinations would fill the memory."""
 
 
 class WrittenEvents(Struct, frozen=True):
@@ -120,7 +120,7 @@ def write_findings(
 ) -> WrittenEvents:
     """Write records, their events and one delivery per interested destination, all or nothing.
 
-    An event that was announced before is not written again, even if this file has lost it.
+    An event that was announced before is not written again, even if a damaged state file has lost it.
     """
     source = findings.source
     learned = (it.completion.key for it in (*findings.learned, *findings.held))

@@ -64,7 +64,10 @@ def random_day_boundary(db: Database, source: str, chance: float) -> DayBoundary
 
 
 def _expected_shift(db: Database, source: str, day: str) -> int:
-    """Return how the number of records dated after `day` changes if each unconfirmed removal or return is confirmed."""
+    """Return by how much the number of records dated after `day` changes if each second look confirms its change.
+
+    A removal counts as -1, and the return of a removed record as 1.
+    """
     (shift,) = db.execute(
         "SELECT coalesce(sum(CASE l.kind WHEN 'removal' THEN -1 WHEN 'return' THEN 1 ELSE 0 END), 0)"
         " FROM second_looks l JOIN records r ON r.source = l.source AND r.key = l.key"

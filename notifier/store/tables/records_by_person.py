@@ -29,12 +29,12 @@ Pair = tuple[str, str]
 
 
 def create_index(db: Database, sources: Collection[str] | None = None) -> None:
-    """Create the index, unless a first sweep of one of these sources is unfinished (None: of any source in the store).
+    """Create the index if the first sweep of every source that has answered is complete.
 
-    `sources` are the configured ones, because the first sweep of any other source may never end. If no source has
-    answered yet, the index is not created either. During a first sweep of a million records, updating the index would
-    take longer than everything else, because each record changes a different page of the index. Creating the index
-    after the sweep takes about a second.
+    If no source has answered yet, the index is not created. `sources` are the configured sources; no others count,
+    because their first sweep may never end (None: all sources in the store count). During a first sweep of a million
+    records, updating the index would take longer than everything else, because each record changes a different page of
+    the index. Creating the index after the sweep takes about a second.
     """
     watched = None if sources is None else json_list(sources)
     (met, read) = db.execute(
@@ -53,7 +53,7 @@ def has_index(db: Database) -> bool:
 
 
 def index_hint(db: Database) -> str | None:
-    """Return the SQL that follows `records` in a query by person; None if the query would read too many records."""
+    """Return the index hint for `records` in a query by person; None if the query would read too many records."""
     if has_index(db):
         return _BY_PERSON.on(db)
     (records,) = db.execute("SELECT coalesce(sum(records), 0) FROM sources").fetchone()

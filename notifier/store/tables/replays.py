@@ -124,8 +124,9 @@ def advance(
 ) -> StepResult:
     """Put the next deliveries to one destination back into the queue, and store the progress.
 
-    Deliveries are added only while fewer than `max_waiting` are due (None: no limit), and while no new event waits that
-    was detected before `new_before_ms`. Nothing changes if the replay, or its part for this destination, has ended.
+    Deliveries are added only while fewer than `max_waiting` are due (None: no limit). None are added while a new event
+    that was detected before `new_before_ms` is waiting. Nothing changes if the replay, or its part for this
+    destination, has ended.
     """
     run = _read(db, number)
     part = next((it for it in run.parts if it.destination == subscription.destination), None) if run else None

@@ -21,7 +21,7 @@ KEPT: Final = 20_000
 """The number of latest requests that are kept for all destinations together."""
 
 _PRUNED_EVERY: Final = 100
-"""Number of new rows between two deletions of old ones, so that only few writes have to delete."""
+"""Number of new rows between two deletions of old ones, so that few writes have to delete."""
 
 Headers = tuple[tuple[str, str], ...]
 """Header fields in the order in which they were sent."""

@@ -23,7 +23,7 @@ EXAMINED_AT_ONCE = 2000
 _HIGHEST = 2**63 - 1
 """The highest number that SQLite can store."""
 _SHARED_PREFIX_LENGTH = len("evt_") + 6
-"""The number of first characters that a suggested event id must share with the unknown one."""
+"""The number of leading characters that a suggested event id must share with the unknown one."""
 
 # SQLite uses a partial index only if the query repeats the index's condition word for word.
 _UNFINISHED = "state <> 'delivered'"
@@ -73,8 +73,8 @@ class ReplayRange(Struct, frozen=True):
     """A range of past events: detected from `since_ms` until before `until_ms` (Unix ms), with numbers up to `last`.
 
     If `source` or `type` is None, any is meant. Alerts are never included. `attempt` is the number of the newest
-    attempt when the range was requested. An event that a later attempt has delivered was still waiting then. It is
-    left out, because it must be sent only once.
+    attempt at the time of the request for this range. If an event was delivered by a later attempt, it was still
+    waiting at that time. The replay leaves it out, so that it is not sent twice.
     """
 
     since_ms: int
@@ -86,7 +86,7 @@ class ReplayRange(Struct, frozen=True):
 
 
 class ReplayPlan(Struct, frozen=True):
-    """The size of a replay, as far as it is counted: for the events up to number `sequence`.
+    """The size of a replay; only the events up to number `sequence` are counted so far.
 
     `deliveries` counts the deliveries by destination, `events` the events with at least one of these deliveries.
     Deliveries that already wait are not counted. The first event to send has a number above `start`.
@@ -259,7 +259,7 @@ def queue_replay_step(
 
     An event without a delivery to the destination gets one. A waiting delivery is left as it is. Deliveries are added
     only while fewer than `max_waiting` are due (None: no limit); those that wait for a slot do not count. None are
-    added while a new event waits that was detected before `new_before_ms`: they would be sent before it.
+    added while a new event that was detected before `new_before_ms` is waiting, so that the new event is sent first.
     """
     name = subscription.destination
     room = None if max_waiting is None else max_waiting - count_due(db, name, now_ms, max_waiting)

@@ -38,9 +38,9 @@ def count_detected(db: Database, events: Collection[Event]) -> None:
 
 
 DeliveredRequest = tuple[str, int, int, int, Collection[int]]
-"""A delivered request: destination, when it was made (Unix ms), how long it took (ms), and its number of events.
+"""A delivered request: destination, time (Unix ms), duration (ms), number of events, times of detection (Unix ms).
 
-The last part is when each event was detected, without those that were sent again on request.
+Events that were sent again on request have no time of detection here.
 """
 
 

@@ -18,7 +18,7 @@ from notifier.store.tables.request_log import LoggedRequest
 from notifier.store.tables.rollups import count_delivered
 
 LONGEST_RUN = 1000
-"""The most deliveries in one row of `attempt_runs`; the view `attempts` searches that many numbers back."""
+"""Maximum number of deliveries in one row of `attempt_runs`; the view `attempts` looks that many numbers back."""
 
 
 class Settlement(Struct, frozen=True):
@@ -139,7 +139,7 @@ _STORE_ALL = (
     f" updated AS ({_UPDATE} FROM numbered AS runs WHERE sequence = runs.number"
     f" AND deliveries.destination = runs.destination) {_INSERT} FROM runs"
 )
-"""The statement for PostgreSQL, which takes the rows as JSON: one round trip instead of several."""
+"""The statement that stores all rows in PostgreSQL. It takes them as JSON: one round trip instead of several."""
 
 
 def _store_in_steps(db: Database, rows: Sequence[tuple[str | int | None, ...]]) -> None:

@@ -51,7 +51,7 @@ class Gate(Struct, frozen=True):
 
 
 GateFunction = Callable[[int], Gate]
-"""A function that returns the present gate; slots before its argument (Unix ms) do not count."""
+"""A function that returns the present gate. Its argument is the time (Unix ms) before which slots do not count."""
 
 
 def store_schedule(db: Database, destination: str, schedule: str, now_ms: int) -> None:

@@ -183,7 +183,7 @@ def write_success(
 def record_failure(db: Database, name: str, error: SourceError, silent_until_ms: int | None) -> SourceMemory:
     """Store a failed round and, if given, the time until which the source gets no requests.
 
-    If `silent_until_ms` is None, a silence (a time without requests) that has begun before continues.
+    If `silent_until_ms` is None, an earlier silence (a time without requests) continues.
     """
     db.execute(
         "UPDATE sources SET error_reason = ?, error_message = ?, error_at = ? WHERE name = ?",

@@ -75,7 +75,7 @@ def latest_of_each(db: Database) -> dict[str, Sweep]:
 
 
 def start_of(db: Database, source: str, finished_ms: int) -> int:
-    """Return when the sweep began that was finished at `finished_ms`; if it is not stored any more, `finished_ms`."""
+    """Return when the sweep that ended at `finished_ms` began; `finished_ms` if that sweep is not stored any more."""
     row = db.execute(
         "SELECT started_at FROM sweeps WHERE source = ? AND finished_at = ? ORDER BY id DESC LIMIT 1",
         [source, finished_ms],
@@ -162,8 +162,8 @@ def finish(db: Database, sweep: Sweep, now_ms: int) -> None:
 def store_proof(db: Database, sweep: Sweep) -> None:
     """Store that a finished sweep has read everything that the API counts.
 
-    Every record that was entered before the sweep is therefore known. A gap (`SourceMemory.gap_since_ms`) that was
-    found before the sweep is over.
+    Every record that was entered before the sweep is therefore known. If a gap (`SourceMemory.gap_since_ms`) was found
+    before the sweep began, the gap is closed.
     """
     db.execute(
         "UPDATE sources SET swept_at = ?, gap_since = CASE WHEN gap_since > ? THEN gap_since END WHERE name = ?",

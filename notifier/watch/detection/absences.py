@@ -109,9 +109,9 @@ class Absences:
         """Request missing records from the API, or hold back their removals if there are too many.
 
         `ids` are the store's numbers of the missing records. If the API's count shows that no record can be gone,
-        they are not requested. Otherwise, for at most `max_questions` people with missing records, all records of the
-        person are requested. A missing record that this answer does not contain either waits for a second look. The
-        missing records of the remaining people are left to the next sweep.
+        nothing is requested. Otherwise, for at most `max_questions` people with missing records, all records of the
+        person are requested. If a missing record is not in this answer either, its removal waits for a second look.
+        The missing records of the remaining people are left to the next sweep.
         """
         suspects = await self._suspects(ids)
         if not suspects:
@@ -168,7 +168,7 @@ class Absences:
         return events
 
     async def clear_removal_hold(self) -> None:
-        """Record that no removal is held back any more, so that none waits to be released either."""
+        """Record that no removal is held back any more, and that no release of removals has to be carried out."""
         memory = self._context.health.memory
         if memory.held:
             _log.info("removed records are no longer held back", extra={"source": self._context.name})

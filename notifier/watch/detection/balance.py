@@ -43,7 +43,7 @@ def count_bounds(page: Page, *, believe_total: bool = True) -> CountBounds:
 
 
 def contradicts_total(page: Page) -> bool:
-    """Return whether the `paging.total` and the number of the last page that a page states contradict each other."""
+    """Return whether a page states a `paging.total` and a number of the last page that contradict each other."""
     if page.total is None or page.last_page is None:
         return False
     return page.last_page != max(1, -(-page.total // page.limit))

@@ -28,10 +28,10 @@ class Evidence(Struct, frozen=True):
 
     `contents` are the last known contents of records whose JSON has changed. `earlier_forms` are the fingerprints of
     contents that the records had before. `lacks_fields` means that some content field is missing in all records of the
-    answer. `looks` are second looks, and `due` are the keys of second looks whose wait is over. `changed_at` has the
-    records that an answer to a later request has already changed, with the time of the later request (monotonic
-    seconds). `held_changes` are the keys of records with a held-back change. `unreadable` are the keys of records that
-    were found unreadable before the first sweep ended.
+    answer. `looks` are second looks, and `due` are the keys of second looks whose wait is over. An answer to a
+    later request may have changed a record already: `changed_at` has the time of that request (monotonic seconds).
+    `held_changes` are the keys of records with a held-back change. `unreadable` are the keys of records that were found
+    unreadable before the first sweep ended.
     """
 
     known: Mapping[str, StoredRecord]
@@ -245,8 +245,8 @@ def _announce_or_hold_arrivals(decisions: _Decisions, context: AnswerContext) ->
 def _announce_or_hold_updates(decisions: _Decisions, evidence: Evidence, context: AnswerContext) -> None:
     """Announce updates, but hold back the updates of a field that changes in too many records at once.
 
-    If an operator has released held-back changes, none is held back, or those that were held back, and further changes
-    of the same field, are only stored.
+    If an operator has released the held-back changes to be announced, nothing is held back. If the operator has
+    released them silently, the held-back changes and further changes of the same field are stored without an event.
     """
     holds, updates = context.holds, decisions.updates
     if holds.release_changes == Release.LEARN:
@@ -280,7 +280,7 @@ def _look(
 ) -> SecondLook:
     """Return a second look whose wait begins now.
 
-    If `before` is of the same kind, its first moment and the number of its contradictions are kept.
+    If `before` is of the same kind, the new look keeps the first moment and the contradictions of `before`.
     """
     look = SecondLook(
         completion.key,

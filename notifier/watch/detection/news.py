@@ -85,7 +85,7 @@ class Baseline(Struct, frozen=True):
     earlier_view: EarlierView | None = None
 
     def of(self, completion: Completion) -> "Baseline":
-        """Return the baseline for this record: if the earlier view includes it, it is news from an earlier time on."""
+        """Return the baseline for a record; if the earlier view includes it, `view_since_ms` is an earlier moment."""
         if self.earlier_view is None or not self.earlier_view.includes(completion):
             return self
         return replace(self, view_since_ms=self.earlier_view.known_until_ms)

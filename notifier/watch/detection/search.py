@@ -185,7 +185,7 @@ class DiscrepancySearch:
 
 
 class _FoundRecords:
-    """Collects the records that become known, change or are gone during a search, whichever request has shown it."""
+    """Collects the records that become known, change or are gone during a search, whichever request shows this."""
 
     def __init__(self) -> None:
         self.total = 0

@@ -27,7 +27,7 @@ class SweepPageLimiter:
 
     @asynccontextmanager
     async def requesting(self) -> AsyncIterator[None]:
-        """Wait until another page may be requested; count the page until the answer, at most `UNANSWERED_SECONDS`."""
+        """Wait until another page may be requested; count it until the answer, for `UNANSWERED_SECONDS` at most."""
         async with self._turn_lock:
             while self._count() >= MAX_PAGES:
                 self._page_released.clear()

@@ -61,7 +61,7 @@ class V1Records:
     async def assign_answer_keys(self, completions: Sequence[Completion]) -> tuple[Completion, ...]:
         """Return the records with their keys.
 
-        If `completions` has a record, it must have all records with the same key base.
+        For each key base, `completions` must have either all records with this base or none.
         """
         groups = group_by_base(completions)
         known = await self._known(groups)

@@ -12,7 +12,7 @@ from notifier.store.tables.view import delete_unconfirmed, mark_out_of_view
 from notifier.watch.detection.news import EarlierView
 
 _CLOCKS_DIFFER_MS: Final = 600_000
-"""Records count as unknown from this many milliseconds before a sweep on: the API's clock may be behind ours."""
+"""How long before a sweep (ms) a record must be entered to count as known: the API's clock may be behind ours."""
 
 
 class View(Struct, frozen=True):
@@ -65,10 +65,10 @@ def apply_view(db: Database, source: str, view: View, now_ms: int) -> SourceMemo
     """Store the view of a source, mark the known records that are outside it, and return the source's state.
 
     If the view has changed, an unknown record that was entered before the last successful poll is history, and is not
-    announced. An exception are records that the earlier filters include: they are history if they were entered before
-    the last sweep that has read the whole list, because polls and searches may have missed later ones. Before the first
-    such sweep, what is history stays as it is. The counts and sweeps of the earlier view prove nothing for the new one,
-    so a sweep is due.
+    announced. A record that the earlier filters include is history only if it was entered before the last sweep that
+    has read the whole list, because polls and searches may have missed later records. If no sweep had read the whole
+    list of the earlier view, what counts as history does not change. The counts and sweeps of the earlier view prove
+    nothing for the new one, so a sweep is due.
     """
     memory = sources.read_or_create(db, source)
     before = None if memory.view is None else View.from_text(memory.view)

@@ -16,7 +16,7 @@ _LONGEST: Final = 120
 _EVENT_WORDS: Final = {"completion.created": "new", "completion.updated": "changed"}
 
 _TIME: Final = Markup('<time datetime="{iso}" title="{utc}" data-shown="{shown}">{text}</time>')
-"""The HTML of a time. The page's script adds the local time, as text if `shown` is "moment", otherwise as the title."""
+"""The HTML of a time. The page's script puts the local time in the text if `shown` is "moment", else in the title."""
 
 
 def ago(moment: int | str, now_ms: int) -> Markup:

@@ -1,7 +1,8 @@
 """Signs a browser in, by a form for the token or by a link that is valid once.
 
 The browser then gets a cookie that contains only a random session id. The form works without JavaScript. It is accepted
-only from a page of this server: the guard refuses other origins, and this module a form without an `Origin` header.
+only from a page of this server: the guard refuses other origins, and this module refuses a form without an `Origin`
+header.
 """
 
 import logging
@@ -37,7 +38,7 @@ class SignInPages:
     def __init__(self, guard: Guard, links: SignInLinks, renderer: PageRenderer, url: Callable[[], str | None]) -> None:
         """Initialize with the guard, links and renderer. `url` returns the dashboard's URL for a local browser.
 
-        Without a port, `url` returns "" if the server listens on another Unix socket than the owner's, because a proxy
+        If the server listens on no port, but on a Unix socket other than the owner's, `url` returns "", because a proxy
         or tunnel may lead to that socket. If the server listens only on the owner's socket, `url` returns None.
         """
         self._guard = guard
@@ -131,7 +132,7 @@ class SignInPages:
     async def _redirect_page(self, title: str, path: str) -> web.Response:
         """Return a page that sends the browser to `path`, instead of a redirect.
 
-        The request for `path` then comes from a page of this server, so that the browser sends its cookies with it.
+        The request for `path` then comes from a page of this server, so the browser sends the session cookie.
         """
         return await self._renderer.page(
             "redirect.html", 200, title=title, next=path, query="", path="", can_sign_out=False

@@ -202,7 +202,7 @@ class Stream:
         return tail, page.ended
 
     async def _read_batch(self, tail: Tail, after: int, event_filter: EventFilter) -> FrameBatch:
-        """Return a batch of matching events after number `after`. If the tail begins after it, read the store."""
+        """Return matching events after number `after`, from the tail or, if some are older, from the store."""
         if after >= tail.start:
             with self._time_budget.measure_work():
                 return tail.batch(after, event_filter, _BATCH_BYTES)
@@ -211,7 +211,7 @@ class Stream:
             return format_batch(page)
 
     async def _read_page(self, after: int, event_filter: EventFilter) -> EventPage:
-        """Read a page of events. The reading time counts as work, because deliveries cannot use the store during it."""
+        """Read a page of events. The reading time counts as work, because deliveries cannot use the store meanwhile."""
         page, seconds = await self._reader.run_without_turn_limit(_read_page_timed, after, event_filter)
         self._time_budget.add(seconds)
         return page

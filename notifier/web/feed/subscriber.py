@@ -9,7 +9,7 @@ from aiohttp import web
 from notifier.store.queries.feed import EventFilter
 
 _SEND_BUFFER_BYTES: Final = 256 * 1024
-"""The most bytes that the operating system may buffer for a reader; by default it may buffer megabytes."""
+"""The maximum number of bytes that the operating system may buffer for a reader; by default it may buffer megabytes."""
 
 
 class Subscriber:

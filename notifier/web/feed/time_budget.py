@@ -10,7 +10,7 @@ _SLICE_SECONDS: Final = 0.002
 """Seconds of work after which other tasks get a turn, so that none waits longer for the event loop."""
 
 _LONGEST_REST_SECONDS: Final = 1.0
-"""The longest rest in seconds, even if the share would demand a longer one after a long piece of work."""
+"""The longest rest in seconds. After a long piece of work, the share may be exceeded because of this limit."""
 
 
 class TimeBudget:

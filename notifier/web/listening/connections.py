@@ -48,7 +48,7 @@ class Connection(RequestHandler):
         self.peer = "unknown"
         self.peer_key = "unknown"
         self.has_delayed_refusal = False
-        """Whether the request is already refused, and only the answer is delayed; the connection may be closed then."""
+        """Whether the request is refused and its answer is delayed. During the delay, the connection may be closed."""
         self.idle_noticed_at: float | None = None
         """When the connection was made, or a check first found it idle (event loop's clock); None during a request."""
         self._connections = connections
@@ -153,10 +153,10 @@ class Connection(RequestHandler):
 class Connections:
     """All open connections of the interface, with limits on their number.
 
-    At the total limit, a new connection replaces the connection that has been idle longest. At the limit of its peer,
-    it replaces the peer's connection that has been idle longest. If no such connection is idle, the new connection is
-    closed. Other users and machines cannot lock the owner out, because the owner's socket has a limit of its own. They
-    cannot stop polls and deliveries, because the limits leave file descriptors for these.
+    At the total limit, a new connection replaces the connection that has been idle longest. If its peer is at the
+    limit for one peer, it replaces the longest idle connection of this peer. If no such connection is idle, the new
+    connection is closed. Other users and machines cannot lock the owner out, because the owner's socket has a limit of
+    its own. They cannot stop polls and deliveries, because the limits leave file descriptors for these.
     """
 
     def __init__(self, limits: ConnectionLimits, on_check: Callable[[], None] = lambda: None) -> None:

@@ -13,7 +13,7 @@ from notifier.config import TcpAddress
 from notifier.http.proxy import is_loopback
 
 BACKLOG: Final = 64
-"""Maximum number of connections in a socket's accept queue. asyncio accepts as many before their limits are checked."""
+"""Maximum length of a socket's accept queue. asyncio may accept this many connections before limits are checked."""
 
 _FIRST_SYSTEMD_DESCRIPTOR: Final = 3
 """The first file descriptor that systemd passes (sd_listen_fds(3))."""
@@ -70,7 +70,7 @@ def _open_tcp_socket(family: int, place: tuple[Any, ...]) -> socket.socket:
 def _is_switched_off(error: OSError, host: str) -> bool:
     """Return whether an address cannot be bound because the machine or container has no IPv6 (or no IPv4).
 
-    The name localhost may have the address `::1` nevertheless.
+    The name localhost may resolve to `::1` even without IPv6.
     """
     return error.errno == errno.EAFNOSUPPORT or (error.errno == errno.EADDRNOTAVAIL and is_loopback(host))
 

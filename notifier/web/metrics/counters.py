@@ -54,9 +54,9 @@ class CounterMetric(Struct, frozen=True):
 
 
 class Buckets(Struct, frozen=True):
-    """One histogram. `counts` has the number of observations up to each bound, and finally the number of all.
+    """One histogram. `counts` has the number of observations up to each bound and, last, their total number.
 
-    `sum` is the sum of all observations.
+    `sum` is the sum of the observed values.
     """
 
     counts: Sequence[int]

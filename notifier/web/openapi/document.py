@@ -155,7 +155,7 @@ def _parameters(model: type[BaseQuery] | None, where: str, components: JsonObjec
 
 
 def _is_body_required(model: type[BaseRequest]) -> bool:
-    """Return whether `{}` is invalid for `model`. A missing body is parsed as `{}`, so a body is then required."""
+    """Return whether a request must have a body: a missing one is parsed as `{}`, which may be invalid for `model`."""
     try:
         model.model_validate({})
     except ValidationError:

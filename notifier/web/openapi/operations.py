@@ -39,7 +39,7 @@ PATH_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType(
         "records": "The record's key.",
     }
 )
-"""The descriptions of parameters in paths, by the part of the path before them."""
+"""The descriptions of path parameters, by the part of the path before each parameter."""
 
 
 class Operation(Struct, frozen=True):

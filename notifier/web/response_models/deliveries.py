@@ -104,7 +104,7 @@ class SwitchedDocument(UnfollowedDocument):
 
 
 class StandingDocument(UnfollowedDocument):
-    """The state of a destination."""
+    """The state of a destination, in the fields that several answers share."""
 
     state: Annotated[
         HealthState | None, Field(description="The destination's state; null if the daemon has not loaded it yet.")

@@ -6,7 +6,7 @@ are refused on every listener.
 
 On the owner's socket, and everywhere if no token is configured, the `Host` header must name a loopback host. A web page
 can make its own host name resolve to 127.0.0.1, but the browser then sends that name as `Host`. A request that changes
-something must not come from a page of another origin. Except for the sign-in forms, it must have a JSON body or none.
+something must not come from a page of another origin. It must have a JSON body or none, except on FORM_PATHS.
 """
 
 import hmac
@@ -41,7 +41,7 @@ _SIGN_IN_PATHS: Final = frozenset({"/sign-in", "/sign-out", "/dashboard/style.cs
 """The paths of the pages that sign a browser in or out, and of their static files."""
 
 FORM_PATHS: Final = frozenset({"/sign-in", "/sign-out"})
-"""The paths to which HTML forms are sent, which are not JSON. They change only the browser's own session."""
+"""The paths that accept HTML forms instead of JSON. Such a form changes only the browser's own session."""
 
 
 class Guard(Struct, frozen=True):

@@ -67,7 +67,7 @@ class GuessLimiter:
 async def delay_wrong_token(request: web.Request, guess_limiter: GuessLimiter) -> int:
     """Count and log a wrong token, then sleep to slow down guessing.
 
-    If the peer already had to wait when it sent the token, return the seconds that it must wait from now on. Otherwise,
+    If the peer sent the token before its previous wait was over, return how many seconds it must wait now. Otherwise,
     return 0.
     """
     connection = connection_of(request)
