@@ -226,7 +226,8 @@ def _sources(db: Database) -> Iterator[tuple[str, KnownSource]]:
 def _undelivered(db: Database) -> tuple[tuple[UndeliveredEvent, ...], tuple[OwedEvent, ...], set[str]]:
     """Return the undelivered events in three groups.
 
-    The groups: events to keep whole, events of which only the identity is kept, and only the ids of all others.
+    The groups: events to keep with all their data, events of which only the record, the revision and the id are kept,
+    and all others, of which only the ids are kept.
     """
     names = columns(db, "events")
     waiting = "SELECT DISTINCT sequence FROM deliveries WHERE state <> 'delivered'"

@@ -62,7 +62,7 @@ class AnnouncedEvents(Struct, frozen=True):
         return bool(self.owed)
 
     def is_owed(self, key: str) -> bool:
-        """Return whether this record has an owed event."""
+        """Return whether an event about this record is still to be sent (see the table `owed`)."""
         return key in self.owed
 
     def owed_change(self, completion: Completion, detected_by: DetectedBy, reason: str) -> Change | None:

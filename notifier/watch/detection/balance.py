@@ -72,11 +72,11 @@ def page_cap(page: Page, count: int | None) -> int | None:
 class Balance(Struct, frozen=True):
     """The API's count compared with the known records.
 
-    `existing` is the number of known records that are not removed, `unreadable` the number of unreadable records that
-    are not among the known ones, and `offset` the error of the API's count. `leaving` is the number of existing records
-    whose removal waits for a second look, and `held` the number of existing records whose removal is held back.
-    `returning` is the number of removed records that seem to be back. `count` is the API's count, None if it is not
-    exact.
+    `existing` is the number of known records that are not removed. `unreadable` is the number of unreadable records
+    that are not known, because they were never readable. `offset` is by how much the API's count has proven to be too
+    high (negative: too low). `leaving` is the number of existing records whose removal waits for a second look, and
+    `held` the number of existing records whose removal is held back. `returning` is the number of removed records that
+    seem to be back. `count` is the API's count, None if it is not exact.
     """
 
     existing: int
