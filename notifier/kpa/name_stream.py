@@ -51,7 +51,7 @@ Entry = dict[str, Any]
 
 
 class Person(Struct, frozen=True):
-    """A person's display name and the chosen facts."""
+    """A person's display name, and the facts that `person_fields` in the configuration chooses."""
 
     name: str
     facts: PersonFacts = field(default_factory=dict)

@@ -26,9 +26,9 @@ _RISE_SHARE: Final = 1 / 100
 HEADS_IN_A_ROW: Final = 6
 """The maximum number of head polls in a row while a request of another kind waits.
 
-So head polls that always wait get six of seven requests. The bucket refills at nineteen twentieths of the rate, and six
-sevenths of that are more than four fifths of the rate. A configuration whose head polls need at most four fifths of the
-rate is therefore accepted without a warning: other requests never delay its head polls.
+So head polls get six of seven requests, even if other requests always wait. The bucket refills at nineteen twentieths
+of the rate, and six sevenths of that are more than four fifths of the rate. A configuration whose head polls need at
+most four fifths of the rate is therefore accepted without a warning: other requests never delay its head polls.
 """
 
 

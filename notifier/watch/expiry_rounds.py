@@ -49,7 +49,7 @@ _LONGEST_OFFSET_SECONDS: Final = 86_400.0
 """If this machine's clock differs from its peers' clocks by this many seconds or more, no round is run."""
 
 _PEERS_AWAITED_SECONDS: Final = 600.0
-"""Seconds from the start for which rounds wait for a first time from a peer; after that they run without one."""
+"""Seconds after the start for which rounds wait until a peer's clock is known; after that, they run without one."""
 
 _AT_ONCE: Final = 500
 """Maximum number of records that one transaction examines."""

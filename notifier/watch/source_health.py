@@ -253,7 +253,8 @@ class SourceHealth:
         """Record a failed request, and pause the requests to the source for as long as the failure requires.
 
         Only a failed head poll or an exceeded rate limit makes the source itself fail. If another request fails and
-        only an operator can solve that, head polls continue. If the cause concerns the whole source, these fail, too.
+        only an operator can solve that, head polls continue. If the whole source is affected, the head polls fail as
+        well.
         """
         self._on_failure(self._source, failure.reason)
         pause = self._pause_after(failure, category)

@@ -70,10 +70,10 @@ class Identity(Struct, frozen=True):
 
 
 class Header(Struct, frozen=True):
-    """The header of a finished new file.
+    """Describes a new state file that is complete, but has not replaced the old one yet.
 
-    `replaces` identifies the old file (None: there was none). `kept_name` is the second name of the old file (None: it
-    is not kept). `reason` is why it is replaced.
+    `replaces` identifies the old file (None: there was none). `kept_name` is the name under which the old file is kept
+    (None: it is not kept). `reason` is why it is replaced.
     """
 
     replaces: Identity | None

@@ -98,10 +98,11 @@ class DestinationMemory(Struct, frozen=True):
 class UndeliveredGroup(Struct, frozen=True):
     """The waiting or given-up deliveries to one destination whose last attempts failed for the same `reason`.
 
-    `tried_from_ms` is the value of the destination's trying clock (see `outbox.Delivery`) at the earliest of their
-    first attempts. `last_attempt_ms` is the time of their latest attempt (Unix ms). If no attempt was
-    made, `reason`, `tried_from_ms` and `last_attempt_ms` are None. `put_back` counts the deliveries that had failed
-    before an operator requested them again.
+    `tried_from_ms` belongs to the delivery that was tried first: it is the time in milliseconds for which deliveries to
+    the destination had been tried in all (see `outbox.Delivery`) at its first attempt. `last_attempt_ms` is the time of
+    the latest attempt of any of the deliveries (Unix ms). If no attempt was made, `reason`, `tried_from_ms` and
+    `last_attempt_ms` are None. `put_back` counts the deliveries that had failed before an operator requested them
+    again.
     """
 
     state: DeliveryState
