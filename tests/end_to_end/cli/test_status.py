@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from notifier import __version__
+from tests.support.command_line import until
 
 if TYPE_CHECKING:
     from tests.support.command_line import Api, Home
@@ -34,7 +35,13 @@ def key_tree(value: Any) -> Any:
 
 async def test_status_has_the_same_json_keys_with_and_without_a_daemon(home: "Home", api: "Api") -> None:
     home.configure(api.url)
+
+    async def has_begun_a_sweep() -> bool:
+        (status,) = (await home.call("status", "--json")).documents
+        return status["sources"]["acme"]["sweep"] is not None
+
     async with home.daemon():
+        await until(has_begun_a_sweep)
         (document,) = (await home.call("status", "--json")).documents
         said = await home.call("status")
         shown = await asyncio.to_thread(home.on_terminal, "status")
