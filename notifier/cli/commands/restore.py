@@ -50,9 +50,14 @@ def restore(global_options: GlobalOptions, file: Path, *, force: bool) -> None:
     echo(f"{terminal_safe(str(state_file))}: restored to its state at {local_time(restored.copy.last_success_ms)}")
     if restored.replaced is not None:
         echo(f"The previous file is kept as {terminal_safe(str(restored.replaced))}; delete it when everything works.")
+    if restored.read_error is not None:
+        echo(
+            f"Warning: the previous file could not be read ({terminal_safe(restored.read_error)}): about the time since"
+            " the backup, only what its essentials contain is known."
+        )
     if restored.copy.pending:
         waiting = format_count(restored.copy.pending, "pending delivery", "pending deliveries")
-        echo(f"It contains {waiting}, which the daemon sends when it starts.")
+        echo(f"The backup contains {waiting}, which the daemon sends when it starts.")
     echo(
         "When the daemon starts, it adds what is known about the time since the backup: waiting events are"
         " delivered, and events that were already sent are not sent again. Other changes are found again through the"
@@ -77,4 +82,4 @@ def _restore_into_database(store: StoreSettings, file: Path, *, force: bool) -> 
         echo(f"Warning: the previous state could not be read: {terminal_safe(restored.read_error.message)}")
     if restored.copy.pending:
         waiting = format_count(restored.copy.pending, "pending delivery", "pending deliveries")
-        echo(f"It contains {waiting}, which the daemon sends when it starts. Do not run a daemon on FILE, too.")
+        echo(f"The backup contains {waiting}, which the daemon sends when it starts. Do not run a daemon on FILE, too.")

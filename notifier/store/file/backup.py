@@ -65,11 +65,12 @@ class RestoreResult(Struct, frozen=True):
     """The result of `restore`.
 
     `copy` describes the copy that is now the state file. `replaced` is the new path of the old state file; None if
-    there was none.
+    there was none. `read_error` says why the old state file could not be read; None if it could, or if there was none.
     """
 
     copy: Copy
     replaced: Path | None
+    read_error: str | None = None
 
 
 def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bool = False) -> Copy:
@@ -110,6 +111,7 @@ def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> 
     lock = FileLock(path)
     lock.acquire()
     copies: list[Copy] = []
+    read_errors: list[str] = []
 
     def fill(fresh: Path, _aside: Path | None) -> None:
         copies.append(copy_and_check(source, fresh, progress, refuse_newer=True))
@@ -121,9 +123,10 @@ def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> 
                 # numbers.
                 skip_event_numbers(db, highest)
                 # If the old file is damaged or from an older version, its existing essentials are used as they are.
-                # Damage can cause errors of any kind, and must not prevent the replacement.
-                with contextlib.suppress(Exception):
+                try:
                     _write_essentials_of_replaced_file(path, now_ms)
+                except Exception as error:  # noqa: BLE001 - reported; damage can cause any error, and must not prevent this
+                    read_errors.append(str(error))
                 known = essentials.read(path).snapshot
                 # A backup of an older version has other tables, so it cannot be compared yet.
                 if known is not None and known.stamp and not migrations.pending(db) and is_newer(db, known):
@@ -140,7 +143,7 @@ def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> 
         raise BackupError(f"{path} cannot be replaced ({error.strerror}): make its folder writable") from error
     finally:
         lock.release()
-    return RestoreResult(copies[0], replaced)
+    return RestoreResult(copies[0], replaced, read_errors[0] if read_errors else None)
 
 
 def _write_essentials_of_replaced_file(path: Path, now_ms: int) -> None:

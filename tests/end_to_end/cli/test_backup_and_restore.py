@@ -4,8 +4,11 @@ import re
 from typing import TYPE_CHECKING
 
 from tests.support.command_line import until
+from tests.support.new_state_file import new_state_file
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.command_line import Api, Home, Receiver
 
 TIME_PATTERN = r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d"
@@ -64,8 +67,18 @@ async def test_backup_and_restore_without_a_daemon_keep_pending_deliveries(home:
     assert "MB" in said.out
     assert "2 pending deliveries" in said.out
     restored = await home.call("restore", str(home.folder / "copy.db"))
-    assert "It contains 2 pending deliveries, which the daemon sends when it starts." in restored.lines
+    assert "The backup contains 2 pending deliveries, which the daemon sends when it starts." in restored.lines
     assert len((await home.call("deliveries", "--json")).documents) == 2
+
+
+async def test_restore_over_an_unreadable_file_warns_about_it(home: "Home", tmp_path: "Path") -> None:
+    backup = tmp_path / "backup.db"
+    new_state_file(backup)
+    home.state_file.write_bytes(b"not a state file" * 100)
+    restored = await home.call("restore", str(backup))
+    assert restored.code == 0
+    (warning,) = [line for line in restored.lines if line.startswith("Warning: the previous file could not be read (")]
+    assert warning.endswith("only what its essentials contain is known.")
 
 
 async def test_restore_without_a_backup_and_backup_without_a_state_file_fail(home: "Home") -> None:

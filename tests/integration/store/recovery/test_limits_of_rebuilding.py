@@ -242,15 +242,16 @@ def hide_deliveries(place: Place) -> None:
     place.overwrite((last - 1) * PAGE + 3, (2).to_bytes(2, "big"))
 
 
-@pytest.mark.parametrize("damage", [spoil_a_table_name, hide_deliveries])
+@pytest.mark.parametrize(("damage", "is_reported"), [(spoil_a_table_name, True), (hide_deliveries, False)])
 def test_restore_over_a_damaged_file_keeps_its_undelivered_events(
-    place: Place, tmp_path: Path, damage: Callable[[Place], None]
+    place: Place, tmp_path: Path, damage: Callable[[Place], None], *, is_reported: bool
 ) -> None:
     backup = tmp_path / "backup.db"
     with closing(open_database(backup)):
         pass
     damage(place)
-    restore(place.path, backup, lambda _done, _of: None, NOW + HOUR)
+    restored = restore(place.path, backup, lambda _done, _of: None, NOW + HOUR)
+    assert (restored.read_error is not None) == is_reported
     with closing(place.open(NOW + 2 * HOUR)) as db:
         assert waiting(db) == ids(PENDING)
         assert waiting(db, "dead") == ids(DEAD)
