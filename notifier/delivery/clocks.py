@@ -9,8 +9,8 @@ _TOLERANCE_MS = 2000
 class JumpFreeClock:
     """A wall clock that ignores a change of the system clock until `follow` is called.
 
-    After such a change, the stored times of scheduled attempts are shifted first, and then `follow` is called. If this
-    clock changed first, these attempts would seem to be due too early or too late.
+    The stored times of scheduled attempts are shifted first, and then `follow` is called. In the other order, attempts
+    would seem to be due too early or too late.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -91,10 +91,10 @@ class TryingClock:
             self._started_at += seconds
 
     def set_paused(self, *, is_paused: bool) -> None:
-        """Pause the clock, or resume it; it is paused during quiet times.
+        """Pause the clock during quiet times, or resume it.
 
-        The clock keeps counting during a pause, and the length of the pause is subtracted at its end. Pausing a paused
-        clock, or resuming one that is not paused, has no effect.
+        The clock keeps counting during a pause; the length of the pause is subtracted at its end. Repeated calls have
+        no effect.
         """
         now = self._clock.monotonic()
         if is_paused and self._paused_since is None:

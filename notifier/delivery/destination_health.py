@@ -1,7 +1,6 @@
 """Updates the health of one destination and the learned limits of its receiver.
 
-The rules are in `health` and `policy/decisions`. This module keeps the current health and limits, and reports each
-change of the health, so that the change is stored.
+The rules are in `health` and `policy/decisions`. Each change of the health is reported, and then stored.
 """
 
 from collections.abc import Callable

@@ -49,7 +49,7 @@ class Dispatcher:
         """Initialize with the settings of each destination by name; nothing is started yet.
 
         `on_attempt` is called after each request. `peer_clocks` records the times that receivers report. `detect_sleep`
-        is awaited to find out whether the machine has slept. `context` returns the values that all messages share.
+        finds out whether the machine has slept. `context` returns the values that all messages share.
         """
         self._settings = settings
         self._store = store
@@ -77,11 +77,11 @@ class Dispatcher:
         removed: Collection[str] = (),
         grace: float = 0.0,
     ) -> None:
-        """Serve the destinations in `changed` (changed or added) with their new settings, and stop serving `removed`.
+        """Serve the `changed` destinations (changed or added) with new settings, and stop serving `removed`.
 
-        Requests under way at these destinations may take `grace` more seconds, and are then cancelled. Their deliveries
-        stay in the store, and a changed destination sends them again. All other destinations only reload their files,
-        for example certificates. Raises StoreError; if it does, another call with the same names completes the change.
+        Their requests under way are cancelled after `grace` seconds; the deliveries stay in the store. All other
+        destinations only reload their files, for example certificates. Raises StoreError; the same call can then be
+        repeated.
         """
         async with self._settings_lock:
             jitter = random.Random().random  # noqa: S311 - spreads retries, protects nothing

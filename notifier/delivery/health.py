@@ -198,22 +198,22 @@ def log_new_state(name: str, health: Health, outcome: Outcome) -> None:
 
 
 class ServiceSnapshot(Struct, frozen=True):
-    """The health, waits and limits of a served destination at one moment.
-
-    `seconds_in_service` counts from when the worker started, the destination was enabled, or its address or credentials
-    changed, whichever was last. `trying_ms` is the total time in which delivery was possible, in this process and in
-    earlier ones. `waits_until_ms` is the end of the destination's retry wait (Unix ms; None: no wait). `rate` is the
-    configured limit in requests a second (0: none). While `is_draining`, requests with the old settings may still
-    finish.
-    """
+    """The health, waits and limits of a served destination at one moment."""
 
     health: Health
     seconds_in_service: float
+    """Since the worker started, the destination was enabled, or its address or credentials changed (the latest of
+    these).
+    """
     trying_ms: int
+    """The total time in which delivery was possible, in this process and in earlier ones."""
     waits_until_ms: int | None = None
+    """The end of the retry wait (Unix ms); None without a wait."""
     learned: LearnedLimits = field(default_factory=LearnedLimits)
     rate: float = 0.0
+    """The configured limit in requests a second; 0 without a limit."""
     is_draining: bool = False
+    """The settings have changed, and requests with the old ones may still finish."""
 
 
 class DestinationReport(Struct, frozen=True):

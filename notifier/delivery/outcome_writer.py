@@ -26,8 +26,8 @@ the requests themselves. If the process is killed before the write, these events
 """
 
 LONGEST_UNWRITTEN_SECONDS = 3.0
-"""The longest time in seconds that an outcome may wait to be written. After that, no request is sent until the outcome
-is written. So a disk or a database that hangs without an error causes only a few repeated deliveries after a restart.
+"""The longest time that an outcome may wait to be written before requests stop. So a disk or a database that hangs
+without an error causes only a few repeated deliveries after a restart.
 """
 
 _TRY_AGAIN_SECONDS = 1.0
@@ -199,8 +199,8 @@ def settlements_of(
 ) -> list[Settlement]:
     """Return the outcomes to store for the deliveries of one request, which took `milliseconds`. Pure.
 
-    Deliveries with the same decision share one `Settlement`. The first settlement carries `logged`, the entry for the
-    log of requests; this entry lists the sequence numbers of all deliveries.
+    Deliveries with the same decision share one `Settlement`. The first settlement carries `logged`, the entry of the
+    whole request in the log of requests.
     """
     groups: Iterable[tuple[RetryDecision, Sequence[Delivery]]] = [(decisions[0], deliveries)]
     if decisions.count(decisions[0]) < len(decisions):

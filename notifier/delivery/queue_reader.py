@@ -26,12 +26,7 @@ _STORE_RETRY_SECONDS = 1.0
 
 
 class QueueReader:
-    """Fills one destination's ReadyQueue from the store.
-
-    `may_have_more`: the store may hold due deliveries that were not read yet. `candidates` are deliveries, spread over
-    all that are due, from which the next probe is chosen (None: not read yet). `gate` is what the destination's
-    timetable allowed at the last read (None: there is no timetable, or nothing was read yet).
-    """
+    """Fills one destination's ReadyQueue from the store."""
 
     def __init__(
         self,
@@ -51,8 +46,14 @@ class QueueReader:
         given number of seconds.
         """
         self.may_have_more = True
+        """Whether the store may hold due deliveries that were not read yet."""
         self.candidates: tuple[Delivery, ...] | None = None
+        """The deliveries from which the next probe is chosen, spread over all that are due; None before they are read.
+        """
         self.gate: Gate | None = None
+        """What the destination's timetable allowed at the last read; None without a timetable, or before the first
+        read.
+        """
         self._timetable = timetable
         self._name = name
         self._store = store

@@ -15,24 +15,24 @@ from notifier.store.tables.settlements import Settlement
 
 
 class ReadyQueue:
-    """Deliveries that were read from the store and are not finished.
-
-    A waiting delivery is either in `ready` or in `halves`. `ready` is in order. `halves` holds the parts of refused
-    groups, and is sent first. `claimed` holds the sequence numbers of all deliveries that wait, are under way, or have
-    an unwritten outcome; such deliveries are not read from the store again. `busy` counts, for each record, the events
-    that are under way or have an unwritten failure.
-
-    `generation` grows when all waiting deliveries are dropped. `revision` grows when all or some are dropped. A read of
-    the store that started before `revision` grew is out of date.
-    """
+    """Deliveries that were read from the store and are not finished."""
 
     def __init__(self) -> None:
         self.ready: list[Delivery] = []
+        """Waiting deliveries, in order."""
         self.halves: list[tuple[Delivery, ...]] = []
+        """Waiting parts of refused groups, which are sent first."""
         self.claimed: set[int] = set()
+        """The numbers of all deliveries that wait, are under way, or have an unwritten outcome. They are not read
+        again.
+        """
         self.busy: dict[Record, int] = {}
+        """For each record, the number of events that are under way or have an unwritten failure."""
         self.generation = 0
+        """Grows when all waiting deliveries are dropped."""
         self.revision = 0
+        """Grows when any waiting deliveries are dropped. A read of the store that started earlier is then out of date.
+        """
         self._awaiting_write: dict[int, Record | None] = {}
         """Deliveries whose outcome is being written, each with the record that stays busy until then (None: no record).
         """
@@ -135,8 +135,8 @@ class ReadyQueue:
     ) -> None:
         """Put back the deliveries that are sent again at once, as two halves if the group is split.
 
-        Deliveries with a wait of their own are read from the store when they are due. If the queue was cleared during
-        the request (not `is_current`), nothing is put back.
+        If the queue was cleared during the request (not `is_current`), nothing is put back. Deliveries that have to
+        wait are read from the store when they are due.
         """
         if result.decisions[0].state is DeliveryState.DELIVERED:
             self._finish_delivered(attempt.deliveries)
@@ -165,8 +165,8 @@ class ReadyQueue:
     def _add_to_half(self, probe: Delivery) -> bool:
         """Put a failed probe back into a half that holds later events, so that the probe is sent before them.
 
-        A half with an event of the same record is preferred, then the half with the next event. Returns False if no
-        half has a later event.
+        Prefers a half with an event of the same record, then the half with the next event. Returns False if no half has
+        a later event.
         """
         event = probe.event
         later = [

@@ -15,8 +15,8 @@ from notifier.store.tables.requeue import ReplayPlan, ReplayRange
 _log = logging.getLogger(__name__)
 
 MAX_WAITING = 500
-"""A replay adds deliveries to a destination's queue until the queue holds this many, including those of new events. All
-of them may be sent before an event that is detected now. While a new event waits, the replay adds no more deliveries.
+"""A replay adds deliveries to a destination's queue until this many wait, including those of new events. It adds none
+while a new event waits. So at most this many are sent before an event that is detected now.
 """
 
 CHECK_INTERVAL_SECONDS = 0.5

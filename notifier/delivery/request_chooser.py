@@ -1,7 +1,7 @@
 """Chooses the deliveries of one destination's next request.
 
-A request carries half of a refused group, the first deliveries of the queue, a probe (usually a single event), or a new
-event that is tried during a wait. The worker sends the request and handles the outcome.
+A request carries half of a refused group, the first deliveries of the queue, or a single event. A single event is a
+probe, or a new event that is tried during a wait. The worker sends the request and handles the outcome.
 """
 
 from collections.abc import Sequence
@@ -76,8 +76,8 @@ class RequestChooser:
     def sample_wait_seconds(self, state: ReceiverState, now: float) -> float:
         """Return how many seconds a sample must wait at `now` (monotonic seconds) because of the request rate.
 
-        A learned rate may require a wait of an hour. A sample waits less, because an operator must be able to test soon
-        whether the learned rate still applies.
+        A learned rate may require an hour. A sample waits less, so that an operator can soon test whether the rate
+        still applies.
         """
         longest = max(_LONGEST_LEARNED_WAIT_SECONDS, 1 / self._bounds.rate)
         return min(self._rate_wait_seconds(state, now), longest)

@@ -1,7 +1,7 @@
 """Delivers to one destination in a loop: reads due deliveries, sends them, and records what came of them.
 
-`policy` decides what to send and what follows from an answer; this module carries out its decisions. Everything runs on
-the event loop. State needs no locks, because a method without `await` is never interrupted.
+`policy` makes the decisions. Everything runs on the event loop, so state needs no locks: a method without `await` is
+never interrupted.
 """
 
 import asyncio
@@ -71,10 +71,9 @@ class Worker:
     ) -> None:
         """Initialize with the destination, its settings and the store; `jitter` returns random numbers in [0, 1).
 
-        `bucket` limits the request rate. The destination's next worker gets the same bucket, so that a change of the
-        settings does not refill it. `on_peer_time` is called after each attempt with the time that the receiver
-        reported (Unix ms or None). `detect_sleep` is awaited after each attempt, so that the machine's sleep does not
-        count as time spent trying to deliver.
+        `bucket` limits the request rate, and is passed on to the next worker when settings change. After each attempt,
+        `on_peer_time` gets the receiver's time (Unix ms or None), and `detect_sleep` finds out whether the machine has
+        slept.
         """
         self.name = destination.name
         self.bucket = bucket or TokenBucket(settings.rate)

@@ -1,8 +1,7 @@
 """Chooses the deliveries that share a request, and learns how many events a receiver accepts. Pure.
 
-A refused group is split in half, and the halves are sent next, before all other deliveries. A bad event in a group of N
-is found after about log2(N) splits. If a request was too large, the size of the first half that gets through becomes
-the limit. The limit grows again after many successes.
+A refused group is split in half, and the halves are sent next. About log2(N) splits find one bad event among N. If a
+request was too large, the next half that gets through sets the limit. Many successes raise it again.
 """
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
@@ -26,19 +25,17 @@ _DIGEST_ABOVE_SECONDS = 60.0
 
 
 class BatchSize(Struct, frozen=True):
-    """How many events a receiver accepts in one request.
-
-    `limit` is None if no limit is known. `full_successes` counts the successful requests with at least `limit` events.
-    When this count reaches `successes_before_trial`, one request with twice as many events is tried. Until that request
-    has ended, `is_trial_under_way` is true. `proposed_limit` is above 0 after a request that was too large. The size of
-    the next half that gets through becomes the limit, and `proposed_limit` becomes 0 again.
-    """
+    """How many events a receiver accepts in one request."""
 
     limit: int | None = None
+    """None if no limit is known."""
     full_successes: int = 0
+    """The number of successful requests with at least `limit` events."""
     successes_before_trial: int = _SUCCESSES_BEFORE_TRIAL
+    """After this many full successes, one request with twice as many events is tried."""
     is_trial_under_way: bool = False
     proposed_limit: int = 0
+    """Above 0 after a request that was too large, until a half gets through; its size becomes the limit."""
 
     def effective_limit(self, most: int) -> int:
         """Return the most events for the next request: the learned limit or `most` (configured), whichever is lower."""
@@ -48,9 +45,8 @@ class BatchSize(Struct, frozen=True):
 def after_success(size: BatchSize, count: int, most: int, *, is_half: bool, is_trial: bool) -> BatchSize:
     """Return the batch size after a request with `count` events got through.
 
-    `is_half`: the events were half of a refused group. `is_trial`: the request was a trial with more events than the
-    learned limit, `size.limit`. `most` is the highest number of events that the configuration allows; if the learned
-    limit reaches it, the limit becomes None.
+    `is_half`: the events were half of a refused group. `is_trial`: the request had more events than `size.limit`, as a
+    trial. `most` is the configured maximum; a limit that reaches it becomes None.
     """
     if size.limit is None and not size.proposed_limit and not is_trial:
         return size
@@ -66,8 +62,8 @@ def after_success(size: BatchSize, count: int, most: int, *, is_half: bool, is_t
 def after_too_large(size: BatchSize, count: int, most: int, *, is_trial: bool) -> BatchSize:
     """Return the batch size after a request with `count` events was refused as too large or took too long.
 
-    After a trial, the limit stays, and the next trial needs more successes. After any other request, half of `count`
-    becomes the proposed limit.
+    After a trial, the limit stays, and the next trial needs more successes. Otherwise, half of `count` is proposed as
+    the limit.
     """
     if is_trial:
         return replace(
@@ -104,13 +100,12 @@ def next_batch(
 ) -> Batch:
     """Choose the deliveries for the next request from `waiting`, which is in order.
 
-    A delivery is skipped if its record is `busy`, or if an earlier delivery of its record is skipped. An event that is
-    known to be at fault is sent alone. With `in_order`, no delivery is skipped after the first chosen one: the request
-    ends there instead. A request that is not full waits for more events, until `grouping.wait_seconds` have passed
-    since its first event was detected. `now_ms` is not used if `grouping.wait_seconds` is 0.
+    The events of a record stay in order, and none is chosen while its record is `busy`. With `in_order`, all events
+    stay in order. An event that is known to be at fault is sent alone. A request that is not full waits for more
+    events, for up to `grouping.wait_seconds` after its first event was detected. Only this uses `now_ms`.
 
-    `rate` is how many requests a second the receiver accepts. If the destination `has_slots`, deliveries of different
-    slots never share a request, and the deliveries of one slot are sent as a digest.
+    `rate` is how many requests a second the receiver accepts. `has_slots`: each slot of the destination has its own
+    request, sent as a digest.
     """
     most = grouping.size
     slot_ms = None

@@ -1,8 +1,7 @@
 """Decides whether an endpoint accepts anything, and when to try again if it does not. Pure.
 
-The breaker opens after several consecutive failures; a success resets the count. A failure that says nothing about the
-endpoint does not count. While the breaker is open, only probes are sent, in rounds. The wait before the next round
-grows with each failed round.
+Several failures in a row open the breaker, if the endpoint may have caused them. While it is open, only probes are
+sent, in rounds. The wait grows with each failed round.
 """
 
 from collections.abc import Hashable
@@ -69,25 +68,26 @@ class WaitLimits(Struct, frozen=True):
 class Breaker(Struct, frozen=True):
     """The state of an endpoint's circuit breaker; times are monotonic seconds.
 
-    `scope` is the scope of the failure that opened the breaker, or of the latest failed probe. Nothing is sent between
-    `wait_started` and `wait_until`. There is one exception: in the mode `OPEN`, one new event may be sent, unless the
-    peer requested the wait (`is_wait_requested`). `has_probed_arrival` is true after that event was sent. In the mode
-    `OPEN`, `rounds` counts the failed rounds of probes, and `probes_left` the remaining probes of the present or next
-    round. In the mode `PACED`, `rounds` counts the repeated objections to the request rate. `recently_failed` holds the
-    trainings and records of the events that failed since the last success.
+    Nothing is sent between `wait_started` and `wait_until`, except one new event in the mode `OPEN`. If the peer
+    requested the wait, there is no exception.
     """
 
     mode: BreakerMode = BreakerMode.CLOSED
     scope: FailureScope = FailureScope.NONE
+    """The scope of the failure that opened the breaker, or of the latest failed probe."""
     wait_until: float = 0.0
     is_wait_requested: bool = False
     rounds: int = 0
+    """In the mode `OPEN`: failed rounds of probes. In the mode `PACED`: repeated objections to the request rate."""
     probes_left: int = 0
+    """The remaining probes of the present or next round."""
     wait_started: float = -inf
     has_probed_arrival: bool = False
+    """Whether the new event that may be sent during the wait was sent."""
     consecutive_failures: int = 0
     last_success: float = -inf
     recently_failed: frozenset[Hashable] = frozenset()
+    """The trainings and records of the events that failed since the last success."""
 
     @property
     def probes_single_events(self) -> bool:
@@ -168,9 +168,9 @@ def after_failure(
 ) -> Breaker:
     """Return the breaker after a failure: it may open if nothing gets through, or a round of probes may end.
 
-    `may_be_endpoint`: the endpoint may have caused the failure, so the failure counts. `opens_at_once`: a single
-    failure opens the breaker. `is_arrival`: the request tried a new event during a wait. `trainings_and_records` are
-    those of the request's events.
+    `may_be_endpoint`: the failure counts, because the endpoint may have caused it. `opens_at_once`: a single failure
+    opens the breaker. `is_arrival`: the request tried a new event during a wait. `trainings_and_records` belong to the
+    request's events.
     """
     breaker = replace(
         breaker,

@@ -1,8 +1,7 @@
 """Decides what an answer changes: the rate, the circuit breaker, the batch size, and the request's deliveries. Pure.
 
-The failure scope says what caused a failed attempt: the request rate, the endpoint, the event, or (`UNKNOWN`) either
-the endpoint or the event. A failure of the rate or the endpoint does not count against any event, and the same
-deliveries are sent again.
+The failure scope says what caused a failed attempt: the request rate, the endpoint, the event, or (`UNKNOWN`) one of
+the last two. A failure of the rate or the endpoint never counts against an event.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,16 +38,15 @@ class RequestKind(StrEnum):
 
 
 class Attempt(Struct, frozen=True):
-    """A request: its deliveries, its start (monotonic seconds), and why it is made.
-
-    `first_failed_at` is when the only delivery first failed in a way that counts against its event (monotonic seconds).
-    It is None if there was no such failure yet, or if the request has several deliveries.
-    """
+    """A request: its deliveries, its start (monotonic seconds), and why it is made."""
 
     deliveries: tuple[Delivery, ...]
     started: float
     kind: RequestKind = RequestKind.NORMAL
     first_failed_at: float | None = None
+    """When its only delivery first failed in a way that counts against the event (monotonic seconds). None if it has
+    not, or if there are several deliveries.
+    """
 
 
 class Bounds(Struct, frozen=True):
@@ -88,17 +86,16 @@ class Bounds(Struct, frozen=True):
 
 
 class ReceiverState(Struct, frozen=True):
-    """Everything that is known about a receiver.
-
-    `concurrency` is the number of requests that may be under way while the breaker is closed. It is 1 at first, and
-    grows by 1 with each success, up to the configured number.
-    """
+    """Everything that is known about a receiver."""
 
     rate: AdaptiveRate = AdaptiveRate()
     breaker: Breaker = Breaker()
     size: BatchSize = BatchSize()
     retries: RetryHistory = RetryHistory()
     concurrency: int = 1
+    """How many requests may be under way while the breaker is closed. It starts at 1 and grows by 1 with each success,
+    up to the configured number.
+    """
 
     @property
     def request_limit(self) -> int:
@@ -107,16 +104,14 @@ class ReceiverState(Struct, frozen=True):
 
 
 class AttemptDecisions(Struct, frozen=True):
-    """What follows from an attempt: the receiver's new state, and one decision per delivery, in order.
-
-    `split_in_half`: the deliveries are split in half, and the halves are sent first. `merge_halves`: all halves of
-    earlier groups are merged again, because an outage caused the splits.
-    """
+    """What follows from an attempt: the receiver's new state, and one decision per delivery, in order."""
 
     state: ReceiverState
     decisions: tuple[RetryDecision, ...]
     split_in_half: bool = False
+    """The deliveries are split in half, and the halves are sent first."""
     merge_halves: bool = False
+    """All halves of earlier groups are merged again, because an outage caused the splits."""
 
 
 _LONGEST_DOUBTFUL_WAIT_SECONDS = 60.0
@@ -202,9 +197,8 @@ def after_attempt(
 def _scope_in_context(state: ReceiverState, attempt: Attempt, outcome: Outcome, bounds: Bounds) -> FailureScope:
     """Return the failure scope of an outcome, considering what happened before.
 
-    A 503, or another failure with `Retry-After`, is usually an objection to the rate. But application servers also
-    answer like this, some with a fixed short wait, when one event makes the application fail or take too long. So if
-    waiting has not helped, or if the event was at fault before, the scope is `UNKNOWN`: the endpoint or the event.
+    A 503, or a failure with `Retry-After`, usually objects to the rate. Some servers also answer like this if one event
+    makes them fail. So the scope is `UNKNOWN` if waiting has not helped, or if the event was at fault before.
     """
     scope = outcome.scope
     if scope is not FailureScope.PACE:
@@ -219,10 +213,10 @@ def _scope_in_context(state: ReceiverState, attempt: Attempt, outcome: Outcome, 
 
 
 def must_stay_whole(deliveries: Sequence[Delivery], bounds: Bounds) -> bool:
-    """Return whether `deliveries` belong to a digest that must stay whole, even if a request with it is refused.
+    """Return whether `deliveries` belong to a digest that is not divided when it is refused.
 
-    People expect one digest, and its contents are unlikely to cause a refusal. After _ATTEMPTS_BEFORE_DIVIDING
-    attempts, a digest is divided like any other group, in case one of its events is at fault.
+    People expect one digest, and its contents are unlikely to be the cause. After _ATTEMPTS_BEFORE_DIVIDING attempts,
+    it is divided after all.
     """
     if not deliveries or not bounds.sends_digests:
         return False
@@ -365,8 +359,8 @@ def _has_only_alerts(attempt: Attempt) -> bool:
 def _may_be_endpoint_failure(attempt: Attempt, *, proven: bool) -> bool:
     """Return whether the endpoint may have caused the failure of an attempt.
 
-    Returns False if the request was half of a refused group and has several events, or if its only event is `proven`
-    to be at fault.
+    A request with several events must not be half of a refused group. A single event must not be `proven` to be at
+    fault.
     """
     if len(attempt.deliveries) > 1:
         return attempt.kind is not RequestKind.HALF

@@ -26,9 +26,8 @@ def choose(
 ) -> Delivery | None:
     """Return the event to probe with, or None if no candidate may be sent.
 
-    The criteria are, in this order: the fewest failures; a training that is not in `recently_failed`; a record that is
-    not in `recently_failed`; the newest event. Only the earliest candidate of a record may be chosen, and none while
-    the record is `busy`.
+    An event with few failures is preferred, then one whose training and record are not in `recently_failed`, then the
+    newest. Only the earliest candidate of a record may be chosen, and none of a `busy` record.
     """
     seen = set(busy)
     free: list[Delivery] = []
@@ -44,9 +43,8 @@ def choose_in_order(
 ) -> Delivery | None:
     """Return the event to probe with at a destination with a strict order, or None if no event may be sent.
 
-    The first probe of a round, and each probe of the first two rounds, uses the earliest event. Every other probe uses
-    the event with the fewest failures, the earliest if there are several. Only the earliest waiting event of a record
-    may be chosen, and none while the record is `busy`.
+    The first two rounds, and the first probe of each round, use the earliest event. Other probes use the event with the
+    fewest failures. Only the earliest event of a record may be chosen, and none of a `busy` record.
     """
     seen = set(busy)
     free: list[Delivery] = []

@@ -21,20 +21,19 @@ shows roughly when the last request started.
 
 
 class AdaptiveRate(Struct, frozen=True):
-    """The rate that a receiver is known to accept; times are monotonic seconds.
-
-    `per_second` is the number of requests a second. `accepted` counts the requests that were accepted since
-    `measured_since`. The measurement starts again with each objection to the rate, and after a long pause. `lowered_at`
-    is when the rate was last lowered. `longest_wait_seconds` is the longest wait that followed a recent objection.
-    `next_at` is when the next request may start.
-    """
+    """The rate that a receiver is known to accept; times are monotonic seconds."""
 
     per_second: float = inf
     accepted: int = 0
+    """The number of requests that were accepted since `measured_since`."""
     measured_since: float = 0.0
+    """The start of the measurement: the last objection to the rate, or the first request after a long pause."""
     lowered_at: float = -inf
+    """When the rate was last lowered."""
     longest_wait_seconds: float = 0.0
+    """The longest wait that followed a recent objection."""
     next_at: float = 0.0
+    """When the next request may start."""
 
 
 def after_start(rate: AdaptiveRate, now: float) -> AdaptiveRate:
@@ -55,10 +54,8 @@ def after_success(rate: AdaptiveRate, most: float) -> AdaptiveRate:
 def after_throttling(rate: AdaptiveRate, *, started: float, until: float, now: float) -> AdaptiveRate:
     """Return the rate after the receiver objected to a request that began at `started`; the wait ends at `until`.
 
-    The rate is lowered to slightly less than what the receiver accepted. It stays the same if the request began before
-    the rate was last lowered, or if the receiver has accepted nothing since the last objection, which indicates an
-    outage. The time between two requests never becomes longer than twice `longest_wait_seconds`, because random
-    refusals would otherwise reduce the rate to nothing.
+    The rate becomes slightly lower than what the receiver accepted, unless it was already lowered during the request.
+    If the receiver accepted nothing, there is probably an outage, and the rate stays.
     """
     wait = until - now
     longest = (
@@ -75,5 +72,6 @@ def after_throttling(rate: AdaptiveRate, *, started: float, until: float, now: f
     # at least as long as the coming wait. Otherwise a short burst would look like a high rate.
     burst = rate.measured_since != rate.lowered_at
     seconds = max(now - rate.measured_since, wait if burst else 0.0, _SHORTEST_MEASUREMENT_SECONDS)
+    # The time between two requests stays below twice the longest wait. Otherwise random refusals would stop everything.
     lower = min(rate.per_second, max(_SAFETY_FACTOR * rate.accepted / seconds, 0.5 / rate.longest_wait_seconds))
     return replace(rate, lowered_at=now, measured_since=now, accepted=0, per_second=lower)

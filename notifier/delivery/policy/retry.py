@@ -34,17 +34,17 @@ class Decision(StrEnum):
 
 
 class RetryDecision(Struct, frozen=True):
-    """The decision about a delivery, its new state, and the seconds until it is due again (0.0: at once).
-
-    `counts_against_event`: the event caused the failure, or may have caused it. `proven`: the event is known to be at
-    fault, usually because another event was delivered after this one first failed. It is sent alone from now on.
-    """
+    """The decision about a delivery, its new state, and the seconds until it is due again (0.0: at once)."""
 
     state: DeliveryState
     decision: Decision
     wait_seconds: float = 0.0
     counts_against_event: bool = False
+    """The event caused the failure, or may have caused it."""
     proven: bool = False
+    """The event is known to be at fault, usually because another event was delivered since it first failed. It is sent
+    alone from now on.
+    """
 
 
 class RetryHistory(Struct, frozen=True):
@@ -67,9 +67,8 @@ def backoff(
 ) -> float:
     """Return the wait in seconds after `failures` failures: exponential, with full jitter (`jitter` in [0, 1)).
 
-    The upper bound of the wait doubles with each failure. It never exceeds the lower of `longest` (seconds) and the
-    configured longest wait. The wait is at least a tenth of its bound, so that a low random number does not cause rapid
-    retries.
+    The upper bound doubles with each failure, up to `longest` and the configured longest wait. The wait is at least a
+    tenth of the bound.
     """
     bound = min(settings.retry_max, settings.retry_first * 2.0 ** min(failures - 1, 60), longest)
     return bound * max(jitter, _SMALLEST_JITTER)
@@ -87,8 +86,8 @@ def after_failure(
 ) -> RetryDecision:
     """Decide about a delivery that failed in a request of its own, possibly because of its event.
 
-    `waits_with_endpoint`: the delivery is sent again when the endpoint is tried again, without a wait of its own. A
-    delivery whose event is `proven` to be at fault always has its own wait.
+    `waits_with_endpoint`: the delivery is due when the endpoint is tried again. If its event is `proven` to be at
+    fault, it has its own wait.
     """
     if should_give_up(delivery, settings, trying_ms):
         return RetryDecision(DeliveryState.DEAD, Decision.GIVE_UP, counts_against_event=True, proven=proven)
@@ -104,8 +103,8 @@ def after_failure(
 def should_give_up(delivery: Delivery, settings: DestinationSettings, trying_ms: int) -> bool:
     """Return whether a delivery that has just failed again has been tried for too long.
 
-    Only the time in which the notifier ran and could deliver counts. A delivery gets at least as many attempts as fit
-    into an hour. `trying_ms` is the destination's total time spent trying to deliver (see `TryingClock`).
+    `trying_ms` is the destination's total time spent trying to deliver (see `TryingClock`). A delivery gets at least as
+    many attempts as fit into an hour.
     """
     if delivery.tried_from_ms is None:
         return False

@@ -1,11 +1,8 @@
 """Decides when the deliveries of a destination may be sent, by its schedule and its quiet times. Pure.
 
-A slot is a moment at which all waiting deliveries are sent together. A destination with a `schedule` has a slot at each
-time of the schedule. A destination that only has quiet times has a slot at the end of each quiet time.
-
-APScheduler's triggers return wall-clock times, which this module converts to moments. A time that a clock change skips
-becomes the moment of the change. Of a time that a clock change repeats, only the first occurrence counts. So each time
-of the schedule has exactly one slot.
+A slot is a moment at which all waiting deliveries are sent together: a time of the `schedule`, or the end of a quiet
+time. A time that a clock change skips becomes the moment of the change. A time that occurs twice counts once. So each
+time of the schedule has exactly one slot.
 """
 
 from datetime import UTC, datetime, time, timedelta, tzinfo
@@ -26,10 +23,10 @@ from notifier.store.tables.slots import Gate
 
 _MILLISECONDS: Final = 1000
 _MAX_BOUNDARIES: Final = 60
-"""The search for the end of a quiet time fails after looking at this many moments.
+"""The search for the end of a quiet time fails after this many moments.
 
-A day has at most three moments at which a quiet time may begin or end: the start and the end of the quiet hours, and
-midnight for quiet days. So the search covers at least 20 days.
+A day has at most three: the start and the end of the quiet hours, and midnight for quiet days. So the search covers at
+least 20 days.
 """
 
 
