@@ -70,7 +70,7 @@ class MetricsCollector:
             readers=self._stream_readers(),
         )
         # A page with a thousand sources takes almost a second to create.
-        return await asyncio.to_thread(self._counts.render_page, figures)
+        return await asyncio.to_thread(_render, figures, self._counts)
 
 
 def destination_figures(memory: DestinationMemory, serving: ServiceSnapshot) -> DestinationFigures:
@@ -85,6 +85,13 @@ def destination_figures(memory: DestinationMemory, serving: ServiceSnapshot) -> 
         was_tried=memory.was_tried,
     )
     return DestinationFigures(state, memory.pending, memory.dead, memory.oldest_due_ms)
+
+
+def _render(figures: MetricsSnapshot, counts: Counters) -> bytes:
+    # Imported here, because only a process whose metrics are requested needs Prometheus's library.
+    from notifier.web.metrics.page import render  # noqa: PLC0415
+
+    return render(figures, counts.series())
 
 
 async def _file_figures(state_file: Path) -> StoreFigures:

@@ -18,7 +18,6 @@ from notifier.events import Event, EventType
 from notifier.kpa.errors import ApiErrorReason
 from notifier.store.tables.outbox import Delivery, DeliveryState
 from notifier.store.tables.settlements import Settlement
-from notifier.web.metrics.snapshot import MetricsSnapshot
 
 _REQUEST_BOUNDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30)
 _POLL_BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -148,15 +147,11 @@ class Counters:
             took_ms = first.attempted_ms + first.milliseconds - detected_ms
             self._delivery_latencies[name,].observe(max(0, took_ms) / 1000)
 
-    def render_page(self, snapshot: MetricsSnapshot) -> bytes:
-        """Return counters and gauges in Prometheus's text format 0.0.4. May run in a thread."""
-        # Imported here, because only a process whose metrics are requested needs the library.
-        from notifier.web.metrics.page import render  # noqa: PLC0415
-
-        return render(snapshot, self.series())
-
     def series(self) -> list[CounterMetric | HistogramMetric]:
-        """Return all metrics with their current counts. Expected label values that have not occurred count 0."""
+        """Return all metrics with their current counts. Expected label values that have not occurred count 0.
+
+        May run in a thread.
+        """
         zero_events: dict[Labels, int] = {(source, type_.value): 0 for source in self._sources for type_ in _DETECTED}
         zero_events["", EventType.ALERT.value] = 0
         zero_failures: dict[Labels, int] = {
