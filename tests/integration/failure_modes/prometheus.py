@@ -1,4 +1,4 @@
-"""What a Prometheus sees that scrapes the daemon once a minute, and the shipped rules on it, run by promtool."""
+"""Scrapes the daemon's metrics every minute, as Prometheus does, and tests the shipped alert rules with promtool."""
 
 import asyncio
 import json
@@ -19,26 +19,29 @@ if TYPE_CHECKING:
 
 MINUTE_MS: Final = 60_000
 KEPT_MINUTES: Final = 90
-"""What no rule of these states looks back beyond."""
+"""No alert rule that is tested here looks back further."""
 
 _OFFSET_SECONDS: Final = 17.0
 
 _JOB: Final = {"job": "notifier", "instance": "127.0.0.1:8787"}
-# The process is that of the tests, which may have run thousands of them by now.
-_OF_THE_PROCESS: Final = "notifier_process_resident_memory_bytes"
-_SAID: Final = frozenset(re.findall(r"notifier_[a-z_]+", RULES.read_text(encoding="utf-8"))) - {_OF_THE_PROCESS}
+# Not compared, because the process is that of the tests, whose memory depends on earlier tests.
+_MEMORY: Final = "notifier_process_resident_memory_bytes"
+_USED: Final = frozenset(re.findall(r"notifier_[a-z_]+", RULES.read_text(encoding="utf-8"))) - {_MEMORY}
 _SERIES: Final = re.compile("[{ ]")
-_OF_A_MOMENT: Final = re.compile("_timestamp_seconds$|_start_time_seconds$")
+_TIMESTAMP: Final = re.compile("_timestamp_seconds$|_start_time_seconds$")
 
 _FIRING: Final = 'count by (alertname) (ALERTS{alertstate="firing"}) > bool 0'
 
 Scrape = dict[str, float]
-"""Each series that a rule may speak of, as Prometheus writes it, with its value."""
+"""The value of each series that a rule uses; the key is the series in Prometheus's notation."""
 
 
 @dataclass
 class Prometheus:
-    """Scrapes once a minute: by the minute of the true clock, what a page said; None where nobody answered."""
+    """Scrapes the metrics page periodically.
+
+    `scrapes` has the result for each minute of the true clock, None if the daemon did not answer.
+    """
 
     page: "Callable[[], Awaitable[str]]"
     now_ms: "Callable[[], int]"
@@ -55,7 +58,7 @@ class Prometheus:
 
     @asynccontextmanager
     async def watching(self) -> "AsyncIterator[None]":
-        """Scrape again and again, until the end of the block."""
+        """Scrape periodically until the end of the block."""
         watching = asyncio.create_task(self._watch())
         try:
             yield
@@ -64,14 +67,14 @@ class Prometheus:
             await asyncio.wait([watching])
 
     async def _watch(self) -> None:
-        # Never at the moment at which a daemon is stopped, which is a whole minute.
+        # Daemons are stopped at whole minutes, so scrapes are made between them.
         await asyncio.sleep(_OFFSET_SECONDS)
         while True:
             await self.scrape()
             await asyncio.sleep(self.every_minutes * MINUTE_MS / 1000)
 
     def case(self, name: str, fires: Collection[str]) -> dict[str, Any]:
-        """Return the case of promtool: which alerts fire at the last scrape."""
+        """Return a test case for promtool: exactly the alerts `fires` fire at the last scrape."""
         last = max(self.scrapes)
         first = max(min(self.scrapes), last - KEPT_MINUTES)
         minutes = range(first, last + 1)
@@ -84,7 +87,7 @@ class Prometheus:
             "input_series": series,
             "promql_expr_test": [
                 {
-                    # The name of the state stands in what promtool says.
+                    # This makes promtool print the name of the state.
                     "expr": f'label_replace({_FIRING}, "state", {json.dumps(name)}, "", "")',
                     "eval_time": f"{last - first}m",
                     "exp_samples": [
@@ -96,8 +99,8 @@ class Prometheus:
         }
 
     def _values(self, series: str, minutes: range) -> Iterator[str]:
-        """Yield the value of each minute; promtool's time begins at 0, and so do moments."""
-        is_moment = bool(_OF_A_MOMENT.search(series.partition("{")[0]))
+        """Yield the value of each minute. Timestamps are relative to the first minute, like promtool's time."""
+        is_timestamp = bool(_TIMESTAMP.search(series.partition("{")[0]))
         was_there = False
         for minute in minutes:
             if minute not in self.scrapes:
@@ -107,28 +110,28 @@ class Prometheus:
             if value is None:
                 yield "stale" if was_there else "_"
             else:
-                yield repr(value - minutes[0] * MINUTE_MS / 1000 if is_moment else value)
+                yield repr(value - minutes[0] * MINUTE_MS / 1000 if is_timestamp else value)
             was_there = value is not None
 
 
 def read(page: str) -> Scrape:
-    """Read a page as far as rules speak of it."""
-    # All else is left out beforehand: reading a whole page takes 20 milliseconds, and days have thousands of pages.
-    said = "".join(f"{line}\n" for line in page.splitlines() if _SERIES.split(line, maxsplit=1)[0] in _SAID)
+    """Return the series of a metrics page that rules use."""
+    # Other lines are removed first, because parsing a whole page takes 20 ms and there are thousands of pages.
+    used = "".join(f"{line}\n" for line in page.splitlines() if _SERIES.split(line, maxsplit=1)[0] in _USED)
     return {
         labelled(sample.name, sample.labels): sample.value
-        for family in text_string_to_metric_families(said)
+        for family in text_string_to_metric_families(used)
         for sample in family.samples
     }
 
 
 def labelled(name: str, labels: dict[str, str]) -> str:
-    """Write a series."""
+    """Return a series in Prometheus's notation."""
     return f"{name}{{{', '.join(f'{key}={json.dumps(value)}' for key, value in {**_JOB, **labels}.items())}}}"
 
 
 def check(cases: Sequence[dict[str, Any]], folder: Path) -> None:
-    """Run all cases at once, and fail with what differs."""
+    """Check all cases with one run of promtool."""
     (folder / RULES.name).write_bytes(RULES.read_bytes())
     (folder / "states.yml").write_text(json.dumps({"rule_files": [RULES.name], "tests": cases}))
     done = promtool("test", "rules", folder / "states.yml")

@@ -1,4 +1,4 @@
-"""The real daemon and all that is around it on one loop, on which an hour of waiting takes no time."""
+"""Fixtures with a real daemon and its surroundings on one event loop with compressed time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from notifier.alerts.disk_rules import FreeSpace
-from tests.integration.truth.prometheus import check
-from tests.integration.truth.site import Site
+from tests.integration.failure_modes.prometheus import check
+from tests.integration.failure_modes.site import Site
 from tests.support.time_lapse import TimeLapse, pytest_asyncio_loop_factories
 
 __all__ = ["pytest_asyncio_loop_factories"]
 
 
 @pytest.fixture(autouse=True)
-def room(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Let there be so many free bytes, whatever room this machine has."""
+def free_bytes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Replace the measured free disk space by a number of bytes that a test may change."""
     free = [10**12]
 
     async def measure_free_space(state_file: Path) -> FreeSpace:
@@ -29,15 +29,15 @@ def room(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture(scope="session")
 def rule_cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[dict[str, Any]]]:
-    """Collect what Prometheus saw in each state; at the end, one run of promtool tells whether the rules hold."""
+    """Collect the scraped metrics of each state; at the end, promtool checks the alert rules on all of them."""
     cases: list[dict[str, Any]] = []
     yield cases
     check(cases, tmp_path_factory.mktemp("rules"))
 
 
 @pytest.fixture
-async def site(tmp_path: Path, room: list[int]) -> AsyncIterator[Site]:
-    """The site; the test starts the daemon."""
+async def site(tmp_path: Path, free_bytes: list[int]) -> AsyncIterator[Site]:
+    """Yield an installation whose daemon is not started yet."""
     assert isinstance(asyncio.get_running_loop(), TimeLapse)
-    async with Site(tmp_path, room) as around:
+    async with Site(tmp_path, free_bytes) as around:
         yield around

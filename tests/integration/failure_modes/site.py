@@ -1,7 +1,7 @@
-"""A whole site on one loop on which waiting takes no time: the API, receivers, a dead man's switch, and the daemon.
+"""A whole installation on one event loop with compressed time: API, receivers, heartbeat receiver, and daemon.
 
-Everything is real but the time: the daemon reads a configuration file, listens on its socket, and is asked there by
-the very commands that people type.
+Only the time is simulated. The daemon reads a configuration file and listens on its socket, and the tests use the
+real commands there.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from notifier.daemon.daemon import Daemon
 from notifier.daemon.socket_path import socket_path
 from notifier.sandbox import CONTROL, SandboxControl, make_app, serve, synthetic_account
 from notifier.store.file.store import FileStore
-from tests.integration.truth.prometheus import Prometheus
+from tests.integration.failure_modes.prometheus import Prometheus
 from tests.support.clocks import LapsingClock
 from tests.support.command_line import CommandOutput, call
 from tests.support.new_state_file import disable_fsync, new_state_file
@@ -38,47 +38,53 @@ from tests.support.time_lapse import beside
 MINUTE = 60.0
 
 Answer = Callable[[str, dict[str, Any]], Awaitable[web.Response | None] | web.Response | None]
-"""What the API answers in the sandbox's place: by the method's name and its parameters; None: what the sandbox says."""
+"""Returns an answer that replaces the sandbox's, from the method's name and parameters; None keeps the sandbox's."""
 
 
 @dataclass
 class Receiver:
-    """One receiver: what it answers, and what it has taken; one event may be `refused` for itself."""
+    """A receiver of events: its answer, and the events that it has accepted.
+
+    `refuses_next` makes it refuse the next event. `refused` is the id of this event, which it then always refuses.
+    """
 
     status: int = 200
     body: bytes = b""
-    taken: list[dict[str, Any]] = field(default_factory=list)
+    accepted: list[dict[str, Any]] = field(default_factory=list)
     refuses_next: bool = False
     refused: str = ""
 
     @property
-    def words(self) -> list[str]:
-        """What was told of conditions, as `firing source_failing`."""
-        alerts = [event["data"] for event in self.taken if event["type"] == "notifier.alert"]
+    def alerts(self) -> list[str]:
+        """The alerts that this receiver has accepted, such as `firing source_failing`."""
+        alerts = [event["data"] for event in self.accepted if event["type"] == "notifier.alert"]
         return [f"{alert['state']} {alert['condition']}" for alert in alerts]
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What all surfaces say at one moment."""
+class Surfaces:
+    """What each surface shows at one moment."""
 
     status: dict[str, Any]
     unready: dict[str, str]
     metrics: set[tuple[str, str]]
     headline: str
-    listed: set[str]
-    systemd: str
-    ends_with: int
-    beats: bool
+    listed_conditions: set[str]
+    systemd_status: str
+    exit_code: int
+    has_heartbeat: bool
 
     @property
-    def stands(self) -> set[str]:
-        """The names of what stands, by the status."""
+    def conditions(self) -> set[str]:
+        """The names of the active conditions in the status."""
         return {it["condition"] for it in self.status["conditions"]}
 
 
 class MachineClock(LapsingClock):
-    """The machine's clock, which goes on while the daemon does not run (`stopped_ms`), and may be set (`set_by_ms`)."""
+    """The machine's clock.
+
+    `stopped_ms` is the time for which no daemon ran. `set_by_ms` is how far the clock is wrong.
+    """
 
     stopped_ms = 0
     set_by_ms = 0
@@ -91,32 +97,32 @@ class MachineClock(LapsingClock):
 
 
 class Site:
-    """The site, from its configuration to what everybody sees."""
+    """An installation with one source, `acme`, and the destinations `hr` and `ops`; `ops` gets the alerts."""
 
-    def __init__(self, folder: Path, room: list[int]) -> None:
-        """Take where the state file is to be, and how many bytes are free there, which may be changed."""
+    def __init__(self, folder: Path, free_bytes: list[int]) -> None:
+        """Initialize with the folder of the state file, and the number of free bytes there, which a test may change."""
         self.folder = folder
-        self.room = room
+        self.free_bytes = free_bytes
         self.clock = MachineClock(asyncio.get_running_loop())
         self.api: Answer = lambda _method, _parameters: None
         self.receivers: dict[str, Receiver] = {name: Receiver() for name in ("hr", "ops", "ops2", "new")}
-        self.beats: list[float] = []
-        self.beat_status = 200
+        self.heartbeats: list[float] = []
+        self.heartbeat_status = 200
         self.document: dict[str, Any] = {}
-        self.prometheus = Prometheus(self._page, self.clock.true_ms)
+        self.prometheus = Prometheus(self._metrics_page, self.clock.true_ms)
         self._resources = AsyncExitStack()
         self._daemon: Daemon | None = None
         self._control: SandboxControl | None = None
 
     async def __aenter__(self) -> Self:
         account = synthetic_account(300, now_ms=self.clock.now_ms)
-        app = make_app(account, rate_limit=None, clock=self.now, middlewares=[self._between()])
+        app = make_app(account, rate_limit=None, clock=self.now, middlewares=[self._override_answers()])
         self._control = app[CONTROL]
-        app.on_response_prepare.append(self._dated)
+        app.on_response_prepare.append(self._set_date)
         api = await self._resources.enter_async_context(serve(app))
         around = web.Application()
-        around.on_response_prepare.append(self._dated)
-        around.router.add_get("/beat", self._beat)
+        around.on_response_prepare.append(self._set_date)
+        around.router.add_get("/beat", self._receive_heartbeat)
         around.router.add_post("/{name}", self._receive)
         url = await self._resources.enter_async_context(serving(around))
         self.url = url
@@ -138,8 +144,6 @@ class Site:
             await self._daemon.stop()
         await self._resources.aclose()
 
-    # What people and machines do
-
     @property
     def daemon(self) -> Daemon:
         assert self._daemon is not None
@@ -147,7 +151,7 @@ class Site:
 
     @property
     def control(self) -> SandboxControl:
-        """What begins and ends faults of the sandbox."""
+        """Begins and ends faults of the simulated API."""
         assert self._control is not None
         return self._control
 
@@ -157,22 +161,22 @@ class Site:
 
     @property
     def alerts(self) -> list[str]:
-        """What was told of conditions to anybody."""
-        return [word for name in ("ops", "ops2") for word in self.receivers[name].words]
+        """The alerts that all receivers of alerts have accepted."""
+        return [alert for name in ("ops", "ops2") for alert in self.receivers[name].alerts]
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def write(self) -> None:
-        """Write the configuration down as it is to be."""
+    def write_configuration(self) -> None:
+        """Write `document` to the configuration file."""
         lines: list[str] = []
         _tables(self.document, (), lines)
         self.config.write_text("\n".join(lines) + "\n")
         assert tomllib.loads(self.config.read_text())
 
     async def start(self) -> None:
-        """Start a daemon on the state file that there is."""
-        self.write()
+        """Start a daemon with the existing state file, or with a new one."""
+        self.write_configuration()
         new_state_file(self.folder / "notifier.db")
         self._daemon = Daemon(self.settings(), self.clock, ReloadHooks(self.settings))
         await self._daemon.start()
@@ -183,48 +187,46 @@ class Site:
         self._daemon = None
 
     async def kill(self) -> None:
-        """Let the process die: nothing notes that it was stopped."""
+        """Stop the daemon as if it was killed: its stop is not recorded."""
         await self.stop()
         store = FileStore(self.folder / "notifier.db")
         await store.open()
         await store.run(lambda db: db.execute("UPDATE starts SET stopped_at = NULL"))
         await store.close()
 
-    def take_port(self) -> None:
-        """Let another program listen where the interface is to."""
-        self._taken = self._resources.enter_context(socket.create_server(("127.0.0.1", 0)))
-        self.document["http"] = {"listen": f"127.0.0.1:{self._taken.getsockname()[1]}"}
+    def occupy_port(self) -> None:
+        """Configure a port for the HTTP interface that another program uses."""
+        self._occupied_port = self._resources.enter_context(socket.create_server(("127.0.0.1", 0)))
+        self.document["http"] = {"listen": f"127.0.0.1:{self._occupied_port.getsockname()[1]}"}
 
-    def free_port(self) -> None:
-        """Let that program end."""
-        self._taken.close()
+    def release_port(self) -> None:
+        """End the program that uses the port."""
+        self._occupied_port.close()
 
-    async def passes(self, seconds: float) -> None:
-        """Let time pass in which no daemon runs."""
+    async def skip_seconds(self, seconds: float) -> None:
+        """Advance the clock while no daemon runs."""
         self.clock.stopped_ms += round(seconds * 1000)
 
-    async def minutes(self, minutes: float) -> None:
-        """Let time pass."""
+    async def wait_minutes(self, minutes: float) -> None:
+        """Wait for simulated minutes."""
         await asyncio.sleep(minutes * MINUTE)
 
     def settings(self) -> Settings:
         return load(self.config)
 
-    async def types(self, *arguments: str, code: int | None = 0) -> CommandOutput:
-        """Run a command as people do."""
-        said = await beside(call, "--config", str(self.config), *arguments)
-        assert code is None or said.code == code, said
-        return said
+    async def run_command(self, *arguments: str, code: int | None = 0) -> CommandOutput:
+        """Run a command of the command line, and check its exit code unless it is None."""
+        output = await beside(call, "--config", str(self.config), *arguments)
+        assert code is None or output.code == code, output
+        return output
 
-    def completes(self, how_many: int = 1) -> None:
-        """Enter completions."""
-        for _ in range(how_many):
+    def enter_completions(self, count: int = 1) -> None:
+        """Enter completions in the simulated account."""
+        for _ in range(count):
             self.control.edits.enter()
 
-    # What is seen
-
-    async def _page(self) -> str:
-        """Return `/metrics`. Raises OSError where no daemon answers."""
+    async def _metrics_page(self) -> str:
+        """Return the page `/metrics`. Raises OSError if no daemon answers."""
         connector = aiohttp.UnixConnector(str(socket_path(self.folder / "notifier.db")))
         async with (
             aiohttp.ClientSession("http://localhost", connector=connector) as session,
@@ -234,8 +236,8 @@ class Site:
                 raise OSError(await response.text())
             return await response.text()
 
-    async def look(self) -> Seen:
-        """Read every surface."""
+    async def read_surfaces(self) -> Surfaces:
+        """Read the status, `/readyz`, `/metrics`, the dashboard, and the status for systemd."""
         connector = aiohttp.UnixConnector(str(socket_path(self.folder / "notifier.db")))
         async with aiohttp.ClientSession("http://localhost", connector=connector) as session:
             async with session.get("/v1/status") as response:
@@ -250,7 +252,7 @@ class Site:
         metrics = set(re.findall(r'^notifier_condition\{condition="([^"]+)",subject="([^"]+)"\} 1', page, re.MULTILINE))
         headline = re.search(r'<h1 id="verdict">.*?<span>(.*?)</span></h1>', front, re.DOTALL)
         assert headline is not None, front[:2000]
-        return Seen(
+        return Surfaces(
             status,
             unready,
             metrics,
@@ -258,15 +260,13 @@ class Site:
             set(re.findall(r'<li id="condition-([a-z_]+)-', front)),
             await self.daemon.operations.summary(),
             int(is_failing(status)),
-            any(self.now() - at <= 3 * MINUTE for at in self.beats),
+            any(self.now() - at <= 3 * MINUTE for at in self.heartbeats),
         )
 
-    # Inside
-
-    async def _dated(self, _request: web.Request, response: web.StreamResponse) -> None:
+    async def _set_date(self, _request: web.Request, response: web.StreamResponse) -> None:
         response.headers["Date"] = formatdate(self.clock.true_ms() / 1000, usegmt=True)
 
-    def _between(self) -> Any:
+    def _override_answers(self) -> Any:
         @web.middleware
         async def between(request: web.Request, handler: Handler) -> web.StreamResponse:
             if not request.path.startswith("/v1/"):
@@ -286,17 +286,17 @@ class Site:
         if event["id"] == receiver.refused:
             return web.Response(status=422)
         if receiver.status == 200:
-            receiver.taken.append(event)
+            receiver.accepted.append(event)
         return web.Response(status=receiver.status, body=receiver.body)
 
-    async def _beat(self, _request: web.Request) -> web.Response:
-        if self.beat_status == 200:
-            self.beats.append(self.now())
-        return web.Response(status=self.beat_status)
+    async def _receive_heartbeat(self, _request: web.Request) -> web.Response:
+        if self.heartbeat_status == 200:
+            self.heartbeats.append(self.now())
+        return web.Response(status=self.heartbeat_status)
 
 
 def _tables(table: dict[str, Any], path: tuple[str, ...], lines: list[str]) -> None:
-    """Write a table as TOML, its own keys before the tables in it."""
+    """Append a table as TOML to `lines`, with its own keys before the tables in it."""
     if path:
         lines.append(f"[{'.'.join(path)}]")
     lines += [f"{key} = {orjson.dumps(value).decode()}" for key, value in table.items() if not isinstance(value, dict)]

@@ -18,8 +18,8 @@ from aiohttp import web
 from playwright.async_api import expect
 
 from notifier.sandbox import build_account, make_app, serve
-from tests.integration.truth.hung import HUNG
-from tests.integration.truth.prometheus import MINUTE_MS, Prometheus
+from tests.integration.failure_modes.hung import HUNG
+from tests.integration.failure_modes.prometheus import MINUTE_MS, Prometheus
 from tests.support.dashboard_server import browser
 from tests.support.needed_programs import needed
 from tests.support.ports import free_port
@@ -179,7 +179,7 @@ async def _hang(folder: Path, rule_cases: list[dict[str, Any]]) -> None:
         assert around.notices == []
         assert around.beats == []
         assert {"WatchdogSec=60s", "Restart=on-failure"} <= set(UNIT.read_text().splitlines())
-        rule_cases.append(prometheus.case(HUNG.name, HUNG.rules))
+        rule_cases.append(prometheus.case(HUNG.name, HUNG.prometheus_alerts))
 
         around.process.kill()
         await around.process.wait()
