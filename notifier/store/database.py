@@ -1,9 +1,8 @@
-"""The interface of a database connection. The queries of this package use it for SQLite and PostgreSQL alike.
+"""The interface of a database connection, through which all queries use SQLite and PostgreSQL alike.
 
-Most statements have the same text for both engines. Placeholders are `?` and `:name`. A list is passed as JSON: a list
-of texts is read with `json_each(?)`, a list of numbers with `NUMBERS`. The schema in PostgreSQL defines the functions
-of SQLite that PostgreSQL lacks (`json_extract`, `max` and `min` of several values). Where the engines need different
-SQL, an `EngineSql` contains both texts.
+Most statements are the same for both engines; where they differ, an `EngineSql` contains both texts. Placeholders are
+`?` and `:name`. A list of texts is passed as JSON and read with `json_each(?)`, a list of numbers with `NUMBERS`. The
+schema in PostgreSQL defines the functions of SQLite that PostgreSQL lacks (such as `json_extract`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -34,8 +34,8 @@ class ReadingLimits(Struct, frozen=True):
 class StoreReader:
     """Runs queries on read-only connections, while the store goes on writing.
 
-    A query is interrupted if it takes too long or if its client has gone. So requests over the HTTP interface do not
-    delay polls, deliveries or the end of the process.
+    A query is interrupted if it takes too long or its client has gone. So HTTP requests delay neither polls nor
+    deliveries nor the end of the process.
     """
 
     def __init__(self, store: Store, limits: ReadingLimits | None = None) -> None:
@@ -49,8 +49,8 @@ class StoreReader:
     async def run(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `work(db, ...)` on a thread, in one read transaction, and return its result.
 
-        Raises StoreError if the store cannot be read. The error's reason is BUSY if no turn was free within
-        `wait_seconds`, or if `work` took longer than `work_seconds`. Errors of `work` are passed on.
+        Raises StoreError if the store cannot be read: BUSY if no turn was free within `wait_seconds`, or `work` took
+        longer than `work_seconds`. Errors of `work` are passed on.
         """
         await self._wait_for_turn()
         return await self._run_on_thread(lambda db: work(db, *args, **kwargs))

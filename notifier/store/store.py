@@ -19,9 +19,8 @@ T = TypeVar("T")
 class Store(ABC):
     """Owns the only writing connection to one set of tables, and the thread that uses that connection.
 
-    The queries are plain functions in the other modules of this package. Their first parameter is a `Database`. `run`
-    calls a query on the thread, in one transaction. `FileStore` keeps the tables in an SQLite file; the program makes a
-    `FileStore` only through `recovery.opener.open_store`.
+    Queries are plain functions whose first parameter is a `Database`. `run` calls one on the thread, in one
+    transaction. `FileStore` keeps the tables in an SQLite file; only `recovery.opener.open_store` makes one.
     """
 
     def __init__(self) -> None:
@@ -38,8 +37,8 @@ class Store(ABC):
         self.on_recovery: list[Callable[[], None]] = []
         """Functions to call when a use of the store succeeds after an earlier one failed or was cancelled.
 
-        The failed use may have been written all the same, for example if the answer to its commit was lost. In that
-        case its caller has not told anybody what was written.
+        The failed use may have been written all the same, for example if the answer to its commit was lost. Nobody
+        knows of that write yet.
         """
         self._has_lost_result = False
         self._thread = WorkThread("store")

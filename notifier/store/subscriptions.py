@@ -1,8 +1,7 @@
 """Decides which destinations get an event, at the moment when the event is stored.
 
-Some filters compare facts that the API's list of completions does not contain, such as an employee number. The notifier
-reads these facts from other lists of the API. If a fact is not known yet, the filter lets the event pass, because a
-superfluous message is better than a lost one.
+Some filters compare facts from other lists of the API, such as an employee number. While a fact is unknown, the filter
+lets the event pass: a superfluous message is better than a lost one.
 """
 
 from collections.abc import Collection, Mapping

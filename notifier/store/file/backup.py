@@ -1,12 +1,9 @@
 """Copies the state file while it is in use, and restores it from a copy.
 
-The backup command makes the copy itself, on a read-only connection and in one read transaction, so that the copy
-contains the data of one moment. The daemon does not take part, because under systemd it can write to few folders. No
-other process waits for the copy, and the command works the same with and without a daemon.
-
-The command neither writes to the state file nor checkpoints it. So the file still has only one writer, and the
-WAL-reset bug of older SQLite versions, which needs two writers, cannot occur. The write-ahead log grows during the
-copy; the daemon truncates it afterwards.
+The backup command makes the copy itself, with or without a daemon. A read-only connection in one read transaction gives
+the copy the data of one moment. The command neither writes to the state file nor checkpoints it: the file keeps one
+writer, which avoids the WAL-reset bug of older SQLite versions. The daemon truncates the grown write-ahead log
+afterwards.
 """
 
 import contextlib
@@ -62,22 +59,21 @@ class Copy(Struct, frozen=True):
 
 
 class RestoreResult(Struct, frozen=True):
-    """The result of `restore`.
-
-    `copy` describes the copy that is now the state file. `replaced` is the new path of the old state file; None if
-    there was none. `read_error` says why the old state file could not be read; None if it could, or if there was none.
-    """
+    """The result of `restore`."""
 
     copy: Copy
+    """The copy that is now the state file."""
     replaced: Path | None
+    """The new path of the old state file; None if there was none."""
     read_error: str | None = None
+    """Why the old state file could not be read; None if it could, or if there was none."""
 
 
 def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bool = False) -> Copy:
     """Copy the state file to `target`, and check the copy. Blocks.
 
-    Other users cannot read the copy. It gets the name `target` once it is complete and on the disk. Raises BackupError
-    if the copy cannot be made; the state file and `target` are then unchanged.
+    The copy gets its name once it is complete and on the disk. Other users cannot read it. Raises BackupError, and
+    leaves `target` unchanged then.
     """
     target = resolve_path(target)
     try:
@@ -96,12 +92,11 @@ def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bo
 
 
 def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> RestoreResult:
-    """Replace the state file by a copy of `source`, and keep the old file under a dated name. Blocks.
+    """Replace the state file with a copy of `source`, and keep the old file under a dated name. Blocks.
 
-    Undelivered events that `source` lacks are taken from the old file, or from the essentials (recovery data) beside
-    it; they are added when the state file is opened next. Other changes since the backup are found again through the
-    API, and their events get the same ids as before. Raises StoreError if the state file is in use. Raises BackupError
-    if `source` is not a good backup, or if the state file cannot be replaced; the state file is then unchanged.
+    The next opening adds undelivered events that `source` lacks, from the old file or the essentials. Other changes
+    since the backup are found again through the API, with the same event ids. Raises StoreError if the state file is in
+    use, and BackupError if `source` is no good backup or the file cannot be replaced; nothing has changed then.
     """
     path = real_path(state_file)
     if resolve_path(source) == path:
@@ -197,8 +192,8 @@ def refuse_target(target: Path, state_file: Path | None = None, *, overwrite: bo
 def temporary_backup(target: Path, state_file: Path) -> Iterator[Path]:
     """Provide a temporary file in the folder of `target`, and remove it at the end unless it was renamed.
 
-    The temporary name is the same for each backup of this state file into this folder. So the next backup overwrites
-    the file that a killed backup has left. A second backup at the same time is refused.
+    All backups of this state file into this folder use one temporary name. So the file of a killed backup is
+    overwritten, and a second backup at the same time is refused.
     """
     fresh = target.with_name(f".{_temporary_name(state_file)}")
     try:
@@ -242,8 +237,8 @@ def _temporary_name(state_file: Path) -> str:
 def _create_locked(fresh: Path) -> int:
     """Open, lock and empty the file for an unfinished backup, and return its descriptor.
 
-    A file that a killed backup has left is used again; if there is none, the file is created. Raises BlockingIOError if
-    another backup uses the file, and OSError if the file cannot be opened or locked.
+    The file of a killed backup is used again. Raises BlockingIOError if another backup uses the file, and OSError if it
+    cannot be opened or locked.
     """
     while True:
         descriptor = open_private(fresh, os.O_RDWR | os.O_CREAT)

@@ -1,7 +1,7 @@
 """The names of the files beside a state file, and functions that open and rename these files safely.
 
-`open_private` opens a file only if it is regular, has no second name, and belongs to this user or to the owner of its
-folder. It follows no link. SQLite would follow links, so `state_file_problem` checks the files that SQLite opens.
+A safe file is regular, has one name, and belongs to this user or to the owner of its folder. `open_private` opens no
+other, and follows no link. SQLite follows links, so `state_file_problem` checks the files that SQLite opens.
 """
 
 import contextlib
@@ -65,9 +65,8 @@ def real_path(path: Path) -> Path:
 def open_private(path: Path, flags: int, *, second_name: Path | None = None) -> int:
     """Open a file safely, and return the descriptor. If the file is created, other users cannot read it.
 
-    Raises OSError if the file cannot be opened, or must not be used: it is a symbolic link, is not regular, has several
-    hard links, or belongs neither to this user nor to the owner of its folder. One other hard link is allowed, at
-    `second_name`.
+    Raises OSError if the file cannot be opened or is not safe: a symbolic link, not regular, of another owner than this
+    user and the folder's owner, or with a hard link other than `second_name`.
     """
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o600)
@@ -92,8 +91,7 @@ def open_private(path: Path, flags: int, *, second_name: Path | None = None) -> 
 def _file_problem(found: os.stat_result, path: Path, second_name: Path | None = None) -> str | None:
     """Return why a file must not be used; None if it may be used.
 
-    A file may be used if it is regular, has only one name (or also `second_name`), and belongs to this user or to the
-    owner of its folder.
+    It must be regular, belong to this user or to the owner of its folder, and have one name, or also `second_name`.
     """
     if not stat.S_ISREG(found.st_mode):
         return "it is not a regular file"
@@ -137,8 +135,7 @@ def state_file_problem(path: Path) -> str | None:
 def restrict_permissions(path: Path) -> None:
     """Remove other users' permissions from a state file, from the files beside it, and from their folder.
 
-    The folder's permissions stay if it contains any other file. Files and folders that this user does not own are not
-    changed. Each change is logged.
+    The folder is left alone if it contains any other file, and so are the files of other owners. Each change is logged.
     """
     folder = path.parent
     names = [entry.name for entry in os.scandir(folder)]

@@ -1,14 +1,12 @@
 """Locks the state file, so that only one process can write to it, whatever name is used to open it.
 
-There are two locks. The first is on a lock file beside the state file; the lock file stays when the state file is
-replaced. The second is on the state file itself, and works under each of its names (a hard link, a mount).
+There are two locks. The first is on a lock file beside the state file, which stays when the state file is replaced. The
+second is on the state file itself, and works under each of its names.
 
-SQLite's own locks are of another kind, so these two do not affect them. But a process loses SQLite's locks on a file
-when it closes any descriptor of that file. So the descriptor of the second lock stays open until SQLite has closed the
-file.
+SQLite's own locks are of another kind. But a process loses them when it closes any descriptor of the file. So the
+descriptor of the second lock stays open until SQLite has closed the file.
 
-A state file with a second name is refused, even if no other process uses it. Its log, lock and essentials are beside
-one name only, and replacing the file would leave the old file under the second name.
+A state file with a second name is refused: its log, lock and essentials are beside one name only.
 """
 
 import contextlib
@@ -59,8 +57,11 @@ class FileLock:
     def acquire(self) -> None:
         """Take the locks without waiting.
 
-        Raises StoreError: IN_USE if another process has one of the locks, LINKED if a file must not be used (such as a
-        link or a mount), NOT_WRITABLE if the folder cannot be written to or does not support locks.
+        Raises StoreError with one of these reasons:
+
+        - IN_USE: another process has one of the locks
+        - LINKED: a file must not be used (such as a link or a mount)
+        - NOT_WRITABLE: the folder cannot be written to, or does not support locks
         """
         try:
             descriptor = open_private(self._path, os.O_RDWR | os.O_CREAT)

@@ -26,9 +26,9 @@ class FileStore(Store):
     def __init__(self, path: Path, opener: Opener | None = None, rescue: Rescue | None = None) -> None:
         """Initialize with the state file; nothing is opened yet.
 
-        `opener` opens the file, on the store's thread and with the lock held; the default `open_database` is for tests
-        and tools. `rescue` saves the content of the open file before the store closes it. It is called if the file or
-        its write-ahead log was removed or replaced while the store was open, and the lock file is still in place.
+        `opener` opens the file on the store's thread, with the lock held; the default is for tests and tools. If the
+        file or its write-ahead log was removed or replaced while it was open, `rescue` saves its content before the
+        store closes.
         """
         super().__init__()
         self._path = path
@@ -53,8 +53,7 @@ class FileStore(Store):
     async def check_access(self) -> None:
         """Check that the paths of the state file and its write-ahead log still lead to the open files.
 
-        Raises StoreError if one of these files was removed or replaced. The store can then only be closed, and `rescue`
-        saves the content of the open file before that.
+        Raises StoreError if one was removed or replaced. The store can then only be closed; `rescue` saves its content.
         """
         await self._run_on_thread(self._check_access)
 

@@ -1,6 +1,6 @@
-"""The steps that create the tables and views of the state file: the `.sql` files of this folder, in order of number.
+"""The steps that create the tables and views of the state file: `.sql` files, applied in order of number.
 
-Times in the state file are Unix milliseconds. A released step is never edited; each change of the schema is a new step.
+Times are Unix milliseconds. A released step is never edited; each change of the schema is a new step.
 """
 
 from collections.abc import Callable

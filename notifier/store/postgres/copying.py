@@ -1,8 +1,7 @@
 """Copies a store from a state file into a PostgreSQL schema, and from a schema into a state file.
 
-The copy keeps all numbers, ids, revisions, positions, waiting deliveries and ids of announced events. The first event
-that is created in the copy gets a number a million above that of the original's last event, because the original may
-still create events.
+The copy keeps all numbers, ids, revisions, positions, waiting deliveries and ids of announced events. Its next event
+number is a million above the original's last one, because the original may still create events.
 """
 
 import os
@@ -54,15 +53,13 @@ _NOT_COPIED: Final = frozenset({"essentials_stamps"})
 
 
 class FilledSchema(Struct, frozen=True):
-    """The result of copying a state file into a schema.
-
-    `replaced` is the name under which the previous schema is kept; None if there was none. If the previous schema
-    could not be read, `read_error` says why, and no data of that schema was added to the new one.
-    """
+    """The result of copying a state file into a schema."""
 
     copy: Copy
     replaced: str | None = None
+    """The name under which the previous schema is kept; None if there was none."""
     read_error: StoreError | None = None
+    """Why the previous schema could not be read. In that case, none of its data was added to the new one."""
 
 
 def restore_into_schema(
@@ -70,9 +67,9 @@ def restore_into_schema(
 ) -> FilledSchema:
     """Copy a state file into a schema, in one transaction (this blocks); the file is left unchanged.
 
-    If the schema already has sources or events, StoreError is raised unless `replace` is set. With `replace`, the old
-    schema is kept under a dated name, and essential data that only the old schema has is added to the new one. Raises
-    StoreError if a process holds the schema or the server cannot be used, and BackupError for an unusable file.
+    A schema with sources or events is refused, unless `replace` is set. It is then kept under a dated name, and
+    essential data that only it has is added to the new one. Raises StoreError if a process holds the schema or the
+    server cannot be used, and BackupError for an unusable file.
     """
     with (
         _temporary_copy(resolve_path(source), progress) as (db, copy),

@@ -1,8 +1,8 @@
 """The holder of a store in PostgreSQL: the process that has the store's lock. No other process writes to the store.
 
-The lock is an advisory lock of the writing session, so it ends with that session, however the process ends. Each turn
-of a holder is a row in the table `holders`. The row with the highest epoch describes the latest holder. It tells people
-who holds the store, and tells a holder that reconnects whether another process has held the store meanwhile.
+The lock is an advisory lock of the writing session, so it ends with the session. Each turn of a holder is a row in
+`holders`; the highest epoch is the latest. The rows tell people who holds the store. They also tell a holder that
+reconnects whether another process has held it meanwhile.
 """
 
 import logging
@@ -93,9 +93,9 @@ def server_timeline(connection: Connection) -> str | None:
 def check_session(connection: Connection, other: Connection, location: Location) -> None:
     """Check that `connection` has a session of its own, and that this session has the lock.
 
-    `other` is a second connection of this process. Behind a pooler in transaction mode, both connections may share one
-    session, sometimes only under load; so each later transaction checks its session again. Some databases that speak
-    PostgreSQL's protocol confirm a lock but do not keep it. Raises StoreError, psycopg.Error.
+    `other` is a second connection of this process. A pooler in transaction mode may give both the same session at
+    times, so each later transaction checks again. Some databases that imitate PostgreSQL confirm a lock but do not keep
+    it. Raises StoreError, psycopg.Error.
     """
     key = lock_key(location.schema)
     own_row = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone()

@@ -1,7 +1,7 @@
-"""Creates the schema of a store, and brings it up to date: the `.sql` files of `migrations/`, in order of number.
+"""Creates the schema of a store, and updates it: the `.sql` files of `migrations/`, in order of number.
 
-Each step is one file. All missing steps are applied in one transaction. Together, the steps create the same tables and
-columns as the state file has; a test compares them.
+All missing steps are applied in one transaction. The steps create the same tables and columns as those of the state
+file; a test compares them.
 """
 
 from pathlib import Path

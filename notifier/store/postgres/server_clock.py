@@ -1,8 +1,7 @@
 """The difference between this machine's clock and that of the database's server.
 
-The clocks of the machines that take turns at using a store should agree. The machine that is using the store decides by
-its own clock when retries and scheduled sends are due. If the clocks differ, a takeover makes them earlier or later.
-Each machine compares its clock with the server's.
+The machine that uses the store decides by its own clock when retries and scheduled sends are due. If another machine
+with a different clock takes over, they come earlier or later.
 """
 
 from collections.abc import Callable
@@ -20,8 +19,8 @@ AGREES_MS: Final = 1_000
 def server_clock_ahead_ms(db: Database, now_ms: Callable[[], int]) -> int:
     """Return how many milliseconds the server's clock is ahead of this machine's; negative if it is behind.
 
-    If the server's time lies between the beginning and the end of the request for it, the result is 0. Otherwise, it is
-    the distance to the nearer of these two times.
+    The result is 0 if the server's time lies between the beginning and the end of the request. Otherwise, it is the
+    distance to the nearer of the two.
     """
     before_ms = now_ms()
     row = db.execute("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)").fetchone()

@@ -163,11 +163,11 @@ class PostgresStore(Store):
             self._clock_differs = False
 
     def _reconnect(self) -> None:
-        """Reconnect after the connection was lost. If no other process has held the store since, this one still does.
+        """Reconnect after the connection was lost, if no other process has held the store since.
 
-        Raises StoreError. The reason HELD_ELSEWHERE means that this process must stop being the holder: there is a new
-        holder, the server may lack the last writes, or the loss was more than RECONNECT_WITHIN_SECONDS ago. With any
-        other reason, a later call may succeed.
+        Raises StoreError. With HELD_ELSEWHERE, this process must stop being the holder: there is a new one, the server
+        may lack the last writes, or the loss was more than RECONNECT_WITHIN_SECONDS ago. After any other reason, a
+        later call may succeed.
         """
         now = time.monotonic()
         if self._lost_at is None:

@@ -43,16 +43,15 @@ class Latency(Struct, frozen=True):
 
 
 class DashboardCounts(Struct, frozen=True):
-    """The counts on the dashboard: events by day (oldest first), and deliveries with their latency.
-
-    `latency` and `latencies` cover the last 24 hours. `latency` is for all destinations together (None: no deliveries).
-    `delivered_today` and `latencies` are by destination, and leave out destinations without deliveries.
-    """
+    """The counts on the dashboard: events by day (oldest first), and deliveries with their latency."""
 
     days: tuple[Day, ...]
     delivered_today: Mapping[str, int]
+    """By destination; only destinations with deliveries."""
     latency: Latency | None
+    """Of all destinations together in the last 24 hours; None without deliveries."""
     latencies: Mapping[str, Latency]
+    """By destination, in the last 24 hours; only destinations with deliveries."""
 
 
 class EventLine(Struct, frozen=True):
@@ -118,9 +117,9 @@ def dead_deliveries(db: Database, destinations: Collection[str], limit: int) -> 
 
 
 def quantile(counted: Sequence[tuple[int, int]], part: float) -> int:
-    """Return the smallest value such that at least the share `part` (0.95, say) of all values is equal or lower. Pure.
+    """Return the smallest value such that at least the share `part` (0.95, say) of all values is not above it. Pure.
 
-    `counted` has at least one pair of a value and its count. The pairs are in ascending order of the values.
+    `counted` has pairs of a value and its count, at least one, in ascending order of the values.
     """
     rank = part * sum(count for _, count in counted)
     so_far = 0

@@ -29,19 +29,19 @@ class AttemptDetail(Struct, frozen=True):
 
 
 class StoredDelivery(Struct, frozen=True):
-    """A delivery with its latest attempts, newest first.
-
-    `together` are the events of the delivery's latest logged request, in order. Events that are no longer stored are
-    left out; `missing` counts them. If the log has no request of the delivery, `together` is only its own event.
-    `slot_ms` is the slot of the destination's schedule in which the delivery is sent (Unix ms; None: no slot).
-    """
+    """A delivery with its latest attempts, newest first."""
 
     delivery: PastDelivery
     event: EventLine
     attempts: tuple[AttemptDetail, ...]
     together: tuple[Event, ...]
+    """The stored events of the delivery's latest logged request, in order. Without a logged request, only its own
+    event.
+    """
     missing: int
+    """The number of events of that request that are no longer stored."""
     slot_ms: int | None = None
+    """The slot of the destination's schedule in which the delivery is sent (Unix ms); None without a slot."""
 
     @property
     def latest_logged(self) -> LoggedRequest | None:

@@ -1,8 +1,8 @@
-"""The log of events: the newest first, a page at a time, with filters.
+"""The log of events: the newest first, a page at a time, with filters. Nothing here writes.
 
-Nothing here writes. One call examines at most about EXAMINED_AT_ONCE events. If the filter names a person, these are
-events about that person; if it asks for unfinished deliveries, events that have one; otherwise, simply the next events.
-So a page can have fewer events than requested although older ones are left. Every page says where to continue.
+One call examines at most about EXAMINED_AT_ONCE events: those about the filter's person, those with an unfinished
+delivery, or simply the next ones. So a page can have fewer events than requested although older ones are left. Every
+page says where to continue.
 """
 
 from collections import Counter, defaultdict
@@ -30,21 +30,20 @@ _CLOCK_WINDOW: Final = 200
 
 
 class EventLogFilter(Struct, frozen=True):
-    """The requested events; empty values and None mean any.
-
-    `person` is an id, an employee number or parts of a name, `training` an id or parts of a title. Requested events
-    were detected from `since_ms` on, and before `until_ms` (Unix ms). They have a delivery to `destination` in the
-    state `state`.
-    """
+    """The requested events; empty values and None mean any."""
 
     person: str = ""
+    """An id, an employee number or parts of a name."""
     training: str = ""
+    """An id or parts of a title."""
     types: frozenset[str] = frozenset()
     source: str = ""
     destination: str = ""
     state: DeliveryState | None = None
+    """Of a delivery to `destination`."""
     since_ms: int | None = None
     until_ms: int | None = None
+    """Events were detected from `since_ms` on, and before `until_ms` (Unix ms)."""
 
 
 class LoggedEvent(Struct, frozen=True):
@@ -61,15 +60,13 @@ class LoggedEvent(Struct, frozen=True):
 
 
 class EventLogPage(Struct, frozen=True):
-    """A page of requested events, newest first.
-
-    The next page begins below the event number `next`; None means that there are no more events. `searched_ms` is the
-    detection time (Unix ms) of the oldest event examined; None if the page is full or no older events are left.
-    """
+    """A page of requested events, newest first."""
 
     events: tuple[LoggedEvent, ...]
     next: int | None
+    """The next page begins below this event number; None without a next page."""
     searched_ms: int | None = None
+    """When the oldest examined event was detected (Unix ms); None if the page is full or no older events are left."""
 
 
 class _Candidates(Struct, frozen=True):
@@ -97,8 +94,8 @@ def numbers_before(
 ) -> tuple[list[int], int | None]:
     """Return the numbers of one page's events, newest first, and the value of `before` for the next page.
 
-    The page has up to `limit` events that match the filter and have a number below `before` (None: no upper limit).
-    The second value is None if there is no next page.
+    The page has up to `limit` events that match the filter and have numbers below `before` (None: no limit). The second
+    value is None without a next page.
     """
     if not (can_be_stored(chosen.person) and can_be_stored(chosen.training)):
         return [], None

@@ -58,10 +58,7 @@ class DeliveryFilter(Struct, frozen=True):
 class PastDelivery(Struct, frozen=True):
     """The state of one event's delivery to one destination; times in Unix milliseconds.
 
-    `decision`, `reason`, `status` and `detail` are those of the last attempt. `next_attempt_ms` is 0 if the next
-    attempt is due at once. It is None if no attempt follows, because the delivery is delivered or dead, or its
-    destination is disabled. `scheduled_ms` is the slot or the end of the quiet time for which the delivery waits. It is
-    None if the delivery waits for neither, or if its destination is disabled.
+    `decision`, `reason`, `status` and `detail` are those of the last attempt.
     """
 
     state: DeliveryState
@@ -78,7 +75,11 @@ class PastDelivery(Struct, frozen=True):
     detail: str | None
     last_attempt_ms: int | None
     next_attempt_ms: int | None
+    """0 if the next attempt is due at once. None if there is none: delivered, dead, or at a disabled destination."""
     scheduled_ms: int | None = None
+    """The slot or the end of the quiet time for which it waits; None if it waits for neither, or at a disabled
+    destination.
+    """
 
     @property
     def cursor(self) -> DeliveryCursor:
@@ -107,8 +108,8 @@ def latest_deliveries(db: Database, chosen: DeliveryFilter, limit: int) -> list[
 def attempted_after(db: Database, attempt: int, chosen: DeliveryFilter, limit: int) -> tuple[list[PastDelivery], int]:
     """Return the deliveries that were tried by attempts with a number above `attempt`, in their present state.
 
-    Deliveries that `chosen` excludes are left out. At most `limit` attempts are examined. The second value is the
-    number of the last attempt examined (`attempt` if there was none).
+    At most `limit` attempts are examined, and deliveries that `chosen` excludes are left out. The second value is the
+    last attempt examined (`attempt` if there was none).
     """
     last = db.execute(
         "SELECT max(id) FROM (SELECT id FROM attempts WHERE id > ? ORDER BY id LIMIT ?) AS looked_at", [attempt, limit]

@@ -69,11 +69,7 @@ class EventHistory(Struct, frozen=True):
 class RecordHistory(Struct, frozen=True):
     """Everything that is stored about one record of one source; times in Unix milliseconds.
 
-    Names are the present ones, None if unknown. `detected_by` and `reason` belong to the record's first detection.
-    `look` is the second look for which the record waits: a later request has to confirm a change. `held` means that the
-    record's arrival is held back. `held_field` is the changed field for which an update is held back. `out_of_view`
-    means that the source does not request the record now. `unreadable` says why the record cannot be read now; None if
-    it can.
+    Names are the present ones, None if unknown. `detected_by` and `reason` belong to the first detection.
     """
 
     source: str
@@ -90,11 +86,16 @@ class RecordHistory(Struct, frozen=True):
     revision: int
     removed_ms: int | None
     held: bool
+    """Whether the record's arrival is held back."""
     held_field: str | None
+    """The changed field for which an update is held back; None if none is."""
     out_of_view: bool
+    """Whether the source does not request the record now."""
     look: SecondLook | None
+    """The second look that has to confirm a change of the record."""
     events: tuple[EventHistory, ...]
     unreadable: UnreadableRecord | None = None
+    """Why the record cannot be read now; None if it can."""
 
     @property
     def revisions_without_event(self) -> tuple[int, ...]:

@@ -43,15 +43,13 @@ class FoundRecord(Struct, frozen=True):
 
 
 class FoundRecords(Struct, frozen=True):
-    """The result of a search: only `is_key` if the text is the key of a record; otherwise, people and their records.
-
-    `too_early` means that there are many records and the index by person is not ready, so that only people are found.
-    """
+    """The result of a search: people and their records, or only `is_key` if the text is the key of a record."""
 
     is_key: bool = False
     people: tuple[FoundPerson, ...] = ()
     records: tuple[FoundRecord, ...] = ()
     too_early: bool = False
+    """There are many records, and their index by person is not ready, so only people are found."""
 
 
 def find(db: Database, text: str) -> FoundRecords:

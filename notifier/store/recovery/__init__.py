@@ -2,13 +2,11 @@
 
 These accidents are handled:
 
-- The process was killed while it wrote: SQLite recovers when `opener` opens the file for writing.
-- The process was killed while it replaced the file (a first start, a rebuild, a restore): `exchange` finishes the
-  replacement or discards the new file.
-- The file is damaged (`detect`): its readable parts are copied (`salvage`) into a new file, which replaces it.
-- The file is gone, empty, too old, or has lost its log: only the essentials file shows what is missing, and `compare`
-  adds it at every opening. `snapshot` says what the essentials file contains, `essentials` reads and writes it.
+- The process was killed while it wrote: SQLite recovers when `opener` opens the file.
+- The process was killed while it replaced the file: `exchange` finishes the replacement or discards the new file.
+- The file is damaged (`detect`): `salvage` copies its readable parts into a new file, which replaces it.
+- The file is gone, empty, too old, or has lost its log: `compare` adds what the essentials show to be missing.
 
-The entry point is `opener.open_store`. These modules import from `notifier.store.file`. Of that
-package's modules, only `backup` imports from here.
+`snapshot` says what the essentials file contains, `essentials` reads and writes it. The entry point is
+`opener.open_store`. These modules import from `notifier.store.file`; there, only `backup` imports from here.
 """

@@ -1,26 +1,24 @@
 """Compares a state file with the essentials file beside it at every opening, and adds what the state file lacks.
 
-The file may be intact. It may be new because the old one is gone, or made from the readable parts of a damaged one. It
-may be too old: a restored backup, a file put back by hand, a snapshot of the machine, a log that was lost. All cases
-are handled in the same way. An undamaged file that contains the stamp of the essentials (a random id that is stored in
-both) lacks nothing. Any other file lacks something if the essentials contain one of these: a source or an undelivered
-event that is not in the file, a later successful poll of a source, or a higher event number. The missing
-data is added in one transaction:
+The file may be intact, new because the old one is gone, made from the readable parts of a damaged one, or too old (a
+backup, a snapshot of the machine, a lost log). All cases are handled in the same way. An undamaged file lacks nothing
+if it contains the stamp of the essentials, a random id that is stored in both. Otherwise these are compared: sources,
+undelivered events, the last successful poll of each source, and the highest event number. Missing data is added in one
+transaction:
 
-- *Sources*: the time of the first contact, and all other values of a source's row except those that describe the
-  records in the lost file.
-- *Undelivered events*, with their ids, numbers and deliveries. If only the identity of an event was kept, the event is
-  *owed*: it is announced when its record is found again (`notifier.store.tables.announced_events`).
-- *Announced events*, which must not be announced again: the table `told_before` stores their ids, records and
-  revisions. Deliveries that are undelivered in the file but finished according to the essentials are not sent again.
-- *The time of entry before which unknown records are not announced* (`told_until`), if records were lost: all records
-  entered before that time had been read before the loss.
+- *Sources*: the first contact, and all values of a source's row that do not describe the lost records.
+- *Undelivered events*, with their ids, numbers and deliveries. An event of which only the identity was kept is *owed*:
+  it is announced when its record is found again (`notifier.store.tables.announced_events`).
+- *Announced events*, so that they are not announced again: the table `told_before` stores their ids, records and
+  revisions. Deliveries that are finished according to the essentials are not sent again.
+- *A time of entry* (`told_until`), if records were lost: unknown records from before are not announced, because they
+  had all been read.
 - *Numbers*: the next event's number is higher than every number that receivers may have seen.
 
 The table `rebuilds` stores the result for two conditions: `state_rebuilt` if the file was damaged or gone, and
-`state_behind` if it was too old. Delivered events cannot be recovered. The latest updates and removals may be missing
-from the essentials: undelivered ones from about the last second before the loss, delivered ones from about the last
-half minute. Both conditions say so, and say from what time on changes may be missing.
+`state_behind` if it was too old. Delivered events cannot be recovered. The essentials may lack the latest updates and
+removals: undelivered ones of about the last second, delivered ones of about the last half minute. Both conditions say
+from what time on changes may be missing.
 """
 
 from enum import StrEnum
@@ -102,31 +100,29 @@ class Loss(Struct, frozen=True):
 
 
 class Rebuild(Struct, frozen=True):
-    """How a file was made from the readable parts of a damaged one.
-
-    `problem` says what was wrong with the damaged file, `loss` what could not be read. `kept_as` is the path at which
-    the damaged file is kept; None if there was no file.
-    """
+    """How a file was made from the readable parts of a damaged one."""
 
     problem: str
+    """What was wrong with the damaged file."""
     loss: Loss
+    """What could not be read."""
     kept_as: str | None
+    """The path at which the damaged file is kept; None if there was no file."""
 
 
 class Missing(Struct, frozen=True):
-    """What the essentials have and a state file lacks.
-
-    `unknown_sources` have no first contact in the file. `outdated_sources` have an earlier last success in the file
-    than in the essentials. `number_gap` is the last event number in the essentials minus that in the file (0 if
-    negative). `undelivered` counts the undelivered events that the file lacks. `since_ms` is the latest success of any
-    source in the file (Unix ms), None if there is none.
-    """
+    """What the essentials have and a state file lacks."""
 
     unknown_sources: tuple[str, ...]
+    """Sources without a first contact in the file."""
     outdated_sources: tuple[str, ...]
+    """Sources whose last success in the file is earlier than in the essentials."""
     number_gap: int
+    """The last event number in the essentials minus that in the file; 0 if negative."""
     undelivered: int
+    """The number of undelivered events that the file lacks."""
     since_ms: int | None
+    """The latest success of any source in the file (Unix ms); None if there is none."""
 
     def __bool__(self) -> bool:
         """Return whether anything is missing."""
@@ -144,26 +140,25 @@ class Missing(Struct, frozen=True):
 
 
 class Comparison(Struct, frozen=True):
-    """The result of a comparison, stored because the file lacked something. Only the newest result counts.
-
-    `at_ms` is the time of the comparison (Unix ms). `problem` says what was wrong. `set_aside` is the path at which a
-    damaged file is kept; None if no file was replaced. `lost` says what was missing or could not be read. Updates and
-    removals may be missing since `since_ms` (Unix ms; None: unknown).
-    """
+    """The result of a comparison, stored because the file lacked something. Only the newest result counts."""
 
     at_ms: int
+    """The time of the comparison (Unix ms)."""
     problem: str
     set_aside: str | None
+    """The path at which a damaged file is kept; None if no file was replaced."""
     lost: str
+    """What was missing or could not be read."""
     since_ms: int | None = None
+    """Updates and removals may be missing since then (Unix ms; None: unknown)."""
     kind: RebuildKind = RebuildKind.REBUILT
 
 
 def add_missing_data(db: Database, known: Snapshot, now_ms: int, rebuild: Rebuild | None = None) -> Missing | None:
     """Add what a file lacks compared with the essentials (`known`), in one transaction; return what was missing.
 
-    `rebuild` is given if the file was made from the readable parts of a damaged one. The result is None if nothing was
-    missing and the file was not rebuilt.
+    `rebuild` is given if the file was made from a damaged one. The result is None if nothing was missing and nothing
+    was rebuilt.
     """
     if rebuild is None and has_stamp(db, known.stamp):
         return None
@@ -204,8 +199,8 @@ def find_missing(db: Database, known: Snapshot) -> Missing:
 def is_newer(db: Database, known: Snapshot) -> bool:
     """Return whether a file is a later state of the file that these essentials were read from.
 
-    Undelivered events that a newer file lacks were delivered and then deleted, or dropped. Event numbers do not show
-    which of the two is newer, because each restore skips some.
+    Undelivered events that a newer file lacks were delivered or dropped, and then deleted. Event numbers do not tell,
+    because each restore skips some.
     """
     found = {row[:2]: row[2] for row in db.execute("SELECT name, met_at, coalesce(last_success, 0) FROM sources")}
     expected = {(name, it.first_contact_ms): it.last_success_ms or 0 for name, it in known.sources.items()}

@@ -16,8 +16,8 @@ CHECKED_FULLY_BYTES: Final = 200_000_000
 READ_WHOLE_BYTES: Final = 500_000_000
 """Up to this file size, each start reads the whole file: a second or so from memory, longer from a slow disk.
 
-In a larger file, `records`, by far the largest table, is not checked, unless damage was found while the file was in
-use. The next sweep finds damage in this table, and the start after that checks everything.
+In a larger file, the largest table, `records`, is checked only after damage was found in use. The next sweep finds
+damage there, and the start after that checks everything.
 """
 
 _LARGEST: Final = "records"
@@ -37,8 +37,8 @@ def delete_damage_marker(path: Path) -> None:
 def find_damage(db: FileDatabase, path: Path) -> str | None:
     """Return SQLite's description of the damage in an open state file; None if no damage is found. Blocks.
 
-    The result is also None for another program's file. Raises sqlite3.Error or UnicodeError if a query fails;
-    `is_damage` decides whether such an error means damage.
+    The result is None for another program's file, too. Raises sqlite3.Error or UnicodeError if a query fails; ask
+    `is_damage` about the error.
     """
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:

@@ -1,12 +1,12 @@
 """Reads and writes the essentials file, which is beside the state file (`snapshot.py` describes its content).
 
-The essentials file is written when the state file is closed, and about every 30 seconds if the essentials have changed.
-An `updated` or `removed` event, unlike a `created` one, cannot be found again through the API. So if such an event is
-not delivered at once, the file is written within about a second. The file is written completely under another name, and
-then renamed, so it is never half written. The previous file is kept, in case the disk cannot read the current one.
+It is written when the state file is closed, and about every 30 seconds if the essentials have changed. It is written
+within about a second if an undelivered `updated` or `removed` event exists, which the API could not show again. The
+file is never half written: it is written under another name, and then renamed. The previous file is kept, in case the
+disk cannot read the current one.
 
-Reading returns the essentials, or says why there are none to return: there is no file (because there never was a state
-file), the file cannot be read, or it is from a newer version.
+Reading returns the essentials, or why there are none: no file (there never was a state file), an unreadable file, or
+one of a newer version.
 """
 
 import contextlib

@@ -1,20 +1,19 @@
-"""Replaces the state file by a new one: the last step of every first start, rebuild, restore and rescue.
+"""Replaces the state file with a new one: the last step of every first start, rebuild, restore and rescue.
 
-The new file is made under a fixed name, `<state file>.exchange`, while the state file's lock is held. If the process is
-killed, the next process finishes the exchange or removes the new file. When the new file's content is complete and
-on the disk, the file gets a header, the table `_exchange`. The header identifies the old file (device, inode, size,
-time of the last change), and contains the second name under which the old file is kept, and the reason for the
-exchange. With the header, the new file is valid. `finish_exchange` then follows these steps, and can be repeated after
-a kill:
+The new file is made as `<state file>.exchange`, while the state file's lock is held. Once it is complete and on the
+disk, it gets a header, the table `_exchange`, which makes it valid. The header identifies the old file (device, inode,
+size, time of the last change). It also has the second name under which the old file is kept, and the reason. Then
+`finish_exchange` follows these steps, and can be repeated after a kill:
 
 1. The old file gets its second name as a hard link, and keeps its first one.
 2. SQLite's log and journal move to the second name, because SQLite would use them for the new file.
 3. One rename gives the new file the state file's name, and the folder is synced.
 
-At every moment either the old or the new file has the state file's name. There is one exception: on a file system
-without hard links, step 1 renames the old file. If the process is then killed before step 3, no file has the name until
-the next opening finishes the exchange. A new file without a header is unfinished, and is removed. A new file whose
-header names a file other than the present one is out of date, and is removed with a log message.
+At every moment, the old or the new file has the state file's name. On a file system without hard links, step 1 renames
+the old file. After a kill before step 3, no file has the name until the next opening finishes the exchange.
+
+A new file without a header is unfinished, and is removed. So is a new file whose header names another old file, with a
+log message.
 """
 
 import contextlib
@@ -70,15 +69,14 @@ class Identity(Struct, frozen=True):
 
 
 class Header(Struct, frozen=True):
-    """Describes a new state file that is complete, but has not replaced the old one yet.
-
-    `replaces` identifies the old file (None: there was none). `kept_name` is the name under which the old file is kept
-    (None: it is not kept). `reason` is why it is replaced.
-    """
+    """Describes a new state file that is complete, but has not replaced the old one yet."""
 
     replaces: Identity | None
+    """Identifies the old file; None if there was none."""
     kept_name: str | None
+    """The name under which the old file is kept; None if it is not kept."""
     reason: str
+    """Why the old file is replaced."""
 
 
 def identity(path: Path) -> Identity | None:
@@ -93,11 +91,11 @@ def identity(path: Path) -> Identity | None:
 def replace_state_file(
     path: Path, fill: Callable[[Path, Path | None], None], reason: str, now_ms: int, *, keep_as: str | None
 ) -> Path | None:
-    """Replace the state file by a new file; return the path at which the old file is kept, None if it is not kept.
+    """Replace the state file with a new file; return the path at which the old file is kept, None if it is not.
 
-    `path` is the real path of the state file, whose lock the caller holds. `fill` writes the new file; its arguments
-    are the new file's path and the future path of the old file. `keep_as` is a word in the old file's new name; if it
-    is None, the old file is not kept. Raises OSError and the errors of `fill`; the old file is then still in place.
+    `path` is the real path of the state file, whose lock the caller holds. `fill` writes the new file; it gets the new
+    file's path and the old file's future path. `keep_as` is a word in that path's name; without it, the old file is not
+    kept. Raises OSError and the errors of `fill`; the old file is then still in place.
     """
     fresh = sibling_path(path, EXCHANGE)
     remove_database(fresh)

@@ -1,25 +1,22 @@
 """Opens the state file for the daemon, and for every command that writes to it.
 
-`FileStore` takes the lock first. Then these steps follow in order:
+`FileStore` takes the lock first. Then these steps follow, and begin again at the next opening after a kill:
 
 1. An interrupted exchange is finished or discarded.
-2. SQLite recovers the work of a killed process, from the journal or log beside the file, if there is one.
-3. The file is checked. A file that is damaged, or gone while its essentials exist, is rebuilt from what can be read.
+2. SQLite recovers the work of a killed process, from the journal or log beside the file.
+3. The file is checked. If it is damaged, or gone while its essentials exist, it is rebuilt from what can be read.
 4. The file is compared with the essentials, and data that it lacks is added.
-
-A kill at any moment is safe, because the next opening starts again.
 
 Rules:
 
-- If the file is gone or empty and its essentials name a source, the file was lost, and is rebuilt from them. To start
-from scratch, the operator deletes both files.
-- If the file is gone or empty, the start is refused in two cases: its essentials were written by a newer version, or
-both they and the previous essentials are unreadable. There was a state file, and starting without it would report old
-completions as new, or lose waiting deliveries. Beside an intact file, such essentials are set aside with a log message.
-- If the file is damaged again after two rebuilds within an hour, the disk is failing. The start is refused until the
-hour is over. COPIES_KEPT copies of damaged files are kept; beyond that the oldest is removed.
-- If the disk cannot read the file's first page, the start is refused while that lasts, because the content may become
-readable again.
+- If the file is gone or empty and its essentials name a source, it was lost, and is rebuilt. To start from scratch, the
+  operator deletes both files.
+- If the file is gone or empty and its essentials are of a newer version or unreadable (the previous ones, too), the
+  start is refused. A start without the lost file would report old completions as new, or lose waiting deliveries.
+  Beside an intact file, such essentials are set aside with a log message.
+- If the file is damaged again after two rebuilds within an hour, the disk is failing, and the start is refused until
+  the hour is over. The newest COPIES_KEPT copies of damaged files are kept.
+- If the disk cannot read the file's first page, the start is refused, because the content may become readable again.
 """
 
 import logging
@@ -113,7 +110,7 @@ def open_state_file(path: Path, now_ms: int) -> FileDatabase:
 def needed_recovery(path: Path) -> str | None:
     """Return why the state file must be recovered before it can be read; None if it can be read as it is.
 
-    Nothing is changed. Commands that only read the file use this function, and a daemon may run at the same time.
+    Changes nothing. It is for commands that only read the file, even while a daemon runs.
     """
     real = real_path(path)
     try:
@@ -133,8 +130,8 @@ def needed_recovery(path: Path) -> str | None:
 def rescue(db: FileDatabase, path: Path, now_ms: int) -> None:
     """Save the content of an open state file after it or its write-ahead log was removed or replaced.
 
-    The essentials file beside the state file is written. If no file has the state file's name now, a new state file
-    with the content is made. Failures are logged; the next opening then uses the essentials.
+    Writes the essentials. If no file has the state file's name now, a new state file is made, too. Failures are logged;
+    the next opening then uses the essentials.
     """
     real = real_path(path)
     try:

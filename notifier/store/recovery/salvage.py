@@ -1,7 +1,7 @@
 """Reads the readable parts of a damaged state file, table by table and row by row.
 
-SQLite's own recovery program is not used: it is not installed everywhere, and it also reads pages that no longer belong
-to a table, which could bring deleted rows back.
+SQLite's own recovery program is not installed everywhere. It also reads pages that belong to no table any more, which
+could bring deleted rows back.
 """
 
 import sqlite3
@@ -169,8 +169,7 @@ class SalvageReader:
     def _blocks_by_key(self) -> Iterator[list[Row]]:
         """Yield the rows in order of the key.
 
-        If reading fails at a damaged part, the table is read once more in reverse order, so that the rows behind that
-        part are yielded, too.
+        If reading fails at a damaged part, the table is read again in reverse order, for the rows behind that part.
         """
         seen: set[Row] = set()
         for direction in ("ASC", "DESC"):
@@ -295,8 +294,8 @@ def _copy_rows(fresh: FileDatabase, old: sqlite3.Connection, table: SalvagedTabl
 def _delete_records_with_damaged_keys(fresh: FileDatabase, old: sqlite3.Connection) -> bool:
     """Delete the records whose keys are not in the index of keys; return whether all keys were in it.
 
-    A record with a damaged key would not be found in the source's list, and would be announced as removed. If the index
-    cannot be read, nothing is deleted, and the result is True.
+    A sweep would not find a damaged key in the source's list, and would announce a removal. If the index cannot be
+    read, nothing is deleted, and the result is True.
     """
     fresh.execute("CREATE TEMP TABLE keys (source TEXT, key TEXT, PRIMARY KEY (source, key)) WITHOUT ROWID")
     try:

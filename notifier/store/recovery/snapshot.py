@@ -1,18 +1,16 @@
 """The essentials: data that must survive the loss of the whole state file. They are stored beside it.
 
-A damaged page loses only the rows on it, and most of a damaged file can be read (`salvage.py`). But if the file is
-gone, has lost its beginning, or is too old, the file itself cannot show what is missing. The essentials can. For each
-source they contain the time of the first contact, and the time of entry before which no record is news. They also
-contain the undelivered events, and the ids of announced events, which must not be announced again. `essentials.py`
-reads and writes the essentials file. `compare.py` compares the state file with the essentials at every opening.
+Most of a damaged file can be read (`salvage.py`). If the file is gone or too old, only the essentials show what is
+missing: the first contact of each source, the time of entry before which no record is news, the undelivered events, and
+the ids of announced events. `essentials.py` reads and writes the essentials file; `compare.py` compares it with the
+state file.
 
-- Essentials have a stamp, a random id. The transaction that reads the essentials from the state file also stores their
-  stamp in the state file. So a state file with this stamp is at least as new as the essentials, and need not be
-  compared.
+- The stamp is a random id. The transaction that reads the essentials from the state file also stores the stamp there.
+  So a state file with this stamp is at least as new as the essentials.
 - Rows are kept with the names of their columns, so that columns of a later version are included.
-- At most MAX_UNDELIVERED undelivered events are kept whole. Updates, removals and alerts come first, because they
-  cannot be found again. Up to MAX_OWED further `created` events are kept by their identity, so that they are announced
-  when their records are found again. Undelivered events beyond these limits are only counted.
+- At most MAX_UNDELIVERED undelivered events are kept whole, and those that cannot be found again (updates, removals,
+  alerts) come first. Of up to MAX_OWED further `created` events, the identity is kept, and they are announced when
+  their records are found again. The rest is only counted.
 """
 
 import secrets
@@ -96,24 +94,25 @@ class UndeliveredEvent(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True):
-    """The essentials; times in Unix milliseconds.
-
-    `sequence` is the highest number that an event ever had. `disabled` maps each disabled destination to the reason and
-    the time when it was disabled. `left_out` counts the undelivered events that are in neither `undelivered` nor
-    `owed`. `announced` contains the events detected since `announced_since_ms` (0: all events), except alerts, the
-    events in `owed`, and those that `left_out` counts.
-    """
+    """The essentials; times in Unix milliseconds."""
 
     written_ms: int
     sequence: int
+    """The highest number that an event ever had."""
     stamp: str = ""
     sources: Mapping[str, KnownSource] = field(default_factory=dict)
     disabled: Mapping[str, tuple[str | None, int | None]] = field(default_factory=dict)
+    """The disabled destinations, each with the reason and the time when it was disabled."""
     undelivered: tuple[UndeliveredEvent, ...] = ()
     owed: tuple[OwedEvent, ...] = ()
     left_out: int = 0
+    """The number of undelivered events that are in neither `undelivered` nor `owed`."""
     announced: tuple[AnnouncedEvent, ...] = ()
+    """The events detected since `announced_since_ms`, without alerts, the events in `owed`, and those that `left_out`
+    counts.
+    """
     announced_since_ms: int = 0
+    """0: all events."""
 
 
 def has_stamp(db: Database, stamp: str) -> bool:
@@ -201,9 +200,9 @@ def read_until_ms(
 ) -> int:
     """Return the time of entry before which no record is news: every such record was read or is history. Pure.
 
-    A finished sweep has read everything that was entered before its beginning. If the beginning is no longer known, a
-    day before its end is used. Before the first sweep, only records from before the first contact (`first_contact_ms`)
-    are certain not to be news, because the first poll reads only the top of the list.
+    It is slightly before the beginning of the last finished sweep. If that beginning is unknown, a day before the
+    sweep's end is used instead. Before the first sweep, it is the first contact (`first_contact_ms`), because the first
+    poll reads only the top of the list.
     """
     if swept_at_ms is None or success_ms is None:
         return first_contact_ms
@@ -226,8 +225,8 @@ def _sources(db: Database) -> Iterator[tuple[str, KnownSource]]:
 def _undelivered(db: Database) -> tuple[tuple[UndeliveredEvent, ...], tuple[OwedEvent, ...], set[str]]:
     """Return the undelivered events in three groups.
 
-    The groups: events to keep with all their data, events of which only the record, the revision and the id are kept,
-    and all others, of which only the ids are kept.
+    The first is kept with all data. Of the second, the record, the revision and the id are kept; of the third, only the
+    ids.
     """
     names = columns(db, "events")
     waiting = "SELECT DISTINCT sequence FROM deliveries WHERE state <> 'delivered'"

@@ -49,8 +49,8 @@ def write(
 ) -> WrittenAlerts:
     """Store conditions, and write the events of their alerts with one delivery each, all or nothing.
 
-    Conditions with the same name and cause share an event. A waiting alert is withdrawn if a new one about the same
-    conditions replaces it. An event whose id already exists is not written again.
+    Conditions with the same name and cause share an event. A waiting alert is withdrawn if a newer one about the same
+    conditions replaces it. An event whose id exists is not written again.
     """
     for change in changes:
         store_change(db, change)
@@ -135,8 +135,8 @@ def _write_alert(db: Database, group: Sequence[ConditionChange], now_ms: int) ->
 def _write_handover(db: Database, handover: Handover, now_ms: int) -> tuple[Event | None, int]:
     """Write the last alert to `handover.old`; return its event, and how many waiting alerts it replaces.
 
-    The alert lists only the conditions about which that destination received an alert. If there are no such conditions,
-    no alert is written, and None is returned as the event.
+    It lists only the conditions about which that destination received an alert. Without such conditions, no alert is
+    written, and the event is None.
     """
     alerted = [it for it in handover.conditions if _was_alerted(db, handover.old, it)]
     waited = [

@@ -1,16 +1,15 @@
 """The events that the state file has lost: those that were announced, and `created` events still to be sent.
 
-A record whose events were lost is found again as an unknown record, and its revisions would begin again at 1. Its next
-event would then have the id of an earlier event, and receivers that store ids would drop it. So the table `told_before`
-contains the record and the revision of each announced event that is no longer in the file:
+A record whose events were lost is found again as an unknown one, and its revisions would begin at 1 again. Its next
+event would have the id of an earlier event, and receivers would drop it as a duplicate. So the table `told_before` has
+the record and the revision of each announced event that was lost:
 
-- A change whose event id is in the table is not announced. The next revision of its record is above all announced ones.
-- Exception: the record may have been found, or its source read to the end, after the row was added. Then the file knows
-  the record's state, so the change is a new one, and is announced with a new revision. But the first `created` event of
-  a record is never announced again.
+- A change whose event id is in the table is not announced. The next revision is above all announced ones.
+- If the record was found, or its source read to the end, after the row was added, the change is a new one. It is
+  announced with a new revision. But the first `created` event of a record is never announced again.
 
-The table `owed` contains the events still to be sent. Each is announced when its record is found again, but only to the
-destinations that have not received it. In nearly every file both tables are empty, and one query shows that.
+The table `owed` has the events still to be sent. Each is announced when its record is found again, to the destinations
+that lack it. In nearly every file both tables are empty, and one query shows that.
 """
 
 from collections.abc import Iterable, Mapping

@@ -33,36 +33,37 @@ class Phase(StrEnum):
 
 
 class StoredCondition(Struct, frozen=True):
-    """A condition as it is stored, in any of its phases; times in Unix milliseconds.
-
-    `name` is plain text, because another version of the program may have other conditions. `alerted_ms` is when an
-    alert last reported the condition as firing (None: never); `alerted_to` is the destination of that alert. `seen_ms`
-    is the total time for which the condition was seen, over all processes. `unseen_ms` is the time for which it has
-    been absent since it was last seen. The condition ends when `unseen_ms` reaches `ends_after_ms`; `ending` says why
-    it ended. `alerts` counts its alerts in the day that began at `alerts_from_ms`. `returns` counts how often it came
-    back soon after its end. `texts` is JSON with those sentences of `summary` and `remedy` that can be shown in other
-    languages; "" if there are none.
-    """
+    """A condition as it is stored, in any of its phases; times in Unix milliseconds."""
 
     name: str
+    """Plain text, because another version of the program may have other conditions."""
     subject: str
     summary: str
     since_ms: int
     alerted_ms: int | None = None
+    """When an alert last reported the condition as firing; None: never."""
     phase: Phase = Phase.FIRING
     category: str = ""
     cause: str = ""
     remedy: str = ""
     seen_ms: int = 0
+    """The total time for which the condition was seen, over all processes."""
     unseen_ms: int = 0
+    """The time for which it has been absent since it was last seen."""
     ends_after_ms: int = 0
+    """The condition ends when `unseen_ms` reaches this."""
     ended_ms: int | None = None
     ending: str = ""
+    """Why it ended."""
     alerted_to: str = ""
+    """The destination of the last alert that reported it as firing."""
     alerts: int = 0
+    """The number of its alerts in the day that began at `alerts_from_ms`."""
     alerts_from_ms: int = 0
     returns: int = 0
+    """How often it came back soon after its end."""
     texts: str = ""
+    """JSON with the sentences of `summary` and `remedy` that exist in other languages; "" without any."""
 
     @property
     def key(self) -> tuple[str, str]:

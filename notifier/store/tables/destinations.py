@@ -24,18 +24,17 @@ class HealthState(StrEnum):
 
 
 class Health(Struct, frozen=True):
-    """The health of a destination; times in Unix milliseconds.
-
-    `failures` counts the consecutive failures of the destination as a whole. Until `retry_at_ms`, at most one new event
-    is sent, as a probe. If the receiver `asked` for this wait, nothing is sent.
-    """
+    """The health of a destination; times in Unix milliseconds."""
 
     state: HealthState = HealthState.OK
     reason: str | None = None
     since_ms: int | None = None
     failures: int = 0
+    """The number of consecutive failures of the destination as a whole."""
     retry_at_ms: int | None = None
+    """Until then, at most one new event is sent, as a probe."""
     asked: bool = False
+    """The receiver asked for the wait, so nothing is sent during it."""
 
 
 class LearnedLimits(Struct, frozen=True):
@@ -70,12 +69,7 @@ class LastError(Struct, frozen=True):
 
 
 class DestinationMemory(Struct, frozen=True):
-    """The stored state of a destination; the counts are events.
-
-    `next_attempt_ms` is when the next waiting event is due (0: now); None if no event waits. `scheduled` counts the
-    pending events that wait for a slot of the destination's schedule or for the end of a quiet time. The first of these
-    waits until `scheduled_for_ms`. The oldest of all other pending events has waited since `oldest_due_ms`.
-    """
+    """The stored state of a destination; the counts are events."""
 
     health: Health
     delivered: int = 0
@@ -85,9 +79,13 @@ class DestinationMemory(Struct, frozen=True):
     last_error: LastError | None = None
     learned: LearnedLimits = field(default_factory=LearnedLimits)
     next_attempt_ms: int | None = None
+    """When the next waiting event is due (0: now); None if no event waits."""
     scheduled: int = 0
+    """The number of pending events that wait for a slot or for the end of a quiet time."""
     scheduled_for_ms: int | None = None
+    """Until when the first of these waits."""
     oldest_due_ms: int | None = None
+    """Since when the oldest of all other pending events has waited."""
 
     @property
     def was_tried(self) -> bool:
@@ -98,19 +96,18 @@ class DestinationMemory(Struct, frozen=True):
 class UndeliveredGroup(Struct, frozen=True):
     """The waiting or given-up deliveries to one destination whose last attempts failed for the same `reason`.
 
-    `tried_from_ms` belongs to the delivery that was tried first: it is the time in milliseconds for which deliveries to
-    the destination had been tried in all (see `outbox.Delivery`) at its first attempt. `last_attempt_ms` is the time of
-    the latest attempt of any of the deliveries (Unix ms). If no attempt was made, `reason`, `tried_from_ms` and
-    `last_attempt_ms` are None. `put_back` counts the deliveries that had failed before an operator requested them
-    again.
+    Without an attempt, `reason`, `tried_from_ms` and `last_attempt_ms` are None.
     """
 
     state: DeliveryState
     reason: str | None
     count: int
     tried_from_ms: int | None = None
+    """The least `tried_from_ms` of the deliveries (see `outbox.Delivery`)."""
     last_attempt_ms: int | None = None
+    """The time of the latest attempt of any of the deliveries (Unix ms)."""
     put_back: int = 0
+    """The number of deliveries that had failed before an operator requested them again."""
 
 
 def undelivered(db: Database) -> dict[str, list[UndeliveredGroup]]:
@@ -126,20 +123,19 @@ def undelivered(db: Database) -> dict[str, list[UndeliveredGroup]]:
 
 
 class DueEvents(Struct, frozen=True):
-    """Figures about the events that are due for a destination: those that wait neither for a retry nor for a slot.
-
-    The oldest of them has waited since `since_ms` (Unix ms). An event's wait begins with its detection, with the
-    request to send it again, or with its slot, whichever is latest. In the last hour, `delivered_last_hour` events were
-    delivered to the destination, and `detected_last_hour` events for it were detected. Of the first _EXAMINED_EVENTS
-    due events, `blocked` wait for an earlier event of the same record. `blocked_by` is the id of the first of those
-    earlier events.
-    """
+    """Figures about the events that are due for a destination: those that wait neither for a retry nor for a slot."""
 
     since_ms: int
+    """Since when the oldest has waited (Unix ms): the latest of its detection, the request to send it again, and its
+    slot.
+    """
     delivered_last_hour: int = 0
     detected_last_hour: int = 0
+    """Events for this destination."""
     blocked: int = 0
+    """How many of the first _EXAMINED_EVENTS due events wait for an earlier event of the same record."""
     blocked_by: str | None = None
+    """The id of the first of those earlier events."""
 
 
 _EXAMINED_EVENTS = 1000
@@ -220,9 +216,8 @@ def read_health(db: Database, name: str) -> Health:
 def read_at_start(db: Database, name: str, fingerprint: Callable[[str | None], str]) -> StartingState:
     """Return the state with which a destination starts, or continues after a change of its settings.
 
-    The function `fingerprint` gets the stored fingerprint of the address and the credentials, or None. It returns the
-    present one, which differs from the stored one if the address or the credentials have changed. In that case the
-    destination's health and learned limits are reset, and so are the waits and trying times of its waiting events. A
+    `fingerprint` gets the stored fingerprint of the address and the credentials (or None), and returns the present one.
+    If they differ, the health, the learned limits, and the waits and trying times of the waiting events are reset. A
     destination that an operator has disabled stays disabled.
     """
     health = read_or_create(db, name)

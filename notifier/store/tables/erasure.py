@@ -1,7 +1,7 @@
-"""Erases the personal data of records that were removed long ago and, if an operator requests it, of one person.
+"""Erases the personal data of records that were removed long ago, and of one person at an operator's request.
 
-A record's key, dates, revision and fingerprint are kept, so that no event is reported twice. SQLite overwrites the
-erased content (`secure_delete`).
+A record's key, dates, revision and fingerprint stay, so that no event is reported twice. SQLite overwrites the erased
+content (`secure_delete`).
 """
 
 import json
@@ -82,9 +82,8 @@ def delete_names(db: Database, source: str, users: Sequence[str]) -> int:
 def find_people(db: Database, text: str) -> list[KnownPerson]:
     """Return the people of all sources whose id is exactly `text`.
 
-    If nobody has this id, the people with this employee number are returned. If there are none, those with this name
-    are returned. If the lists of people contain no such person either, the records and the events are searched. This
-    also finds instructors, and people who occur only in earlier versions of a record.
+    If nobody has this id, employee numbers are compared, then names. If the lists of people contain no such person, the
+    records and the events are searched, which also finds instructors.
     """
     for column in ("id", "employee_number", "name"):
         found = db.execute(f"SELECT source, id, name FROM people WHERE {column} = ? ORDER BY source, id", [text])
@@ -111,8 +110,8 @@ def find_people(db: Database, text: str) -> list[KnownPerson]:
 def erase_events(db: Database, person: KnownPerson, behind: int = 0) -> ErasedEvents:
     """Delete a person's events and their deliveries, and remove the person from other people's events.
 
-    What receivers answered to requests with these events is erased, too, because it may name the person. Each call
-    examines a limited number of events with numbers above `behind`, so it must be repeated until no events are left.
+    The receivers' answers to these events are erased, too. A call examines a limited number of events above `behind`;
+    repeat it until none are left.
     """
     ids = ", ".join(f"json_extract(data, '$.{part}.{name}')" for part, name in _FIELDS_ABOUT)
     rows = db.execute(
@@ -184,17 +183,17 @@ _FIELDS_ABOUT: Final = {
     ("previous", "user_id"): (("previous", "user_id"), ("previous", "notes")),
     ("previous", "instructor_id"): (("previous", "instructor_id"),),
 }
-"""The fields of an event's data that may contain a person's id, each with all fields that are about the same person.
+"""The fields of an event that may contain a person's id, each with all fields that are about this person.
 
-The id of the person who completed the training is not among them, because that person's events are deleted.
+The id of the person who completed the training is left out, because that person's events are deleted.
 """
 
 
 def erase_records(db: Database, person: KnownPerson) -> Erased:
-    """Erase a person's name and facts, and the content of the person's removed records.
+    """Erase a person's name and facts, the content of the person's removed records, and texts of last errors.
 
-    The texts of the destinations' last errors are erased, too. Records that the account still has are only counted. If
-    they were erased, the next poll would read their content again, and their next change would be reported wrongly.
+    Records that the account still has are only counted. Otherwise, the next poll would read their content again, and
+    their next change would be reported wrongly.
     """
     here = [person.source, person.id]
     records = db.execute(

@@ -44,8 +44,8 @@ def ids_in_records(
 ) -> tuple[set[str], int | None]:
     """Return which ids occur in the next EXAMINED_AT_ONCE records after row `after`, and the last row examined.
 
-    If there are no records after `after`, the second value is None. All records are read in order, because no index
-    has the training as its first column, and the index by person does not exist during a first sweep.
+    The second value is None if there are no more records. They are read in order, because no index begins with the
+    training, and the index by person does not exist during a first sweep.
     """
     column = _RECORD_COLUMNS[names]
     last = db.execute(

@@ -33,10 +33,9 @@ def count_unreadable(
 ) -> bool:
     """Count the unreadable `records` of an answer; return whether any of them are new.
 
-    `known` are the keys of those `records` that the store knew before. A record without a key counts as known until
-    `correct_after_sweep` corrects the counts. `swept` means that the answer was read by a sweep. Only a sweep knows the
-    place of a record that is too large for any answer. So other requests add such a record only if the source has no
-    entry for a record of this kind.
+    `known` are the keys of `records` that the store knew before. `swept`: the answer was read by a sweep. A record
+    without a key counts as known until `correct_after_sweep`. Only a sweep knows the place of a record that is too
+    large for any answer; other requests add such a record only if the source has none.
     """
     there = _stored_keys(db, source, [record.key for record in records])
     if (
@@ -85,9 +84,8 @@ def delete_readable(db: Database, source: str, keys: Sequence[str]) -> bool:
 def correct_after_sweep(db: Database, sweep: Sweep, missing: int) -> None:
     """Correct the counts after a sweep has read the whole list.
 
-    Unreadable records that a complete sweep has not seen are gone or readable now, so their entries are deleted.
-    `missing` is the number of known records that were on no page. These may be among the unreadable records without a
-    key, so up to `missing` of the latter count as known from now on.
+    Entries that a complete sweep has not seen are deleted. `missing` is the number of known records that were on no
+    page. Up to `missing` unreadable records without a key may be these, and count as known from now on.
     """
     source = sweep.source
     if sweep.whole:

@@ -33,25 +33,25 @@ class DeliveryState(StrEnum):
 
 
 class Delivery(Struct, frozen=True):
-    """One event on its way to one destination, with the number of `attempts` so far.
-
-    `tried_from_ms` is the value of the destination's trying clock at the first attempt. That clock runs only while the
-    daemon runs and may send to the destination. `failures` counts the attempts that may have failed because of the
-    event itself. `proven` means that an attempt has certainly failed because of the event, for example because other
-    events were delivered since. If the destination has several receivers, `taken_by` are those that have the event
-    already. `again` means that an operator has requested the delivery again. `slot_ms` is the slot of the destination's
-    schedule in which the delivery is sent (Unix ms).
-    """
+    """One event on its way to one destination, with the number of `attempts` so far."""
 
     event: Event
     destination: str
     attempts: int = 0
     tried_from_ms: int | None = None
+    """The value of the destination's trying clock at the first attempt. That clock runs only while the daemon runs and
+    may send to the destination.
+    """
     failures: int = 0
+    """The number of attempts that may have failed because of the event itself."""
     proven: bool = False
+    """An attempt has certainly failed because of the event, for example because other events were delivered since."""
     taken_by: frozenset[str] = frozenset()
+    """The receivers that have the event already, if the destination has several."""
     again: bool = False
+    """An operator has requested the delivery again."""
     slot_ms: int | None = None
+    """The slot of the destination's schedule in which the delivery is sent (Unix ms)."""
 
 
 class DueDeliveries(Struct, frozen=True):
@@ -92,8 +92,8 @@ def read_due(
 ) -> DueDeliveries:
     """Return up to `limit` deliveries that are due and that the gate lets through, except those of events `in_flight`.
 
-    A delivery whose next attempt is after `horizon_ms` is due at once: the clock was set back after the attempt was
-    scheduled. An event is not due while an earlier event of the same record waits for another attempt.
+    An event is not due while an earlier event of its record waits for another attempt. A next attempt after
+    `horizon_ms` is due at once, because the clock must have been set back.
     """
     # Most of the excluded numbers form one run. Reading before and after it is faster than excluding each number.
     begin, end = max(consecutive_runs(in_flight), key=lambda run: run[1] - run[0], default=(0, 0))
@@ -134,10 +134,9 @@ def read_spread_due(
 ) -> DueDeliveries:
     """Return due deliveries from different parts of the queue, in order.
 
-    `spread` gets the numbers of the first and the last waiting event, and returns numbers between them. For each
-    returned number, the first waiting event with this number or a higher one is chosen; a few due events from both ends
-    of the queue are chosen, too. A chosen event is left out if it is not due, if it is `busy`, or if an earlier event
-    of its record waits.
+    `spread` gets the numbers of the first and the last waiting event, and returns numbers between them. The first
+    waiting event from each number on is chosen, and a few from both ends of the queue. Events that are not due, `busy`,
+    or behind an earlier event of their record are left out.
     """
     now: dict[str, int | str] = {"destination": destination, "now": now_ms, "horizon": horizon_ms}
     first, last = db.execute(

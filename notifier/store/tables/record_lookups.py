@@ -10,18 +10,17 @@ from notifier.store.database import Database, Engine, EngineSql, json_list
 
 
 class StoredRecord(Struct, frozen=True):
-    """The stored state of a record: its revision, a fingerprint of its JSON, and whether it was removed.
-
-    `id` is the record's number in the store. `held` means that it is a held-back arrival that was not announced.
-    `out_of_view` means that the source does not request it now.
-    """
+    """The stored state of a record: its revision, a fingerprint of its JSON, and whether it was removed."""
 
     revision: int
     fingerprint: int
     removed: bool
     id: int = 0
+    """The record's number in the store."""
     held: bool = False
+    """Its arrival is held back and was not announced."""
     out_of_view: bool = False
+    """The source does not request it now."""
 
 
 def known_records(db: Database, source: str, keys: Sequence[str]) -> dict[str, StoredRecord]:
@@ -42,11 +41,8 @@ _COLUMNS_OF_PRESENT = (
 
 
 def unchanged_ids(db: Database, source: str, fingerprints: Mapping[str, int]) -> dict[str, int]:
-    """Return the ids, by key, of the present records whose fingerprint is still the one in `fingerprints` (by key).
-
-    SQLite returns lists, which are read six times as fast as rows. PostgreSQL returns rows, because it would have to
-    sort lists.
-    """
+    """Return the ids, by key, of the present records whose fingerprint is still the one in `fingerprints` (by key)."""
+    # SQLite reads lists six times as fast as rows. PostgreSQL would have to sort lists.
     if db.engine is Engine.SQLITE:
         keys, wanted = [*fingerprints], [*fingerprints.values()]
         row = db.execute(_COLUMNS_OF_PRESENT, [json_list(keys), source]).fetchone()

@@ -39,35 +39,39 @@ class SilentRecord(Struct, frozen=True):
 
 
 class Findings(Struct, frozen=True):
-    """The decisions about one answer, to be written in one transaction.
-
-    `id_namespace` is part of the event ids. `names` are the people and trainings that events show. `learned` are
-    records to store without an event, `changes` are changes to announce. `held` are new records to store with their
-    announcement held back. `announced` are first announcements of known records: of released records, and of records
-    that were wrongly taken for old. `refreshed` are known records to store in their new form without an event.
-    `removed` are keys of known records to mark as removed without an event. `dropped` are keys of held-back records to
-    delete, because they are gone. `in_view` are keys of known records that the source's filters include again. `looks`
-    are second looks to store, `ended_looks` the keys of second looks to delete. `held_changes` are held-back changes to
-    store, `ended_changes` the keys of held-back changes to delete. `adopted` are known records to which the API now
-    gives other keys.
-    """
+    """The decisions about one answer, to be written in one transaction."""
 
     source: str
     id_namespace: str
+    """Part of the event ids."""
     learned: Sequence[SilentRecord] = ()
+    """Records to store without an event."""
     changes: Sequence[Change] = ()
+    """Changes to announce."""
     names: Names = field(default_factory=Names)
+    """The people and trainings that events show."""
     held: Sequence[SilentRecord] = ()
+    """New records to store with their announcement held back."""
     announced: Sequence[Change] = ()
+    """First announcements of known records: of released ones, and of ones that were wrongly taken for old."""
     refreshed: Sequence[Completion] = ()
+    """Known records to store in their new form without an event."""
     adopted: Sequence[Adoption] = ()
+    """Known records to which the API now gives other keys."""
     removed: Sequence[str] = ()
+    """Keys of known records to mark as removed without an event."""
     dropped: Sequence[str] = ()
+    """Keys of held-back records to delete, because they are gone."""
     in_view: Sequence[str] = ()
+    """Keys of known records that the source's filters include again."""
     looks: Sequence[SecondLook] = ()
+    """Second looks to store."""
     ended_looks: Sequence[str] = ()
+    """Keys of second looks to delete."""
     held_changes: Sequence[HeldChange] = ()
+    """Held-back changes to store."""
     ended_changes: Sequence[str] = ()
+    """Keys of held-back changes to delete."""
 
     def __bool__(self) -> bool:
         """Return whether there is anything to write."""

@@ -89,8 +89,7 @@ _IDS = EngineSql(sqlite="json_group_array(id)", postgres="CAST(coalesce(json_agg
 def ids_after(db: Database, source: str, place: DatePosition, limit: int) -> tuple[list[int], DatePosition | None]:
     """Return the ids of up to `limit` known records after `place`, and the place after which to continue.
 
-    If there are no more records, the second value is None. The ids are not sorted. They are read as one row with a
-    list, which is six times as fast as one row for each id.
+    The ids are not sorted. The second value is None if there are no more records.
     """
     if place.completed_on is None:
         after, to = f"{_IS_PRESENT} AND completed_on IS NULL AND id > ?", "AND id <= ?"
@@ -102,6 +101,7 @@ def ids_after(db: Database, source: str, place: DatePosition, limit: int) -> tup
         f"SELECT completed_on, id FROM records WHERE {after} ORDER BY completed_on, id LIMIT 1 OFFSET ?",
         [*begin, limit - 1],
     ).fetchone()
+    # One row with a list is read six times as fast as one row for each id.
     select = f"SELECT {_IDS.on(db)} FROM records WHERE {after}"
     if last is not None:
         end = last if place.completed_on is not None else last[1:]

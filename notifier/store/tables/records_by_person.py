@@ -29,12 +29,10 @@ Pair = tuple[str, str]
 
 
 def create_index(db: Database, sources: Collection[str] | None = None) -> None:
-    """Create the index if the first sweep of every source that has answered is complete.
+    """Create the index if the first sweep of every source that has answered is complete, and any has answered.
 
-    If no source has answered yet, the index is not created. `sources` are the configured sources; no others count,
-    because their first sweep may never end (None: all sources in the store count). During a first sweep of a million
-    records, updating the index would take longer than everything else, because each record changes a different page of
-    the index. Creating the index after the sweep takes about a second.
+    Only `sources` count, the configured ones (None: all in the store). Updating the index during a first sweep of a
+    million records would take longer than everything else; creating it afterwards takes about a second.
     """
     watched = None if sources is None else json_list(sources)
     (met, read) = db.execute(
@@ -63,8 +61,8 @@ def index_hint(db: Database) -> str | None:
 def occasions(db: Database, source: str, changes: Sequence[Change]) -> dict[str, Occasion]:
     """Return, by record key, whether a completion is the person's first one of its training, or a renewal.
 
-    Uncertain completions are left out. Until a sweep has read the whole list, every completion is uncertain. `changes`
-    are about to be written; all other records of the same answer are in the store already.
+    Every completion is uncertain, and left out, until a sweep has read the whole list. `changes` are about to be
+    written; the answer's other records are already stored.
     """
     if not changes or (by := index_hint(db)) is None:
         return {}

@@ -1,7 +1,7 @@
 """The stored replays: what was requested and planned, and the progress for each destination.
 
-The progress is stored in the transaction that puts deliveries back into the queue. So a replay puts no event back twice
-and leaves none out, even if the process is killed.
+The transaction that puts deliveries back into the queue also stores the progress. So even a killed process puts each
+event back exactly once.
 """
 
 from collections.abc import Collection
@@ -124,9 +124,8 @@ def advance(
 ) -> StepResult:
     """Put the next deliveries to one destination back into the queue, and store the progress.
 
-    Deliveries are added only while fewer than `max_waiting` are due (None: no limit). None are added while a new event
-    that was detected before `new_before_ms` is waiting. Nothing changes if the replay, or its part for this
-    destination, has ended.
+    None are added while `max_waiting` are due (None: no limit), or while a new event waits that was detected before
+    `new_before_ms`. Nothing changes if the replay, or its part for this destination, has ended.
     """
     run = _read(db, number)
     part = next((it for it in run.parts if it.destination == subscription.destination), None) if run else None

@@ -1,7 +1,7 @@
 """The log of the latest requests to each destination: the headers that were sent, and the beginning of the answer.
 
-The body of a request can be made again from the events, so only its digest is stored. The table has a bounded number of
-rows, and secrets are removed before anything is stored.
+A request's body can be made again from the events, so only its digest is stored. Secrets are removed first. The number
+of rows is limited.
 """
 
 from collections.abc import Collection, Iterable, Sequence

@@ -72,29 +72,30 @@ class DropSelection(Struct, frozen=True):
 class ReplayRange(Struct, frozen=True):
     """A range of past events: detected from `since_ms` until before `until_ms` (Unix ms), with numbers up to `last`.
 
-    If `source` or `type` is None, any is meant. Alerts are never included. `attempt` is the number of the newest
-    attempt at the time of the request for this range. If an event was delivered by a later attempt, it was still
-    waiting at that time. The replay leaves it out, so that it is not sent twice.
+    Alerts are never included.
     """
 
     since_ms: int
     until_ms: int
     last: int
     source: str | None = None
+    """None: any; likewise `type`."""
     type: str | None = None
     attempt: int = _HIGHEST
+    """The newest attempt at the time of the request. An event that a later attempt delivered was still waiting then,
+    and is left out, so that it is not sent twice.
+    """
 
 
 class ReplayPlan(Struct, frozen=True):
-    """The size of a replay; only the events up to number `sequence` are counted so far.
-
-    `deliveries` counts the deliveries by destination, `events` the events with at least one of these deliveries.
-    Deliveries that already wait are not counted. The first event to send has a number above `start`.
-    """
+    """The size of a replay; only the events up to number `sequence` are counted so far."""
 
     events: int = 0
+    """The number of events with at least one of these deliveries."""
     deliveries: Mapping[str, int] = field(default_factory=dict)
+    """The number of deliveries by destination, without those that already wait."""
     start: int = 0
+    """The first event to send has a number above this."""
     sequence: int = 0
 
 
@@ -124,9 +125,9 @@ def nearest_event_id(db: Database, event_id: str) -> str | None:
 def retry(db: Database, wanted: RetrySelection, destinations: Collection[str], now_ms: int) -> RetryResult:
     """Put deliveries to these destinations back into the queue.
 
-    A dead delivery starts again, with new attempts and a new time limit. A waiting delivery is due at once. If a
-    destination has failed and waits until it is tried again, it is tried at once, even if no delivery was put back. The
-    schedule of a destination stays in force, with one exception: an event named by its id does not wait for a slot.
+    A dead delivery starts again, with new attempts and a new time limit. A waiting delivery is due at once. A failing
+    destination is tried at once, even if nothing was put back. Its schedule stays in force, but an event named by its
+    id does not wait for a slot.
     """
     counts = {name: count for name in destinations if (count := _retry(db, wanted, name, now_ms))}
     waited = db.execute(
@@ -257,9 +258,9 @@ def queue_replay_step(
 ) -> ReplayStep:
     """Queue a replay's deliveries to one destination, for the next EXAMINED_AT_ONCE events after number `after`.
 
-    An event without a delivery to the destination gets one. A waiting delivery is left as it is. Deliveries are added
-    only while fewer than `max_waiting` are due (None: no limit); those that wait for a slot do not count. None are
-    added while a new event that was detected before `new_before_ms` is waiting, so that the new event is sent first.
+    Missing deliveries are created, and waiting ones left as they are. None are added while `max_waiting` are due (None:
+    no limit; those that wait for a slot do not count). None are added either while a new event waits that was detected
+    before `new_before_ms`.
     """
     name = subscription.destination
     room = None if max_waiting is None else max_waiting - count_due(db, name, now_ms, max_waiting)

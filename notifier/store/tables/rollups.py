@@ -1,7 +1,7 @@
 """Counts of events and deliveries, stored as these happen, so that no query has to read all events.
 
-Events and deliveries are counted by quarter of an hour, because the days of every time zone consist of whole quarters.
-Latencies are counted by hour, because days do not matter for them. Deleted events remain counted.
+The counts are by quarter of an hour, because the days of every time zone consist of whole quarters; latencies are by
+hour. Deleted events remain counted.
 """
 
 from collections import Counter, defaultdict

@@ -19,21 +19,22 @@ class LookKind(StrEnum):
 class SecondLook(Struct, frozen=True):
     """One record with an unconfirmed change; times in Unix milliseconds.
 
-    `since_ms` is when the wait for confirmation began, None if an answer has contradicted the change. `flips` counts
-    such answers; the last one came at `flipped_ms`. `form` is the fingerprint of the content to be confirmed (0 for a
-    removal). The confirming request asks for the records of `user_id` and `training_id`. `detected_by` is the detection
-    method that first saw the change.
+    The confirming request asks for the records of `user_id` and `training_id`.
     """
 
     key: str
     kind: LookKind
     since_ms: int | None
+    """When the wait for confirmation began; None if an answer has contradicted the change."""
     first_ms: int
     detected_by: str
+    """The detection method that first saw the change."""
     form: int
+    """The fingerprint of the content to be confirmed; 0 for a removal."""
     user_id: str
     training_id: str
     flips: int = 0
+    """The number of answers that contradicted the change, the last one at `flipped_ms`."""
     flipped_ms: int | None = None
 
 

@@ -22,15 +22,7 @@ LONGEST_RUN = 1000
 
 
 class Settlement(Struct, frozen=True):
-    """The result of one request for those of its deliveries that have the same outcome.
-
-    `suspicious` means that the event may have caused the failure, `proven` that it did. `next_attempt_ms` is when the
-    next attempt is due (Unix ms; 0: as soon as possible). `trying_ms` is the value of the destination's trying clock at
-    this attempt. `taken_by` are the receivers that have the events now, if the destination has several. `detected_ms`
-    are the times at which the events were detected (Unix ms), for the latencies. It lacks the events that are sent
-    again on request. `logged` is the entry for the log of requests. It is None if the request is not logged, or if
-    another settlement of the same request has the entry.
-    """
+    """The result of one request for those of its deliveries that have the same outcome."""
 
     sequences: tuple[int, ...]
     destination: str
@@ -42,12 +34,21 @@ class Settlement(Struct, frozen=True):
     attempted_ms: int
     milliseconds: int
     next_attempt_ms: int
+    """When the next attempt is due (Unix ms); 0: as soon as possible."""
     suspicious: bool = False
+    """The event may have caused the failure."""
     proven: bool = False
+    """The event has caused the failure."""
     trying_ms: int = 0
+    """The value of the destination's trying clock at this attempt."""
     taken_by: frozenset[str] = frozenset()
+    """The receivers that have the events now, if the destination has several."""
     detected_ms: tuple[int, ...] = ()
+    """When the events were detected (Unix ms), for the latencies; without those that are sent again on request."""
     logged: LoggedRequest | None = None
+    """The entry for the log of requests. None if the request is not logged, or if another of its settlements has the
+    entry.
+    """
 
 
 _RUN_COLUMNS = (
@@ -70,10 +71,8 @@ _RUN_COLUMNS = (
 _RUNS_SUBQUERY = "(SELECT * FROM temp.runs WHERE likelihood(first_sequence IS NOT NULL, 0.000001))"
 """A subquery for the temporary table `runs`, which holds the settlements that `store_settlements` is storing.
 
-The table has one row for each run of deliveries with consecutive numbers, and is empty outside of `store_settlements`.
-The `likelihood` condition is always true; it tells SQLite to expect few rows. The table has no statistics, so SQLite
-would otherwise assume that it is large, and read all deliveries instead of looking up each row's deliveries in the
-index.
+The table has one row for each run of deliveries with consecutive numbers. The `likelihood` condition is always true; it
+tells SQLite to expect few rows. Otherwise, SQLite would read all deliveries instead of using the index.
 """
 
 _ROWS_PER_INSERT = (64, 16, 4, 1)

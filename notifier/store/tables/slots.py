@@ -1,8 +1,7 @@
 """The slots (moments of sending) of destinations with a schedule or quiet times, and which deliveries wait for them.
 
-A delivery gets its slot when the slot has come, in the transaction that reads the due deliveries. The slot is stored,
-so that a digest consists of the same deliveries when it is sent again: after a failure, a restart or a killed process.
-Deliveries that are added later belong to the next slot.
+When a slot has come, the transaction that reads the due deliveries assigns them to it. The slot is stored, so that a
+digest that is sent again consists of the same deliveries. Later deliveries belong to the next slot.
 """
 
 from collections.abc import Callable
@@ -33,15 +32,17 @@ class Gate(Struct, frozen=True):
     """What a destination's schedule lets through at a moment; all times are Unix milliseconds.
 
     Three kinds of events never wait: alerts, events of `urgent` types, and events that an operator wants to be sent at
-    once. For the others, deliveries without a slot wait until `closed_until_ms` (None: they do not wait), and
-    deliveries with a slot wait until the end of a quiet time, `held_until_ms` (None: no quiet time). `slot_ms` is a
-    slot that has come but has no deliveries yet (None: there is none). The gate does not change before `changes_ms`.
+    once.
     """
 
     slot_ms: int | None = None
+    """A slot that has come but has no deliveries yet; None if there is none."""
     closed_until_ms: int | None = None
+    """Until then, deliveries without a slot wait; None: they do not wait."""
     held_until_ms: int | None = None
+    """The end of a quiet time, for which deliveries with a slot wait; None without a quiet time."""
     changes_ms: int | None = None
+    """The gate does not change before then."""
     urgent: frozenset[str] = frozenset()
 
     @property
@@ -95,10 +96,10 @@ def assign_slot(db: Database, destination: str, gate_at: GateFunction, now_ms: i
 
 
 def release_condition(gate: Gate) -> str:
-    """Return SQL, beginning with AND, that is true if a pending delivery `d` of event `e` may pass a gate.
+    """Return SQL, beginning with AND, that is true if a pending delivery `d` of event `e` may pass a gate; "" if open.
 
-    If the gate is open, the SQL is "". An event passes, too, if a later event of the same record does not have to wait,
-    so that a record's events stay in order. The condition has the parameters `destination` and `urgent` (JSON).
+    An event passes, too, if a later event of its record does not have to wait, so that they stay in order. The
+    parameters are `destination` and `urgent` (JSON).
     """
     if gate.is_open:
         return ""

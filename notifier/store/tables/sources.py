@@ -26,60 +26,61 @@ class SourceError(Struct, frozen=True):
 
 
 class SourceMemory(Struct, frozen=True):
-    """The stored state of a source; times in Unix milliseconds.
-
-    `first_contact_ms` is the first contact, None before the first answer. `swept_at_ms` is None before a sweep has read
-    the whole list. `head_key` is the last record that an interrupted head poll read, `head_day` its completion date.
-
-    `records` counts the known records that exist and match the source's filters. The API's count can differ from
-    `records` for three reasons. First, `unreadable` records of the list cannot be read; `unreadable_known` of them are
-    known records, and do not cause a difference. Second, the API's own error is `count_offset`. Third, a difference of
-    `unexplained` records has had no known cause since `unexplained_since_ms`. `left_over` is the difference that the
-    last whole sweep left unexplained, None once it was explained.
-
-    `total_disbelieved` means that the API's `paging.total` is ignored. `page_cap` is the API's own limit of records per
-    page. `unreadable_key`, `unreadable_field` and `unreadable_problem` describe one unreadable record, as an example.
-
-    `held`, `held_arrivals` and `held_changes` count the removals, arrivals and changes that are held back; `held_field`
-    is the field of one of these changes. `release_removals` and `release_changes` say what the next sweep does with
-    held-back removals and changes. `gap_since_ms` is when an outage ended that was so long that records may have been
-    missed; None if there is no such gap. If a damaged file has lost records, `announced_until_ms` is set: records
-    entered before that moment had been read, and are not announced. Records entered before `view_since_ms` are not
-    announced either, because the source had another `view` (other filters) then. `renumbered_ms` is when the API last
-    gave other keys to known records; `renumbered` counts all records that got other keys so far.
-    """
+    """The stored state of a source; times in Unix milliseconds."""
 
     first_contact_ms: int | None = None
+    """None before the first answer."""
     swept_at_ms: int | None = None
+    """None before a sweep has read the whole list."""
     head_key: str | None = None
+    """The last record that an interrupted head poll read; `head_day` is its completion date."""
     head_day: str | None = None
     records: int = 0
+    """The number of known records that exist and match the source's filters."""
     last_success_ms: int | None = None
     silent_until_ms: int | None = None
     silent_reason: str | None = None
     error: SourceError | None = None
     count_offset: int = 0
+    """The error of the API's own count."""
     unreadable: int = 0
+    """The number of records of the list that cannot be read."""
     unreadable_known: int = 0
+    """How many of these are known records. They cause no difference between the API's count and `records`."""
     unreadable_key: str | None = None
+    """An example of an unreadable record, with `unreadable_field` and `unreadable_problem`."""
     unreadable_field: str | None = None
     unreadable_problem: str | None = None
     unexplained: int = 0
+    """The part of the difference between the API's count and `records` without a known cause, since
+    `unexplained_since_ms`.
+    """
     unexplained_since_ms: int | None = None
     left_over: int | None = None
+    """The difference that the last whole sweep left unexplained; None once it was explained."""
     total_disbelieved: bool = False
+    """Whether the API's `paging.total` is ignored."""
     page_cap: int | None = None
+    """The API's own limit of records per page."""
     held: int = 0
+    """The number of removals that are held back."""
     held_arrivals: int = 0
     held_changes: int = 0
     held_field: str | None = None
+    """The field of one of the held-back changes."""
     release_removals: str | None = None
+    """What the next sweep does with held-back removals."""
     release_changes: str | None = None
+    """What the next sweep does with held-back changes."""
     gap_since_ms: int | None = None
+    """The end of an outage that was so long that records may have been missed; None without such a gap."""
     announced_until_ms: int | None = None
+    """Set if a damaged file has lost records. Records entered before then had been read, and are not announced."""
     view: str | None = None
     view_since_ms: int | None = None
+    """Records entered before then are not announced: the source had another `view` (other filters)."""
     renumbered: int = 0
+    """The number of records to which the API has given other keys so far, last at `renumbered_ms`."""
     renumbered_ms: int | None = None
 
     @property
@@ -167,9 +168,8 @@ def write_success(
 ) -> None:
     """Store a successful round, in which known records were reached; the last error is kept for display.
 
-    With `ends_silence`, the source's silence (a time without requests) ends. `ends_silence` is False if another request
-    started the silence during the round. If the previous success was more than `longest_outage_ms` ago, `gap_since_ms`
-    is set, because records may have been missed.
+    `ends_silence` ends the source's silence, unless another request started it during the round. If the previous
+    success was more than `longest_outage_ms` ago, a gap is recorded.
     """
     db.execute(
         "UPDATE sources SET last_success = ?, head_key = NULL, head_day = NULL,"

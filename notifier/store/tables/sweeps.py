@@ -6,28 +6,28 @@ from notifier.store.database import Database
 
 
 class Sweep(Struct, frozen=True):
-    """One reading of a whole list; `next_page` is the first page that is not yet stored. Times in Unix milliseconds.
-
-    `records` counts the records down to the last page read. `counted` is the API's number of records when
-    `counted_page` was the last page read; both are None before the first count. Known records with ids from
-    `first_new_id` on were first seen after the sweep began. `whole` means that all pages so far were complete. `marks`
-    means that the sweep stores which known records each page has. A first sweep does not need this: before it, no
-    record was known that could be missing now.
-    """
+    """One reading of a whole list; times in Unix milliseconds."""
 
     id: int
     source: str
     started_ms: int
     finished_ms: int | None
     next_page: int
+    """The first page that is not yet stored."""
     last_page: int | None
     records: int
+    """The number of records down to the last page read."""
     changes: int
     counted: int | None = None
+    """The API's number of records when `counted_page` was the last page read; both None before the first count."""
     counted_page: int | None = None
     first_new_id: int | None = None
+    """Known records with ids from this one on were first seen after the sweep began."""
     whole: bool = True
+    """Whether all pages so far were complete."""
     marks: bool = True
+    """Whether the sweep stores which known records each page has, to find missing ones. A first sweep needs no marks.
+    """
 
     @property
     def progress(self) -> float:
@@ -38,19 +38,17 @@ class Sweep(Struct, frozen=True):
 
 
 class SweptPage(Struct, frozen=True):
-    """A page that a sweep has read; stored in the same transaction as the page's records.
-
-    `records` counts the records from the beginning of the list to the end of this page. `unreadable` counts the records
-    of this page that cannot be read. `marks` means that the ids of this page's known records are stored, to find the
-    known records that are on no page.
-    """
+    """A page that a sweep has read; stored in the same transaction as the page's records."""
 
     sweep: int
     number: int
     last_page: int | None
     records: int
+    """The number of records from the beginning of the list to the end of this page."""
     unreadable: int
+    """The number of records of this page that cannot be read."""
     marks: bool
+    """Whether the ids of this page's known records are stored, to find the known records that are on no page."""
 
 
 _COLUMNS = (
