@@ -1,13 +1,11 @@
-"""Gets the API's count of records, from a page that states the count or with a request for a single record.
+"""Gets the API's count of records, from a page that states it or with a request for a single record.
 
-With one record per page, the number of the last page is the exact count. Such a page also shows which record is at the
-requested place. A probe requests the record just below or just above a boundary between two days in the list. If that
-record has another day than expected, the list has moved.
+With one record per page, the number of the last page is the exact count. Such a request also serves as a probe: it asks
+for a record next to a boundary between two days in the list. If the record has another day than expected, the list has
+moved.
 
-If one record is entered and another one is deleted, the count stays the same, but all records between the two move by
-one place, and so do the boundaries between them. A probe checks one boundary of the list, chosen at random. If the two
-records have neighbouring days, only one boundary has moved, so most probes miss it. If they have the same day, none has
-moved, and the change is found by the next sweep.
+If one record is entered and another one is deleted, the count stays the same, but the boundaries between the two move.
+A probe checks one boundary, chosen at random, so it may miss such a change. The next sweep finds it.
 """
 
 import logging
@@ -32,17 +30,16 @@ _log = logging.getLogger(__name__)
 
 
 class ApiCount(Struct, frozen=True):
-    """The number of records according to one answer of the API.
-
-    `count` is None if the answer does not give the exact number. `requested_at` is when the answer was requested
-    (monotonic seconds). `served_at_ms` is when the server sent the answer (Unix ms of the server's clock). If the
-    answer shows that the list has moved, `moved_place` is the place that was requested; otherwise it is None.
-    """
+    """The number of records according to one answer of the API."""
 
     count: int | None
+    """None if the answer does not give the exact number."""
     requested_at: float
+    """When the answer was requested (monotonic seconds)."""
     served_at_ms: int | None = None
+    """When the server sent the answer (Unix ms of the server's clock)."""
     moved_place: int | None = None
+    """The requested place, if the answer shows that the list has moved."""
 
 
 class CountCheck:
@@ -137,8 +134,8 @@ class Probe(Struct, frozen=True):
 def probe_at(boundary: DayBoundary, fraction: float) -> Probe:
     """Return a probe of the first record of a day, or of the record above it.
 
-    `fraction`, in [0, 1), selects one of the two. The first record of the day shows whether the list has moved down.
-    The record above it, the last one of a newer day, shows whether the list has moved up.
+    The first record of the day shows whether the list has moved down, the record above it whether the list has moved
+    up. `fraction`, in [0, 1), selects one of the two.
     """
     if fraction < 1 / 2:
         return Probe(boundary.above + 1, day_of(boundary.day))

@@ -39,19 +39,17 @@ Pair = tuple[str, str]
 
 
 class ExpiryRequest(Struct, frozen=True):
-    """What the store's thread needs to decide which completions of one source expire.
-
-    `since` is the day on which expiry was switched on. `listed` has the end dates from the account's employee status
-    list, for the people whose completions are examined; None if the list was not read.
-    """
+    """What the store's thread needs to decide which completions of one source expire."""
 
     source: str
     settings: SourceSettings
     subscriptions: Sequence[Subscription]
     today: date
     since: date
+    """The day on which expiry was switched on."""
     now_ms: int
     listed: Mapping[Pair, ListedEnd] | None = None
+    """End dates from the account's employee status list, for the people who are examined; None if it was not read."""
 
     @property
     def version(self) -> RecordFormat:
@@ -170,8 +168,8 @@ def _validity_of(
     """Return until when a completion is valid: by the account's list if the source uses it, else by the record.
 
     If the list has no end for the completion, the record decides. If the list was not read, an end date that was
-    announced from the list (`rows`) stays valid. Otherwise, each failure to read the list would take announcements
-    back, and the next day's round would make them again.
+    announced from it (`rows`) stays. Otherwise, each failure to read it would withdraw announcements and make them
+    again later.
     """
     own = validity(completion.completed_on, completion.expires_on, rule)
     if request.settings.expiry_dates is not ExpiryDates.EMPLOYEE_STATUS:

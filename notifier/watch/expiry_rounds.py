@@ -1,14 +1,13 @@
 """Announces completions that expire, in a daily round over the store.
 
-A round makes no request to the API, with one exception: if the setting `expiry_dates` selects the account's employee
-status list, the round reads that list. This can take minutes, so such a round runs in a separate task.
+A round examines all pairs of a person and a training; the newest completion of a pair counts. There is also a round
+after each start. After an event about a pair with an announced end, that pair is examined again within seconds.
 
-Of the completions of one training by one person, only the newest counts. An announcement, its deliveries and the note
-that it was made are written in one transaction. So each announcement is made exactly once, even if the process is
-killed.
+An announcement, its deliveries and the note that it was made are written in one transaction, so it is made exactly
+once.
 
-A round examines all pairs of a person and a training. There is also a round after each start. After an event
-about a pair with an announced end, that pair is examined again within seconds.
+Usually, a round makes no request to the API. If `expiry_dates` selects the account's employee status list, the round
+reads it. This can take minutes, so such a round is a separate task.
 """
 
 import asyncio
@@ -85,10 +84,10 @@ class ExpiryRounds:
     ) -> None:
         """Initialize with functions that return the present settings and subscriptions.
 
-        `on_events` gets new events. `on_dequeued` gets the names of destinations whose waiting deliveries were deleted.
-        `status_list` gets a source's name, and returns the function that reads the source's employee status list; None
-        if the source is not watched now. `clock_offset_seconds` returns by how much the clocks of this machine's peers
-        (the servers that it calls) are ahead (negative: behind; None: unknown).
+        `on_events` gets new events, `on_dequeued` the names of destinations whose waiting deliveries were deleted.
+        `status_list` returns the function that reads a source's employee status list; None if the source is not
+        watched. `clock_offset_seconds` returns how far the clocks of the called servers are ahead (negative: behind;
+        None: unknown).
         """
         self._status_list = status_list
         self._clock_offset_seconds = clock_offset_seconds
@@ -120,8 +119,8 @@ class ExpiryRounds:
     async def run_due_rounds(self) -> None:
         """Run the rounds that are due; after a failed write, the next call continues.
 
-        A round that reads a status list is only started here, and runs in its own task. While this machine's clock
-        seems to be wrong, nothing is done: an end that is announced too early cannot be announced again.
+        A round that reads a status list is only started here. While this machine's clock seems to be wrong, nothing is
+        done: an end that is announced too early cannot be announced again.
         """
         if not self.clock_seems_right():
             return

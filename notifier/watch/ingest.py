@@ -44,22 +44,21 @@ _RELEASED_AT_ONCE: Final = 200
 
 
 class IngestResult(Struct, frozen=True):
-    """The result of writing an answer to the store.
-
-    `ids` are the numbers by which the store identifies the known records of the answer. `requested_at` is when the
-    answer was requested (monotonic seconds). `has_new_records` means that the next page may have new records, too.
-    `ends_round` means that the round is a success. A success that had to be stored at once was stored in the same
-    transaction. `probe_boundary` is a place in the list that can be probed after the round.
-    """
+    """The result of writing an answer to the store."""
 
     requested_at: float
+    """When the answer was requested (monotonic seconds)."""
     events: tuple[Event, ...] = ()
     has_new_records: bool = False
+    """Whether the next page may have new records, too."""
     ids: "array[int]" = field(default_factory=lambda: array("q"))
+    """The store's numbers of the known records of the answer."""
     learned: Sequence[SilentRecord] = ()
     changes: Sequence[Change] = ()
     ends_round: bool = False
+    """Whether the round is a success. A success that had to be stored at once is in the same transaction."""
     probe_boundary: DayBoundary | None = None
+    """A place in the list that can be probed after the round."""
 
     def new_records(self) -> int:
         """Return the number of records that became known with this answer."""
@@ -109,9 +108,9 @@ class PageIngester:
     ) -> None:
         """Initialize with the collaborators.
 
-        `subscriptions` returns the current subscriptions. `on_events` gets all new events. If an answer of the API
-        has caused events, `on_deliveries` gets these events and their deliveries before `on_events` is called.
-        `v1_records` determines the keys of records without ids; None if the API version has ids.
+        `subscriptions` returns the current subscriptions. `on_events` gets all new events; before that, `on_deliveries`
+        gets those that an answer has caused, with their deliveries. `v1_records` determines the keys of records without
+        ids; None if the API version has ids.
         """
         self._context = context
         self._version = API_VERSIONS[context.settings.api]
@@ -165,8 +164,8 @@ class PageIngester:
     ) -> IngestResult:
         """Write the answer to a precise question (for all records of a person or a training) to the store.
 
-        `suspects` are the keys of known records that the answer should contain. If the answer lacks some of them, at
-        most `max_gone` of the missing ones can be gone (None: any number).
+        `suspects` are the keys of known records that the answer should contain. At most `max_gone` of the missing ones
+        can be gone (None: any number).
         """
         self._unreadable.report(answer.bad)
         async with self._turn:

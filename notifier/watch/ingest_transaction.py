@@ -46,52 +46,45 @@ from notifier.watch.name_cache import stored_names
 
 
 class PageMetadata(Struct, frozen=True):
-    """The values to store in the same transaction as a page.
-
-    `first_contact_ms` sets the first contact. `head_key` and `head_day` identify the last record that the head poll has
-    read. They are stored if the next page may have new records, too. If the poll is then interrupted, the next poll
-    reads at least down to this record; otherwise it would stop at the records that the interrupted poll has made known.
-    `swept` is the progress of a sweep. `end` is given if the round can end with this page.
-    """
+    """The values to store in the same transaction as a page."""
 
     first_contact_ms: int | None = None
+    """Sets the first contact."""
     head_key: str | None = None
     head_day: str | None = None
+    """`head_key` and `head_day` are of the last record that the head poll has read. They are stored if the next page
+    may have new records, too. If the poll is interrupted, the next one reads at least down to this record.
+    """
     swept: SweptPage | None = None
+    """The progress of a sweep."""
     end: "RoundEnd | None" = None
+    """Given if the round can end with this page."""
 
 
 class RoundEnd(Struct, frozen=True):
-    """Describes the success of a round, which ends with this page unless the next page may have new records.
-
-    `is_certain` means that there is nothing more to read, whatever this page contains. If the last success is more than
-    `longest_outage_seconds` ago, a gap is recorded. `probe_fraction` (0 to 1) chooses the day for a probe after the
-    round; None for no probe.
-    """
+    """Describes the success of a round, which ends with this page unless the next page may have new records."""
 
     is_certain: bool
+    """There is nothing more to read, whatever this page contains."""
     longest_outage_seconds: float
+    """If the last success is longer ago, a gap is recorded."""
     probe_fraction: float | None = None
+    """Chooses the day for a probe after the round (0 to 1); None for no probe."""
 
 
 class IngestRequest(Struct, frozen=True):
-    """An answer and everything that the store's thread needs to decide about it.
-
-    If the answer was only `skimmed`, its records are not among the `completions`: they are compared with the stored
-    ones first, and only those that have changed are parsed.
-
-    `unreadable` are the answer's unreadable records. `absent` are keys of known records that a precise answer lacks. At
-    most `max_gone` of these records can be gone (None: any number). `max_records` is the largest number of records
-    that the API can have according to this answer, None if unknown. `success` is stored if the round ends with this
-    answer. `person_fields` are the facts about people that events show.
-    """
+    """An answer and everything that the store's thread needs to decide about it."""
 
     version: RecordFormat
     completions: Sequence[Completion]
     unreadable: Sequence[UnreadableRecord]
+    """The answer's unreadable records."""
     absent: Collection[str]
+    """Keys of known records that a precise answer lacks."""
     max_gone: int | None
+    """At most this many of the `absent` records can be gone; None: any number."""
     max_records: int | None
+    """The largest number of records that the API can have according to this answer; None if unknown."""
     memory: SourceMemory
     evidence: Evidence
     context: AnswerContext
@@ -100,8 +93,12 @@ class IngestRequest(Struct, frozen=True):
     shows_names: bool
     is_precise: bool
     success: RoundSuccess | None = None
+    """Stored if the round ends with this answer."""
     skimmed: SkimmedRecords | None = None
+    """The records, if they are not among the `completions` yet. Only those that differ from the stored ones are parsed.
+    """
     person_fields: frozenset[PersonField] = frozenset()
+    """The facts about people that events show."""
 
     @property
     def keys(self) -> Sequence[str]:
@@ -162,19 +159,18 @@ class EvaluatedAnswer(Struct, frozen=True):
 
 
 class WrittenAnswer(Struct, frozen=True):
-    """What was written for an answer: its events, and the store's numbers of its known records (`ids`).
-
-    `memory` is the source's state after the write, None if it is unchanged. `ends_round` means that the round is a
-    success, which was stored unless `memory` is None. `probe_boundary` is a place in the list that can be probed after
-    the round. `deliveries` are the deliveries of the events; if there are very many, only the first of them.
-    """
+    """What was written for an answer: its events, and the store's numbers of its known records (`ids`)."""
 
     events: Sequence[Event]
     ids: "array[int]"
     memory: SourceMemory | None
+    """The source's state after the write; None if it is unchanged."""
     ends_round: bool = False
+    """Whether the round is a success, which was stored unless `memory` is None."""
     probe_boundary: DayBoundary | None = None
+    """A place in the list that can be probed after the round."""
     deliveries: Sequence[Delivery] = ()
+    """The deliveries of the events; if there are very many, only the first of them."""
 
 
 def read_stored(version: RecordFormat, key: str, raw: bytes) -> Completion | None:

@@ -154,10 +154,9 @@ class NameCache:
     ) -> None:
         """Initialize with the `store` that stores the names of `source`, and the `client` that fetches them.
 
-        `settings` choose the facts about people.
-
-        `on_failure` gets the source's name and the reason of each failure. After each fetch of a list, `on_fault` gets
-        the list and the internal error that has ended the fetch (None: there was none).
+        `settings` choose the facts about people. `on_failure` gets the source's name and the reason of each failure.
+        After each fetch of a list, `on_fault` gets the list and the internal error that ended the fetch (None: no
+        error).
         """
         self._source = source
         self._stored_fields = settings.stored_person_fields()

@@ -40,51 +40,48 @@ class RequestFailure(Struct, frozen=True):
 
 
 class PollHistory(Struct, frozen=True):
-    """The polls of a source since this process started.
-
-    `seconds_without_success` counts from the last successful poll, or from the start if there was none. `is_failing`
-    means that a poll has failed, or the rate limit was exceeded, since the last success. `blocked_task` is the task
-    that internal errors have blocked for the longest time, None if there is none; `blocked_seconds` is for how long.
-    """
+    """The polls of a source since this process started."""
 
     seconds_without_success: float
+    """Since the last successful poll, or since the start if there was none."""
     any_succeeded: bool
     is_failing: bool = False
+    """Since the last success, a poll has failed or the rate limit was exceeded."""
     blocked_task: str | None = None
+    """The task that internal errors have blocked for the longest time, `blocked_seconds`; None if there is none."""
     blocked_seconds: float = 0.0
 
 
 class Observations(Struct):
-    """Observations of this process about the detection of changes in one source.
-
-    Moments are in monotonic seconds. `gave_up_searching_at` is when a search first gave up at its limit; None again
-    after a sweep, or after a search that finds the cause. `unsorted_since` is when the list was first found unsorted,
-    None while it counts as sorted. `has_incomplete_pages` means that the last sweep could not get every page complete.
-    `is_budget_exhausted` means that the request budget was used up for most of the last minutes, as `note_budget`
-    explains. `is_budget_known` means that the budget was observed for long enough to say so. `has_read_list` means that
-    a sweep or a search has ended. `used_by` is the number of requests in the last minute, by purpose. `waiting` are the
-    changes that wait for confirmation by a second look, `contradicted` those that several later answers have
-    contradicted.
-    """
+    """Observations of this process about the detection of changes in one source; moments in monotonic seconds."""
 
     gave_up_searching_at: float | None = None
+    """When a search first gave up at its limit; None again after a sweep, or after a search that finds the cause."""
     unsorted_since: float | None = None
+    """When the list was first found unsorted; None while it counts as sorted."""
     has_incomplete_pages: bool = False
+    """The last sweep could not get every page complete."""
     is_budget_exhausted: bool = False
+    """The request budget was used up for most of the last minutes (see `note_budget`)."""
     is_budget_known: bool = False
+    """The budget was observed for long enough to say so."""
     has_read_list: bool = False
+    """A sweep or a search has ended."""
     used_by: Mapping[str, int] = field(default_factory=dict)
+    """The number of requests in the last minute, by purpose."""
     contradicted: Sequence[SecondLook] = field(default_factory=tuple)
+    """The changes that several later answers have contradicted."""
     waiting: Sequence[SecondLook] = field(default_factory=tuple)
+    """The changes that wait for confirmation by a second look."""
     _busy: deque[tuple[float, bool]] = field(default_factory=deque)
 
     def note_budget(self, usage: Usage, *, searching: bool, now: float, seconds: float) -> None:
         """Record the present use of the request budget, and update `is_budget_exhausted` for the last `seconds`.
 
-        The budget counts as used up if most of the allowed requests were sent and, in addition, requests wait or a
-        search runs. Requests of sweeps and for names do not count as waiting. Waiting requests alone are not enough: if
-        only few requests a minute are allowed, each request waits for its turn.
+        The budget counts as used up if most of the allowed requests were sent and others wait, or a search runs.
+        Requests of sweeps and for names do not count as waiting.
         """
+        # Waiting alone proves nothing: with few requests a minute, each one waits for its turn.
         is_busy = (usage.longest_wait_seconds > 0 or searching) and usage.used >= usage.allowed * _NEARLY_ALL
         self._busy.append((now, is_busy))
         while self._busy[-1][0] - self._busy[0][0] > seconds:

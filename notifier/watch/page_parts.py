@@ -1,6 +1,6 @@
 """Divides pages that are too large for one answer into smaller pages, and joins these again. Pure functions.
 
-Each page size is a divisor of the next larger one, so that a page consists of a whole number of smaller pages.
+Each page size is a divisor of the next larger one, so a page consists of a whole number of smaller pages.
 """
 
 from collections.abc import Sequence
@@ -60,8 +60,8 @@ def too_large_record_page(number: int, requested_at: float, seconds: float) -> P
 def join_parts(number: int, limit: int, parts: Sequence[Page], *, has_ids: bool) -> Page:
     """Return the page that consists of these consecutive `parts`.
 
-    A record that is in two parts has moved down between the two requests. Its second copy then counts as unreadable
-    (`is_repeated`), and the page as incomplete. If `has_ids` is False, equal records are numbered across the parts.
+    A record in two parts has moved down between the requests. Its second copy counts as unreadable (`is_repeated`), and
+    the page as incomplete. Without `has_ids`, equal records are numbered across the parts.
     """
     completions: list[Completion] = []
     bad: list[InvalidRecord] = []

@@ -17,8 +17,8 @@ class _Batch(Struct, frozen=True):
 class RecentChanges:
     """The records that recent answers have changed. Each takes eight bytes.
 
-    A first sweep changes millions of records in a minute. Two keys with the same hash do no harm: if an
-    unchanged record counts as changed because of its hash, the next answer decides about it.
+    A first sweep changes millions of records in a minute. Two keys with the same hash do no harm: an unchanged record
+    then waits for the next answer.
     """
 
     def __init__(self) -> None:

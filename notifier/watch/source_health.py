@@ -197,17 +197,14 @@ class SourceHealth:
         """Return whether a success at `now_ms` has to be stored at once.
 
         Storing a success has to wait for the disk. A success that ends no failure, no silence and no interrupted poll
-        can be stored later: with the next change that a head poll finds, after 30 seconds, or when the polls stop. All
-        code that reads the stored moment allows for a moment that is too early:
+        is stored later: with the next change that a head poll finds, after 30 seconds, or when the polls stop. All
+        readers of the stored moment allow for that:
 
-        - After a change of filters, records entered since the stored moment are announced, even if the earlier filters
-          had hidden them: an event too many is better than one too few (`detection/view`).
-        - For the comparison with the essentials, news begins at least ten minutes before the stored moment, because
-          clocks differ. If the stored moment is half a minute too early, more events are announced, with the same ids.
-          No head poll has found a change since the stored moment, because it would have stored a newer moment
-          (`store/recovery/compare`).
-        - A gap (an outage so long that records may have been missed) is recorded even if the outage was up to half a
-          minute shorter than the retention. The next sweep ends the gap.
+        - After a change of filters, records entered since the stored moment are announced, even hidden ones: an event
+          too many is better than one too few (`detection/view`).
+        - In the comparison with the essentials, news begins at least ten minutes before the stored moment. A moment
+          that is too early announces more events, with the same ids (`store/recovery/compare`).
+        - A gap may be recorded for an outage that was half a minute too short. The next sweep ends the gap.
         """
         memory, stored_ms = self._memory, self._stored_success_ms
         if stored_ms is None or not 0 <= now_ms - stored_ms < _STORED_EVERY_MS:
@@ -252,9 +249,8 @@ class SourceHealth:
     async def record_failure(self, failure: ApiError, category: RequestCategory = RequestCategory.HEAD) -> None:
         """Record a failed request, and pause the requests to the source for as long as the failure requires.
 
-        Only a failed head poll or an exceeded rate limit makes the source itself fail. If another request fails and
-        only an operator can solve that, head polls continue. If the whole source is affected, the head polls fail as
-        well.
+        Only a failed head poll or an exceeded rate limit makes the source itself fail. After any other failure, head
+        polls continue; if the whole source is affected, they fail as well.
         """
         self._on_failure(self._source, failure.reason)
         pause = self._pause_after(failure, category)

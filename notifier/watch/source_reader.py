@@ -70,15 +70,15 @@ def unreadable_page_error(page: Page) -> ApiError | None:
 class PreciseAnswer(Struct, frozen=True):
     """The answer to a precise question: all records of a person, a training, or both.
 
-    `requested_at` is when the first page was requested. `is_whole` means that the list did not change while the pages
-    of the answer were read. If `is_whole` is False, a missing record does not count as gone. The question was for the
-    records of `user_id` and `training_id` (None: any).
+    The question was for the records of `user_id` and `training_id` (None: any).
     """
 
     completions: Sequence[Completion]
     bad: Sequence[InvalidRecord]
     requested_at: float
+    """When the first page was requested."""
     is_whole: bool = True
+    """The list did not change while its pages were read. Otherwise, a missing record does not count as gone."""
     user_id: str | None = None
     training_id: str | None = None
 
@@ -139,9 +139,9 @@ class SourceReader:
     ) -> PreciseAnswer | None:
         """Return all records of a person, a training, or both, from all pages.
 
-        If there are more than `max_question_pages` pages, None is returned, unless `all_pages` is True. If the list
-        changes while its pages are read, all pages are read again, in up to `page_tries` attempts. If the list has
-        changed in every attempt, the records of all attempts are returned (for v1: those of the last attempt).
+        Returns None if there are more than `max_question_pages` pages, unless `all_pages` is True. If the list changes
+        meanwhile, all pages are read again, up to `page_tries` times. If it changed each time, the records of all
+        attempts are returned (for v1: those of the last attempt).
         """
         readings: list[list[Page]] = []
         fit = False
@@ -165,8 +165,8 @@ class SourceReader:
     async def count_omitted(self, answer: PreciseAnswer, priority: Priority) -> int | None:
         """Return how many more records the API counts for the question of this `answer` than the answer contains.
 
-        If the API states no count, None is returned. The count is requested with one record per page: the number of the
-        last page is then the exact count.
+        The count is requested with one record per page, so that the number of the last page is exact. Returns None if
+        the API states no count.
         """
         page = await self._page(1, 1, priority, answer.user_id, answer.training_id)
         if page.last_page is None:
@@ -178,8 +178,8 @@ class SourceReader:
     def _is_consistent(self, pages: Sequence[Page], before: Sequence[Page] | None) -> bool:
         """Return whether all pages belong to one list that did not change while they were read.
 
-        In two cases, the pages of the previous attempt (`before`) must have the same keys: if pages were read in parts,
-        or if pages without ids repeat a record, which may have moved from one page to the next.
+        The keys must be those of the previous attempt (`before`) in two cases: pages were read in parts, or pages
+        without ids repeat a record, which may have moved to the next page.
         """
         if len({page.last_page for page in pages}) > 1:
             return False
@@ -216,8 +216,8 @@ class SourceReader:
     ) -> Page:
         """Return a page, read in smaller parts if one answer would be too large or too slow.
 
-        The size that works is remembered: for hours if answers were too large, for minutes if they were late. A record
-        that is too large even on a page of its own counts as unreadable.
+        The working size is remembered: for hours if answers were too large, for minutes if they were late. A record
+        that is too large on a page of its own counts as unreadable.
         """
         fitting = self._working_sizes.get(limit)
         size = limit if fitting is None else fitting.size

@@ -213,8 +213,8 @@ class Watcher:
     async def poll(self, *, by_hand: bool = False) -> Round:
         """Read the newest records down to a known one, check the API's count, and do the second looks that are due.
 
-        During a pause, nothing is read. With `by_hand`, only a binding pause counts, such as that of a rate limit.
-        Failures of the API and of the store are recorded and reported, not raised. To stop a poll, cancel it.
+        During a pause, nothing is read. `by_hand` ignores all pauses but binding ones, such as that of a rate limit.
+        Failures are recorded and reported, not raised. To stop a poll, cancel it.
         """
         poll = asyncio.ensure_future(self._poll(by_hand=by_hand))
         self._polls.add(poll)

@@ -1,11 +1,11 @@
 """Decides whether known records are gone. Five proofs must agree: place, precise question, balance, second look, count.
 
 - Place: the record is missing from a whole page or sweep that was requested after the record was last seen.
-- Precise question: the record is missing when all records of its person are requested and, `confirm_after` later, all
-  records of its training. A record that was moved to another person or training is in one of the two answers.
+- Precise question: the record is missing among all records of its person. If it was moved to another person, a question
+  about its training shows that.
 - Balance: the API's count of all records is low enough for the record to be gone.
-- Second look: the second precise question confirms the first. A removal is not urgent, so the delay does no harm.
-- Count: the answer to the second precise question has as many records as the API counts for that question.
+- Second look: the question about the training is asked `confirm_after` later, and confirms the first.
+- Count: the answer to the second question has as many records as the API counts for that question.
 """
 
 import logging
@@ -39,22 +39,21 @@ _MAX_REREADINGS = 6
 def exceeds_hold_limit(suspects: int, known: int, share: float, few: int) -> bool:
     """Return whether removals are held back because too many records are missing.
 
-    This is so if `suspects`, the number of missing records, is above `few`, and above this `share` of the `known`
-    records. An error in a filter, a permission or the API is then more likely than real deletions.
+    The limit is exceeded if `suspects`, the number of missing records, is above `few` and above this `share` of the
+    `known` records. An error in a filter, a permission or the API is then the likely cause.
     """
     return suspects > few and suspects > known * share
 
 
 class ExaminationResult(Struct, frozen=True):
-    """The result of examining missing records.
-
-    `events` is the number of events written, `held` is how many removals are held back, and `left` is how many records
-    are left to the next sweep.
-    """
+    """The result of examining missing records."""
 
     events: int = 0
+    """The number of events written."""
     held: int = 0
+    """How many removals are held back."""
     left: int = 0
+    """How many records are left to the next sweep."""
 
 
 class SeenRecords:
@@ -108,10 +107,9 @@ class Absences:
     ) -> ExaminationResult:
         """Request missing records from the API, or hold back their removals if there are too many.
 
-        `ids` are the store's numbers of the missing records. If the API's count shows that no record can be gone,
-        nothing is requested. Otherwise, for at most `max_questions` people with missing records, all records of the
-        person are requested. If a missing record is not in this answer either, its removal waits for a second look.
-        The missing records of the remaining people are left to the next sweep.
+        `ids` are the store's numbers of the missing records. All records of their people are requested, for at most
+        `max_questions` people; the rest is left to the next sweep. If a record is missing in the answer, too, its
+        removal waits for a second look. Nothing is requested if no record can be gone by the API's count.
         """
         suspects = await self._suspects(ids)
         if not suspects:
@@ -136,8 +134,8 @@ class Absences:
     async def run_second_looks(self, *, include_removals: bool) -> bool:
         """Send the requests of the second looks that are due; return whether a sweep has to decide about removals.
 
-        If `include_removals` is False, second looks at removals keep waiting. If more removals wait than the API's
-        count allows, a sweep has to decide.
+        A sweep has to decide if more removals wait than the API's count allows. Without `include_removals`, second
+        looks at removals keep waiting.
         """
         due = self._looks.due()
         waiting = self._looks.waiting(LookKind.REMOVAL) if include_removals else ()
@@ -152,8 +150,8 @@ class Absences:
     async def release_held_removals(self, ids: Sequence[int], *, silently: bool) -> int:
         """Announce the removals of these records, or accept them `silently`; return the number of events.
 
-        The removals were held back, and an operator has released them. The release replaces the second look. If the
-        API's count allows fewer removals, the remaining records are kept.
+        An operator has released them, which replaces the second look. If the API's count allows fewer removals, the
+        remaining records are kept.
         """
         suspects = await self._context.store.run(records_by_date.removal_candidates, ids)
         max_gone = (await self._counts.fetch_balance()).max_gone
@@ -274,9 +272,8 @@ class Absences:
     async def _ask_about_training(self, look: SecondLook) -> PreciseAnswer | None:
         """Ask for all records of the training that a second look is about, and return the answer.
 
-        If the training has too many records, or the answer is incomplete, a narrower request follows: for the records
-        of that training and of the second look's person. If a v2 record has no training, all records of its person are
-        requested.
+        If the answer is too large or incomplete, a narrower question follows: about the training and the person. If a
+        v2 record has no training, the question is about the person.
         """
         is_v2 = self._context.settings.api == "v2"
         if is_v2 and not look.training_id.isdecimal():

@@ -1,7 +1,7 @@
 """Splits the API's count into existing records, unreadable ones, the API's own error, and an unexplained rest. Pure.
 
-The cause of the unexplained rest is searched for. If whole sweeps in a row end with the same rest for long enough, the
-rest counts as the API's own error, and later count checks subtract it.
+The cause of the rest is searched for. A rest that stays the same for long enough, after whole sweeps in a row, counts
+as the API's own error, and later count checks subtract it.
 """
 
 from collections import deque
@@ -26,8 +26,8 @@ class CountBounds(Struct, frozen=True):
 def count_bounds(page: Page, *, believe_total: bool = True) -> CountBounds:
     """Return the bounds that a page proves for the number of records in the list.
 
-    `paging.total` is not documented for these lists. It is ignored if it contradicts the number of the last page, or if
-    it is lower than the number of records up to the end of this page.
+    `paging.total` is not documented for these lists. It is ignored if it contradicts the number of the last page, or is
+    lower than the number of records up to this page's end.
     """
     above, last = (page.number - 1) * page.limit, page.last_page
     least = above + page.size if page.size else 0
@@ -62,7 +62,7 @@ def _bounds_of_empty_page(number: int, limit: int, last: int | None) -> CountBou
 def page_cap(page: Page, count: int | None) -> int | None:
     """Return the API's own limit of records per page if it is proven to be below the requested limit, else None.
 
-    `count` is the exact number of records in the list. Together with the number of pages it proves the limit.
+    The proof is the number of pages together with `count`, the exact number of records in the list.
     """
     if page.number != 1 or page.last_page is None or not 0 < page.size < page.limit or count is None:
         return None
@@ -70,22 +70,22 @@ def page_cap(page: Page, count: int | None) -> int | None:
 
 
 class Balance(Struct, frozen=True):
-    """The API's count compared with the known records.
-
-    `existing` is the number of known records that are not removed. `unreadable` is the number of unreadable records
-    that are not known, because they were never readable. `offset` is by how much the API's count has proven to be too
-    high (negative: too low). `leaving` is the number of existing records whose removal waits for a second look, and
-    `held` the number of existing records whose removal is held back. `returning` is the number of removed records that
-    seem to be back. `count` is the API's count, None if it is not exact.
-    """
+    """The API's count compared with the known records."""
 
     existing: int
+    """The number of known records that are not removed."""
     unreadable: int
+    """The number of unreadable records that are not known, because they were never readable."""
     offset: int
+    """By how much the API's count is proven to be too high (negative: too low)."""
     leaving: int
+    """The number of existing records whose removal waits for a second look."""
     held: int
+    """The number of existing records whose removal is held back."""
     returning: int
+    """The number of removed records that seem to be back."""
     count: int | None
+    """The API's count; None if it is not exact."""
 
     @property
     def difference(self) -> int:
@@ -113,9 +113,9 @@ class Balance(Struct, frozen=True):
 def accepted_offset(unexplained: int, left_over: int | None, offset: int, *, has_lasted: bool) -> int:
     """Return the assumed error of the API's count, after a whole sweep that left a difference of `unexplained` records.
 
-    `offset` is the error assumed so far. `left_over` is the difference that the previous whole sweep left, None if the
-    count was explained since then. If both sweeps left the same difference and the difference `has_lasted`, it is added
-    to the error. A difference that has not lasted may be due to a list that lags behind the count for some minutes.
+    `offset` is the error assumed so far. `left_over` is what the previous whole sweep left (None: it was explained
+    since). The same difference in both is added to the error if it `has_lasted`. Otherwise, the list may only lag
+    behind the count for some minutes.
     """
     return offset + unexplained if has_lasted and unexplained and unexplained == left_over else offset
 
@@ -123,9 +123,8 @@ def accepted_offset(unexplained: int, left_over: int | None, offset: int, *, has
 class SearchTiming(Struct):
     """Decides when to search for the cause of a count difference.
 
-    The first search begins at once. After each search that finds nothing, the next one waits longer: at first
-    `first_wait_seconds`, at most `longest_wait_seconds`. If the difference changes, the wait is `first_wait_seconds` at
-    most.
+    The first search begins at once. After each one that finds nothing, the next waits longer: from `first_wait_seconds`
+    up to `longest_wait_seconds`. If the difference changes, the wait is `first_wait_seconds` at most.
     """
 
     first_wait_seconds: float
@@ -151,8 +150,7 @@ class SearchTiming(Struct):
         """Record the end of a search; `found` says whether it has found anything.
 
         The next search waits for at least `rest_seconds`. If nothing was found, it waits for at least
-        `first_wait_seconds`, too. Each further search that finds nothing doubles this second wait, up to
-        `longest_wait_seconds`.
+        `first_wait_seconds`, doubled with each further search that finds nothing, up to `longest_wait_seconds`.
         """
         self._wait_seconds = (
             0.0 if found else min(self.longest_wait_seconds, max(self.first_wait_seconds, 2 * self._wait_seconds))
@@ -186,8 +184,8 @@ class _Sample(Struct, frozen=True):
 class UnexplainedAge(Struct):
     """Measures for how long a count difference has been unexplained, even while the difference changes.
 
-    A difference of n records is explained when it is gone, or when at least n records were found after it was first
-    seen. If the API counts fewer records than are known, only missing records explain it, not new ones.
+    A difference of n records is explained when it is gone, or when n records were found since it was first seen. If the
+    API counts too few, only missing records explain it; if it counts too many, only new ones.
     """
 
     _samples: deque[_Sample] = field(default_factory=deque)
@@ -230,9 +228,8 @@ class SweepCheckpoint(Struct, frozen=True):
 def page_to_repeat(checkpoint: SweepCheckpoint, now: SweepCheckpoint, size: int) -> int | None:
     """Return the page (of `size` records) from which a sweep has to read again; None if it can continue.
 
-    A deletion above the sweep's current page moves every later record up by one. The first record of the next page then
-    moves to a page that was already read. Records were deleted if the count has grown by less than the number of new
-    records.
+    A deletion above the sweep's current page moves the first record of the next page to a page that was already read.
+    This has happened if the count has grown by less than the number of new records.
     """
     gone = (now.found - checkpoint.found) - (now.count - checkpoint.count)
     return max(1, checkpoint.page - (gone - 1) // size) if gone > 0 else None

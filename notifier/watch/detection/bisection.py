@@ -1,11 +1,10 @@
 """Finds by bisection where the list has changed. Pure functions and values.
 
-The API states how many records there are, and the store knows how many it expects. If these numbers differ and the
-newest records do not explain it, a record was entered or deleted further down. The list is sorted by completion date,
-newest first, in any order within a date. So at each place on a page where the date changes, two numbers are known: how
-many records the API has above that place, and how many known records belong above it. The difference of the two is the
-*excess*, the net change above the place. If the excess differs between the two ends of a range, a change is inside the
-range. Polls go on during the search, so that records that arrive meanwhile are known, too.
+The API's count differs from the number of known records, so a record was entered or deleted somewhere. The list is
+sorted by completion date, newest first, in any order within a date. At each place where the date changes, two numbers
+are known: how many records the API has above that place, and how many known records belong there. Their difference is
+the *excess*. If the excess differs between the two ends of a range, the range contains a change. Records that polls
+find during the search count as known.
 """
 
 from bisect import bisect_left
@@ -106,11 +105,10 @@ class KnownCounts:
 class Bisection:
     """One search through a list of `total` records on pages of `size`.
 
-    The API stated the total at `at_ms` (Unix ms). `random` returns a random number in [0, 1).
+    `total` is what the API stated at `at_ms` (Unix ms). `random` returns a random number in [0, 1).
 
-    While `next_page` returns a number, the caller reads that page and calls `add_changes` and `observe_page`.
-    Afterwards, `changed_ranges` yields the ranges in which the list has more or fewer records than are known.
-    `observe_page` takes None as the day of an unreadable record.
+    While `next_page` returns a number, read that page, and call `add_changes` and `observe_page` (with None as the day
+    of an unreadable record). Afterwards, `changed_ranges` yields the ranges with more or fewer records than are known.
     """
 
     def __init__(
@@ -151,8 +149,8 @@ class Bisection:
     def next_page(self) -> int | None:
         """Return the page to read next; None if all pages of the changed ranges were read.
 
-        The page belongs to the range with the greatest change per unread page; of several such ranges, to the newest.
-        It is the middle one of the range's unread pages, or a random one if many records have changed there.
+        The page is the middle unread one of a range, or a random one if many records have changed there. The range is
+        the one with the greatest change per unread page; the newest of several.
         """
         best: list[int] = []
         most, excess = 0.0, 0

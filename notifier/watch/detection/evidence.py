@@ -1,8 +1,8 @@
 """Decides what an answer proves about each of its records: news, history, or nothing yet. Pure.
 
-An answer describes the moment when it was requested. Content that a record never had before is announced at once. A
-second look is needed for a record that has earlier content again, is back after its removal, or is missing. A missing
-record can be gone only if the API's count is low enough (`absences`).
+Content that a record never had before is announced at once. A second look is needed for a record that has earlier
+content again, is back after its removal, or is missing. A missing record can be gone only if the API's count is low
+enough (`absences`).
 """
 
 from collections import Counter
@@ -24,25 +24,24 @@ _FIRST_REVISION = 1
 
 
 class Evidence(Struct, frozen=True):
-    """What is known about an answer's records before the answer is examined; mappings are by record key.
-
-    `contents` are the last known contents of records whose JSON has changed. `earlier_forms` are the fingerprints of
-    contents that the records had before. `lacks_fields` means that some content field is missing in all records of the
-    answer. `looks` are second looks, and `due` are the keys of second looks whose wait is over. An answer to a
-    later request may have changed a record already: `changed_at` has the time of that request (monotonic seconds).
-    `held_changes` are the keys of records with a held-back change. `unreadable` are the keys of records that were found
-    unreadable before the first sweep ended.
-    """
+    """What is known about an answer's records before the answer is examined; mappings are by record key."""
 
     known: Mapping[str, StoredRecord]
     contents: Mapping[str, Completion] = field(default_factory=dict)
+    """The last known contents of records whose JSON has changed."""
     earlier_forms: Mapping[str, Collection[int]] = field(default_factory=dict)
+    """The fingerprints of contents that the records had before."""
     lacks_fields: bool = False
+    """Some content field is missing in all records of the answer."""
     looks: Mapping[str, SecondLook] = field(default_factory=dict)
     due: Collection[str] = frozenset()
+    """The keys of second looks whose wait is over."""
     changed_at: Mapping[str, float] = field(default_factory=dict)
+    """For records that another answer has changed already: when that answer was requested (monotonic seconds)."""
     held_changes: Collection[str] = frozenset()
+    """The keys of records with a held-back change."""
     unreadable: Collection[str] = frozenset()
+    """The keys of records that were found unreadable before the first sweep ended."""
 
 
 class HoldState(Struct, frozen=True):
@@ -245,8 +244,8 @@ def _announce_or_hold_arrivals(decisions: _Decisions, context: AnswerContext) ->
 def _announce_or_hold_updates(decisions: _Decisions, evidence: Evidence, context: AnswerContext) -> None:
     """Announce updates, but hold back the updates of a field that changes in too many records at once.
 
-    If an operator has released the held-back changes to be announced, nothing is held back. If the operator has
-    released them silently, the held-back changes and further changes of the same field are stored without an event.
+    Nothing is held back once an operator has released the changes to be announced. If they were released silently, the
+    held-back and further changes of the same field are stored without an event.
     """
     holds, updates = context.holds, decisions.updates
     if holds.release_changes == Release.LEARN:
@@ -312,9 +311,8 @@ def evaluate_absences(
 ) -> Findings:
     """Decide about known records that are missing from a complete answer about their person or training.
 
-    `absent` has the last known content of these records. `max_gone` is how many records can be gone according to the
-    API's count, None if the count is unknown; if it is 0, no record counts as gone. A removal is announced when the
-    record was missing twice, at least `confirm_after` apart (`evidence.due`).
+    `absent` has their last known content. By the API's count, at most `max_gone` of them can be gone (None: unknown). A
+    removal is announced when the record was missing twice, at least `confirm_after` apart (`evidence.due`).
     """
     changes: list[Change] = []
     looks: list[SecondLook] = []

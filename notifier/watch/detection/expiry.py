@@ -20,11 +20,7 @@ class ExpiryStage(StrEnum):
 
 
 class LastAnnouncement(Struct, frozen=True):
-    """The last announcement about a record's end date, `valid_until`.
-
-    `is_renewed` means that the announcement was taken back. If the record later has this end date again, a new
-    announcement is made. `turn` counts the announcements about this end date, from 1.
-    """
+    """The last announcement about a record's end date, `valid_until`."""
 
     key: str
     valid_until: str
@@ -32,7 +28,9 @@ class LastAnnouncement(Struct, frozen=True):
     training_id: str
     stage: ExpiryStage
     turn: int
+    """The number of announcements about this end date so far, including this one."""
     is_renewed: bool
+    """The announcement was withdrawn. If the record has this end date again, it is announced again."""
 
 
 class Announcement(Struct, frozen=True):
@@ -55,8 +53,8 @@ def expiring_days_of(expiring_within_seconds: float | None, training_days: int |
 def stage_of(valid_until: str, today: date, days: int, since: date) -> ExpiryStage | None:
     """Return the stage of a completion on the day `today`; None if its end is more than `days` away or before `since`.
 
-    A completion is valid on its last day, and has expired on the day after. `since` is the day on which expiry was
-    switched on; completions whose last day was earlier are history.
+    A completion is valid on its last day, and expired on the day after. Last days before `since`, when expiry was
+    switched on, are history.
     """
     until = date.fromisoformat(valid_until)
     if until < since:

@@ -1,7 +1,7 @@
 """Determines the moment of the first contact, by the server's clock. Records entered since then are news. Pure.
 
-The moment is taken from the `Date` header of the first answer. If the headers of the next answers show that this header
-was wrong, the moment is corrected.
+It is taken from the `Date` header of the first answer, and corrected if the next answers show that this header was
+wrong.
 """
 
 from statistics import median_low
@@ -19,9 +19,8 @@ _NOISE_MS: Final = 5_000
 def first_contact(page: Page, now_ms: int) -> int:
     """Return the moment of the first contact (Unix ms): when the server got the request, or slightly earlier.
 
-    It is the `Date` header (whole seconds, rounded down) minus the duration of the request. Without such a header, our
-    own clock is used. A record entered in the second of the first contact counts as news: it is better to announce a
-    record that was there already than to lose one.
+    It is the `Date` header (whole seconds, rounded down) minus the duration of the request, or else our own clock.
+    Records entered in that second count as news: a superfluous event is better than a lost one.
     """
     served_ms = now_ms if page.served_at_ms is None else page.served_at_ms
     return served_ms - round(page.seconds * 1000)

@@ -43,9 +43,8 @@ class HeadPoll:
     async def read(self, longest_outage_seconds: float, probe_fraction: float | None) -> HeadPollResult:
         """Read pages from the first on until known records are reached, and record the success of the round.
 
-        `RoundEnd` explains `probe_fraction`. If possible, the success is recorded in the transaction of the last page,
-        because each transaction waits for the disk. Raises ApiError `records_unreadable` if more than half of the first
-        page cannot be read.
+        `RoundEnd` explains `probe_fraction`. Raises ApiError `records_unreadable` if more than half of the first page
+        cannot be read.
         """
         if self._context.health.memory.first_contact_ms is None:
             head, recorded = HeadPollResult(await self._make_first_contact()), False

@@ -1,7 +1,7 @@
 """Decides when to hold changes back: removals, late arrivals of old records, or changes of one field. Pure.
 
-If there are many such changes at once, an error in a filter, a permission or the API is more likely than real changes.
-A condition reports held-back changes. The hold ends when an operator releases them, or the records are as before.
+Many such changes at once are probably an error in a filter, a permission or the API. A condition reports them. The hold
+ends when an operator releases them, or when the records are as before.
 """
 
 from collections import Counter
@@ -22,8 +22,8 @@ class Direction(StrEnum):
 def hold_limit(above: float, known: int, few: int) -> int:
     """Return how many changes may be announced at once; if there are more, they are held back.
 
-    `above` is the configured limit: a number of changes or, if below 1, a share of the `known` records. The result is
-    at least `few`.
+    `above` is the configured number of changes or, if below 1, share of the `known` records. The result is at least
+    `few`.
     """
     return max(few, int(above * known) if above < 1 else int(above))
 
@@ -62,7 +62,7 @@ def fields_to_hold(
 ) -> set[str]:
     """Return the fields whose changes are held back.
 
-    `changed` counts the changed records of this answer by field, `counted` those of earlier answers of this sweep or
-    time window. `held_already` is a field whose changes are held back already, None if there is none.
+    `changed` counts the changed records of this answer by field, `counted` those of earlier answers (of this sweep or
+    time window). `held_already` is a field that is held back already.
     """
     return {name for name, records in changed.items() if name == held_already or counted.get(name, 0) + records > limit}

@@ -68,20 +68,20 @@ class EarlierView(Struct, frozen=True):
 
 
 class Baseline(Struct, frozen=True):
-    """The facts about a source that separate history from news.
-
-    `first_contact_ms` is when the first answer was requested, by the server's clock in Unix milliseconds; None until it
-    is stored. `swept` means that a sweep has read the whole list. `first_run` is the operator's setting for history.
-    `announced_until_ms` is set if the state file was rebuilt without some records: records entered before this moment
-    were announced already. `view_since_ms` is set if the source had another view (other filters) before: records
-    entered before this moment are not news in the present view, unless `earlier_view` includes them.
-    """
+    """The facts about a source that separate history from news."""
 
     first_contact_ms: int | None
+    """When the first answer was requested (Unix ms of the server's clock); None until it is stored."""
     swept: bool
+    """Whether a sweep has read the whole list."""
     first_run: FirstRun | date
+    """The operator's setting for history."""
     announced_until_ms: int | None = None
+    """Set if the state file was rebuilt without some records. Those entered before then were announced already."""
     view_since_ms: int | None = None
+    """Set if the source had another view (other filters) before. Records entered before then are not news, unless
+    `earlier_view` includes them.
+    """
     earlier_view: EarlierView | None = None
 
     def of(self, completion: Completion) -> "Baseline":

@@ -1,8 +1,7 @@
 """Recognises known records under new keys, after a change of the API version or when the API has renumbered them.
 
-In that case many known records seem to be missing, and as many unknown records have the same person, training, time of
-entry and date. The known records get the new keys, and nothing is announced or removed. All functions but
-`log_adoptions` are pure.
+Many known records then seem to be missing, and as many unknown ones have the same person, training, time of entry and
+date. These are given the new keys, and nothing is announced or removed. All functions but `log_adoptions` are pure.
 """
 
 import logging
@@ -29,8 +28,8 @@ def was_renumbered_lately(memory: SourceMemory, now_ms: int) -> bool:
 def may_be_renumbered(unknown: int, memory: SourceMemory, max_records: int | None, now_ms: int) -> bool:
     """Return whether unknown records of an answer may be known ones under new keys.
 
-    `unknown` is the number of unknown records. `max_records` is the most records that the API can have, None if
-    not known. A few unknown records count as new if they and the known records are together at most `max_records`.
+    `unknown` is the number of unknown records. A few of them count as new, if the API may have as many records as the
+    known and the unknown ones together. `max_records` is the most that it can have (None: not known).
     """
     if memory.swept_at_ms is None:
         return False
@@ -50,10 +49,10 @@ def find_adoptions(
     """Return an adoption for each unknown record that matches a known one; each known record is matched only once.
 
     `similar` maps an unknown record's key to the keys and trainings of known records with the same person, time of
-    entry and date. Known records whose keys are `present` in the same answer are never matched. `expected` means that
-    the API version has changed: ids of trainings then differ and are not compared, and every match counts. Otherwise,
-    the trainings must be equal, and the matches count only if they are at least half of the unknown records, or if
-    `any_match` is True.
+    entry and date. Records whose keys are `present` in the answer are never matched.
+
+    `expected`: the API version has changed, so ids of trainings differ and are not compared. Otherwise, the trainings
+    must be equal, and at least half of the unknown records must match (with `any_match`, one is enough).
     """
     taken: set[str] = set()
     found: list[Adoption] = []

@@ -82,8 +82,8 @@ class DiscrepancySearch:
     async def run(self, moved_place: int | None = None) -> SearchResult:
         """Request the count, and search once. If the search fails, the records that it has found are kept.
 
-        `moved_place` is a place in the list (from 1) where an unexpected record was seen. The page with that place is
-        read first, even if the count shows no difference.
+        `moved_place` is a place in the list (from 1) where an unexpected record was seen. Its page is read first, even
+        if the count shows no difference.
         """
         if self._v1_records is not None:
             self._v1_records.uncertain.clear()

@@ -325,8 +325,8 @@ class SweepRunner:
     async def _update_count_offset(self, sweep: Sweep, *, missing: int) -> None:
         """Compare the count with the known records after a sweep, and store the API's own error if one is proven.
 
-        A difference that is due to the `missing` records is not the API's error. If the sweep has seen everything that
-        the API counts, the sweep is marked as complete.
+        The `missing` records may explain the difference, so they do not count as an error. A sweep that has seen
+        everything that the API counts is marked as complete.
         """
         counted = await self._counts.fetch_count()
         memory = self._context.health.memory

@@ -15,8 +15,7 @@ UNANSWERED_SECONDS: Final = 0.5
 class SweepPageLimiter:
     """Limits the pages that the sweeps of all sources have requested, or have read but not written yet.
 
-    The store is slower than many sources together. Without a limit, pages would wait for it in memory, and the process
-    would keep that memory for ever.
+    Many sources together are faster than the store. Their pages would fill the memory while they wait.
     """
 
     def __init__(self) -> None:

@@ -44,7 +44,7 @@ class V1Records:
         """Return the records of a page with their keys.
 
         If the page does not decide the keys of equal records, all records of their person and training are requested.
-        In that case all equal records are returned, including those on other pages.
+        The result then includes the equal records on other pages.
         """
         groups = group_by_base(page.completions)
         known = await self._known(groups)

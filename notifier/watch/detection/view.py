@@ -16,12 +16,7 @@ _CLOCKS_DIFFER_MS: Final = 600_000
 
 
 class View(Struct, frozen=True):
-    """The list that a source requests.
-
-    `renumbers` means that the known records have other keys in this API version than in the earlier one. Until a sweep
-    has read the whole list, unknown records are matched with the known ones. `earlier` is the view before the present
-    one; None if there was none, or if it tells nothing about which records of the present view are known.
-    """
+    """The list that a source requests."""
 
     api: str
     base_url: str
@@ -29,7 +24,11 @@ class View(Struct, frozen=True):
     user_id: str | None = None
     has_attachments: bool | None = None
     renumbers: bool = False
+    """The known records have other keys in this API version than in the earlier one. Until a sweep has read the whole
+    list, unknown records are matched with them.
+    """
     earlier: EarlierView | None = None
+    """The view before this one; None if there was none, or if it does not tell which records of this view are known."""
 
     @classmethod
     def from_settings(cls, settings: SourceSettings) -> "View":
@@ -64,11 +63,10 @@ class View(Struct, frozen=True):
 def apply_view(db: Database, source: str, view: View, now_ms: int) -> SourceMemory:
     """Store the view of a source, mark the known records that are outside it, and return the source's state.
 
-    If the view has changed, an unknown record that was entered before the last successful poll is history, and is not
-    announced. A record that the earlier filters include is history only if it was entered before the last sweep that
-    has read the whole list, because polls and searches may have missed later records. If no sweep had read the whole
-    list of the earlier view, what counts as history does not change. The counts and sweeps of the earlier view prove
-    nothing for the new one, so a sweep is due.
+    After a change of the view, a sweep is due, because earlier counts and sweeps prove nothing any more. Unknown
+    records entered before the last successful poll are history. If the earlier filters include them, only those entered
+    before the last whole sweep are, because polls and searches may have missed later ones. Without a whole sweep of the
+    earlier view, what counts as history does not change.
     """
     memory = sources.read_or_create(db, source)
     before = None if memory.view is None else View.from_text(memory.view)
