@@ -14,7 +14,7 @@ from notifier.kpa.rate_limiter import Priority
 from notifier.store.tables import holds, left_out, records_by_date, sweeps
 from notifier.store.tables.sources import Release
 from notifier.store.tables.sweeps import Sweep, SweptPage
-from notifier.watch.count_check import CountCheck
+from notifier.watch.count_check import ApiCount, CountCheck
 from notifier.watch.detection.absences import Absences, SeenRecords
 from notifier.watch.detection.balance import SweepCheckpoint, accepted_offset, page_cap, page_to_repeat
 from notifier.watch.detection.number_set import NumberSet
@@ -281,8 +281,10 @@ class SweepRunner:
         events = await self._examine_or_release_missing(missing) if shows_missing else 0
         await self._context.store.run(sweeps.add_changes, sweep.id, events)
         self._context.health.remember(await self._context.store.run(holds.end_release_of_changes, self._context.name))
+        # If this request fails, the sweep is not finished yet, so that it is tried again soon.
+        counted = await self._counts.fetch_count()
         await self._context.store.run(sweeps.finish, sweep, self._context.clock.now_ms())
-        await self._update_count_offset(done, missing=len(missing))
+        await self._update_count_offset(done, counted, missing=len(missing))
         _log.info(
             "sweep has read the whole list",
             extra={"source": self._context.name, "records": done.records, "changes": done.changes + events},
@@ -322,13 +324,12 @@ class SweepRunner:
             ]
         return missing
 
-    async def _update_count_offset(self, sweep: Sweep, *, missing: int) -> None:
+    async def _update_count_offset(self, sweep: Sweep, counted: ApiCount, *, missing: int) -> None:
         """Compare the count with the known records after a sweep, and store the API's own error if one is proven.
 
         The `missing` records may explain the difference, so they do not count as an error. A sweep that has seen
         everything that the API counts is marked as complete.
         """
-        counted = await self._counts.fetch_count()
         memory = self._context.health.memory
         balance = self._counts.balance(counted)
         unexplained = balance.unexplained

@@ -143,6 +143,28 @@ async def test_failed_sweep_resumes_at_the_failed_page(
     await station.check_consistency()
 
 
+async def test_sweep_whose_last_count_fails_is_completed_a_minute_later(
+    station: "Station", faults: "dict[str, Answer]"
+) -> None:
+    async def refuse_count_after_last_page(asked: "Asked") -> "web.StreamResponse | None":
+        is_over = (5, 50) in station.upstream.pages()
+        return await faults["server_error"]() if asked.counts and is_over else None
+
+    await station.open(230, page_size=10)
+    station.upstream.interfere = refuse_count_after_last_page
+    await station.watcher.poll()
+    await station.watcher.run_followups()
+    await station.quiet()
+    assert list(station.watcher.report().request_failures) == [RequestCategory.SCAN]
+    station.upstream.interfere = None
+    station.upstream.asked.clear()
+    station.clock.advance(60)
+    await station.round()
+    assert [page for page, limit in station.upstream.pages() if limit == 50] == [6]
+    assert station.watcher.report().request_failures == {}
+    assert (await station.memory()).swept_at_ms is not None
+
+
 async def test_failing_sweep_pauses_for_a_minute_while_polls_continue(
     station: "Station", faults: "dict[str, Answer]"
 ) -> None:
