@@ -301,8 +301,9 @@ class Oracle:
                 continue
             told = self._safety.reported_v1[base]["created"] - self._safety.reported_v1[base]["removed"]
             now = len(history[-1][1])
+            begin = self.contact.first_read_at - FIRST_CONTACT_SECONDS
             least = now - _max_number_until(history, self.contact.scanned_at)
-            most = max(0, now - _number_at(history, self.contact.first_read_at - FIRST_CONTACT_SECONDS))
+            most = max(0, now - _min_number_between(history, begin, self.contact.scanned_at))
             if not least <= told <= most:
                 self._fail(
                     "liveness/silent", base, f"{told} of {base} are told, between {least} and {most} were entered"
@@ -376,6 +377,7 @@ def _max_number_until(history: Sequence[tuple[float, tuple[str, ...]]], seconds:
     return max((len(days) for at, days in history if at <= seconds), default=0)
 
 
-def _number_at(history: Sequence[tuple[float, tuple[str, ...]]], seconds: float) -> int:
-    """Return the number of equal records at a time."""
-    return next((len(days) for at, days in reversed(history) if at <= seconds), 0)
+def _min_number_between(history: Sequence[tuple[float, tuple[str, ...]]], begin: float, end: float) -> int:
+    """Return the lowest number of equal records between two times: at least as many are stored without an event."""
+    at_begin = next((len(days) for at, days in reversed(history) if at <= begin), 0)
+    return min([at_begin, *(len(days) for at, days in history if begin < at <= end)])

@@ -7,7 +7,6 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,23 +22,8 @@ KEPT = [read_plan(path).profile for path in Path(__file__).with_name("plans").gl
 
 FIRST_SEED = 0
 
-KNOWN = {
-    "v1_lossy": (
-        "equal records without ids over a network that loses a tenth of the answers: what a lost answer showed may be"
-        " believed late, and nothing says so"
-    )
-}
-"""The profiles with a known fault that is not corrected."""
 
-
-def _profiles_to_run() -> Iterator[object]:
-    for name, profile in PROFILES.items():
-        if SECONDS or profile not in KEPT:
-            marks = [pytest.mark.xfail(reason=KNOWN[name], strict=False)] if name in KNOWN else []
-            yield pytest.param(name, marks=marks)
-
-
-@pytest.mark.parametrize("name", [*_profiles_to_run()])
+@pytest.mark.parametrize("name", [name for name, profile in PROFILES.items() if SECONDS or profile not in KEPT])
 def test_worlds_of_each_profile_have_no_violation(name: str) -> None:
     found = hunt((name,), SECONDS or math.inf, first_seed=FIRST_SEED, stop=True, most_worlds=None if SECONDS else 1)
     print(f"{found.worlds.total()} worlds, {found.requests:,} requests")
