@@ -67,26 +67,27 @@ class ConditionName(StrEnum):
 
 
 class Condition(Struct, frozen=True):
-    """A problem of the notifier or its surroundings that exists now.
-
-    `subject` is what the condition is about: `STORE`, `CLOCK` and so on, or the result of `source_subject` or
-    `destination_subject`. If the condition is about one kind of request to a source's API, `category` is that kind;
-    otherwise, `category` is empty. `summary` is a sentence for people, without secrets. `cause` is a fixed word for the
-    reason, and `remedy` says what to do.
-
-    A condition is reported once it has been seen for `begins_after_seconds`, and ends once it has not been seen for
-    `ends_after_seconds`. `seen_seconds` is how long this process has seen the condition.
-    """
+    """A problem of the notifier or its surroundings that exists now."""
 
     name: ConditionName
     subject: str
+    """What the condition is about: `STORE`, `CLOCK` and so on, or the result of `source_subject` or
+    `destination_subject`.
+    """
     summary: str
+    """A sentence for people, without secrets."""
     cause: str = ""
+    """A fixed word for the reason."""
     category: str = ""
+    """The kind of request to a source's API that the condition is about; otherwise empty."""
     remedy: str = ""
+    """What to do."""
     begins_after_seconds: float = 0.0
+    """The condition is reported once it has been seen for so long."""
     ends_after_seconds: float = 0.0
+    """The condition ends once it has not been seen for so long."""
     seen_seconds: float = 0.0
+    """How long this process has seen the condition."""
 
     @property
     def key(self) -> ConditionKey:

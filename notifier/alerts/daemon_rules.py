@@ -50,9 +50,9 @@ def rebuild_conditions(
 ) -> Iterator[Condition]:
     """After a rebuild of the state file, yield a condition until every source has finished a sweep.
 
-    Only then are all records known again. `found` describes the rebuild, None if there was none; `found.kind` decides
-    between `state_behind` and `state_rebuilt`. Until the condition is in `firing`, it is yielded even if all sweeps
-    have finished, because they may finish before the first evaluation.
+    Only then are all records known again. `found` describes the rebuild (None: there was none); `found.kind` decides
+    between `state_behind` and `state_rebuilt`. The condition is yielded until it is in `firing`, because all sweeps may
+    finish before the first evaluation.
     """
     if found is None:
         return
@@ -182,8 +182,8 @@ def unknown_conditions(
 ) -> Iterator[ConditionKey]:
     """Yield the keys of the conditions about which this process does not know anything yet, mostly after its start.
 
-    `evaluation` is the last one. `essentials_unwritten` is whether this process has not written the essentials yet, and
-    `heartbeat_untried` whether it has not requested the configured heartbeat URL yet.
+    `evaluation` is the last one. `essentials_unwritten`: this process has not written the essentials yet.
+    `heartbeat_untried`: it has not requested the configured heartbeat URL yet.
     """
     if evaluation is None:
         # The HTTP interface is started after the first evaluation.

@@ -95,8 +95,8 @@ def conditions(name: str, report: DestinationReport, firing: Collection[Conditio
 def _count_long_refused(serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup]) -> int:
     """Return how many events have waited for long because the receiver refuses their content.
 
-    An event counts if delivery was possible for at least FAILING_FOR_SECONDS in total since the event's first attempt.
-    If the destination is retrying or disabled, the result is 0.
+    An event counts if delivery was possible for FAILING_FOR_SECONDS in total since its first attempt. The result is 0
+    if the destination is retrying or disabled.
     """
     if serving.health.state is not HealthState.OK:
         return 0
@@ -115,8 +115,8 @@ def is_behind(
 ) -> TypeGuard[DueEvents]:
     """Return whether the oldest event that could be sent is late.
 
-    A disabled destination is never behind. If a destination is reported as failing, or will be within a minute, it is
-    not behind, so that one problem is not reported twice.
+    Returns False for a disabled destination, and for one that is reported as failing or will be within a minute. So one
+    problem is not reported twice.
     """
     if due is None or serving.health.state is HealthState.DISABLED:
         return False
@@ -134,9 +134,8 @@ def failing_seconds(
 ) -> float | None:
     """Return for how many seconds a destination has failed while this process ran; None if it does not fail.
 
-    Events that were refused for their content do not count, because they say nothing about the endpoint. A failure that
-    has been reported (`is_firing`) ends when a request has succeeded and no event has waited for FAILING_FOR_SECONDS or
-    longer.
+    Events that were refused for their content do not count. A failure that has been reported (`is_firing`) ends when a
+    request has succeeded and no event has waited for FAILING_FOR_SECONDS.
     """
     health = serving.health
     if health.state is HealthState.DISABLED or not any(it.state is DeliveryState.PENDING for it in undelivered):
@@ -150,8 +149,8 @@ def failing_seconds(
 def is_disabling_reported(health: Health, waiting: int, now_ms: int, *, is_firing: bool) -> bool:
     """Return whether to report that a destination is disabled.
 
-    A destination that the notifier itself disabled is reported at once. A destination that an operator disabled is
-    reported after a day, and only if events wait for it, because the operator may have forgotten it.
+    If the notifier itself disabled it, it is reported at once. If an operator did, it may be forgotten: it is reported
+    after a day, and only if events wait for it.
     """
     if health.state is not HealthState.DISABLED:
         return False
@@ -164,8 +163,8 @@ def is_disabling_reported(health: Health, waiting: int, now_ms: int, *, is_firin
 def _endpoint_failure_seconds(serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup], now_ms: int) -> float:
     """Return for how many seconds the endpoint has failed; 0.0 if it does not fail.
 
-    This is the longest of these times: for each event that waits for the endpoint, the time in which delivery was
-    possible since its first attempt; and the time since the destination began to retry.
+    This is the longest of these times: since the destination began to retry; and, for each event that waits for the
+    endpoint, the time in which delivery was possible since its first attempt.
     """
     first_attempts_ms = [
         it.tried_from_ms for it in undelivered if _waits_for_endpoint(it) and it.tried_from_ms is not None

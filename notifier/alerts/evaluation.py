@@ -17,31 +17,28 @@ UNDELIVERED_AFTER_SECONDS: Final = 900.0
 
 
 class EvaluationFindings(Struct, frozen=True):
-    """The conditions that hold now, those that are withdrawn, and those that cannot be judged yet.
-
-    `withdrawn` maps the key of each withdrawn condition to the reason. `unknown` has the keys of conditions about which
-    this process does not know anything yet. Such a condition does not end if it was reported before.
-    """
+    """The conditions that hold now, those that are withdrawn, and those that cannot be judged yet."""
 
     conditions: Collection[Condition] = ()
     withdrawn: Mapping[ConditionKey, str] = field(default_factory=lambda: MappingProxyType({}))
+    """The reason for each, by the condition's key."""
     unknown: Collection[ConditionKey] = ()
+    """The keys of conditions about which this process knows nothing yet. If reported before, they do not end."""
 
 
 class Evaluation(Struct, frozen=True):
-    """One evaluation: when it was made, the firing conditions, and the destination of alerts ("" for none).
-
-    `at_ms` is its time in Unix milliseconds, and `at_seconds` its time on the monotonic clock. `undelivered_seconds` is
-    how long the oldest alert has waited, None if no alert waits. `refusal_reason` is why the destination last refused a
-    waiting alert, None if it has not refused any.
-    """
+    """One evaluation: when it was made, the firing conditions, and the destination of alerts ("" for none)."""
 
     at_ms: int
+    """Unix milliseconds."""
     at_seconds: float
+    """On the monotonic clock."""
     firing: tuple[StoredCondition, ...] = ()
     alerts_to: str = ""
     undelivered_seconds: float | None = None
+    """How long the oldest alert has waited; None if no alert waits."""
     refusal_reason: str | None = None
+    """Why the destination last refused a waiting alert; None if it has not refused any."""
 
     @property
     def is_alert_overdue(self) -> bool:

@@ -46,14 +46,12 @@ class AlertMonitor:
     ) -> None:
         """Initialize with the destination of alerts ("" for none) and callbacks.
 
-        `find_conditions` returns the conditions that hold now. Its argument has the keys of the conditions that fire
-        already, including those that began before a restart, because the threshold for the end of a condition may
-        differ from the threshold for its beginning. If `find_conditions` raises StoreError, nothing changes until the
-        next evaluation.
+        `find_conditions` gets the keys of the conditions that fire already (also from before a restart), and returns
+        the conditions that hold now. If it raises StoreError, nothing changes until the next evaluation.
 
-        `on_events` is called with the alerts that were written, and `on_withdrawn` with each destination whose waiting
-        alerts were replaced by a later alert. A former destination of alerts gets a last alert if
-        `configured_destinations` still returns it.
+        `on_events` gets the alerts that were written. `on_withdrawn` gets each destination whose waiting alerts were
+        replaced by a later one. A former destination of alerts gets a last alert if `configured_destinations` still
+        returns it.
         """
         self._store = store
         self._clock = clock

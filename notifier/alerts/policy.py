@@ -1,11 +1,12 @@
 """Decides when a condition begins and ends, and when an alert about it is sent. Pure functions.
 
-A condition begins when it has been seen for long enough; the time before a restart counts. It is resolved when it has
-not been seen for long enough. It is withdrawn at once if there is a reason to stop reporting it although the problem
-may still exist; for example, its source was removed from the configuration. A condition that comes back within an hour
-after its end is the same condition. After that, it must be unseen for at least an hour before it ends; if its
-`ends_after_seconds` is 0, it still ends at once. Each condition causes at most MAX_ALERTS_A_DAY alerts a day, and its
-last alert always gives its true state.
+A condition begins when it has been seen for long enough, including the time before a restart. It is resolved when it
+has not been seen for long enough. It is withdrawn at once if it should no longer be reported although the problem may
+still exist, for example because its source was removed from the configuration.
+
+A condition that comes back within an hour after its end is the same one. From then on, it must be unseen for at least
+an hour before it ends (unless its `ends_after_seconds` is 0). Each condition causes at most MAX_ALERTS_A_DAY alerts a
+day, and the last one gives its true state.
 """
 
 from collections.abc import Collection, Mapping
@@ -77,11 +78,11 @@ def find_changes(
 ) -> tuple[ConditionChange, ...]:
     """Compare the `current` conditions with the `stored` conditions, and return the changes to store.
 
-    `step_ms` is the time since the last evaluation. `alerts_to` is the destination of alerts, "" if there is none. A
-    condition of a destination is never reported to that destination. The end of a condition is reported only to the
-    destination that got the alert about its beginning, and only if that destination is still configured. A condition
-    that is no longer seen is withdrawn if `withdrawn` has a reason for its key; otherwise, it is resolved at its end.
-    As long as its key is in `unknown`, it does not end.
+    `step_ms` is the time since the last evaluation. `alerts_to` is the destination of alerts, "" for none.
+
+    A destination gets no alerts about itself. Only the destination that got the alert about a condition's beginning
+    gets the alert about its end, if it is still configured. A condition that is no longer seen is withdrawn if
+    `withdrawn` has a reason for its key. Otherwise, it is resolved, unless its key is in `unknown`.
     """
     seen: dict[ConditionKey, Condition] = {(it.name.value, it.subject): it for it in current}
     known: dict[ConditionKey, StoredCondition] = {it.key: it for it in stored}
@@ -104,9 +105,9 @@ def find_handovers(
 ) -> tuple[Handover, ...]:
     """Return a handover for each former destination of alerts that is still configured.
 
-    A handover contains the conditions that were reported to the former destination and still fire. If there are none,
-    there is no handover. The former destination gets one last alert, which names the new destination `alerts_to`.
-    `changes` is the result of `find_changes` for `stored`.
+    A handover is one last alert, which names the new destination `alerts_to`. It has the conditions that were reported
+    to the former destination and still fire; without any, there is no handover. `changes` is the result of
+    `find_changes` for `stored`.
     """
     over = {it.condition.key for it in changes if it.is_forgotten or it.condition.phase is Phase.OVER}
     found: dict[str, list[StoredCondition]] = {}

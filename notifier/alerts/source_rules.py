@@ -108,8 +108,8 @@ def _other_request_conditions(
 ) -> Iterator[Condition]:
     """Yield a condition for each of these kinds of request that fails: count check, sweep, names.
 
-    The head poll has its own condition. A condition that fired before a restart is yielded as long as
-    `report.untried` contains its kind of request.
+    The head poll has its own condition. A condition from before a restart is yielded until its kind of request is tried
+    (`report.untried`).
     """
     subject = source_subject(source)
     for category, (name, begins_after) in _OTHER_REQUESTS.items():
@@ -239,9 +239,8 @@ def unexplained_count(
 ) -> str | None:
     """Return a sentence about a problem with the API's count of records; None if there is no problem.
 
-    The sentence is about the first of these problems that exists: the count has differed from the known records for
-    long; a second look is late; the count has a permanent error. Before the first sweep is complete, the result is
-    None if `memory.unexplained` is 0.
+    The first of these problems counts: the count has differed from the known records for long; a second look is late;
+    the count has a permanent error. Before the first complete sweep, the result is None if `memory.unexplained` is 0.
     """
     if memory.swept_at_ms is None and memory.unexplained == 0:
         return None
@@ -268,8 +267,8 @@ def unexplained_count(
 def _waits_since(look: SecondLook) -> int | None:
     """Return since when (Unix ms) a second look has been waiting; None if it is not waiting now.
 
-    For a removal, this is `first_ms`, the time of the first answer without the record. `since_ms` cannot be used: each
-    answer that omits a record which the API counts sets it again, perhaps without end.
+    For a removal, this is `first_ms`, the first answer without the record. `since_ms` may be set again and again, by
+    each answer that omits a record which the API counts.
     """
     return look.since_ms if look.since_ms is None or look.kind is not LookKind.REMOVAL else look.first_ms
 

@@ -26,9 +26,8 @@ FAILING_FOR_MS: Final = 60_000
 class UnwritableStore:
     """Holds the condition `store_unwritable` in memory, because the state file cannot be written, and sends its alerts.
 
-    The alert about the beginning is sent at each evaluation until the destination accepts it. Each time it has the same
-    id, derived from the condition and the time of the beginning. The alert about the end is stored as an ordinary
-    event, because the file can then be written again.
+    The alert about the beginning is sent at each evaluation, with the same id, until the destination accepts it. The
+    alert about the end is stored as an ordinary event.
     """
 
     def __init__(

@@ -25,10 +25,9 @@ def withdrawal_reasons(
 ) -> dict[ConditionKey, Sentence]:
     """Return the key of each condition that is withdrawn, with the reason.
 
-    `keys` are the keys of the conditions that fired until now, and `current` the conditions that hold now. A condition
-    of `keys` that is neither in `current` nor in the result is resolved. `sources` are the configured sources,
-    `destinations` the health of each configured destination, and `waiting` the number of waiting events of each
-    destination.
+    `keys` are the conditions that fired until now, and `current` those that hold now. A condition of `keys` that is
+    neither in `current` nor in the result is resolved. `sources` are the configured sources, `destinations` the health
+    of each configured destination, and `waiting` the number of waiting events of each destination.
     """
     seen: set[ConditionKey] = {(condition.name.value, condition.subject) for condition in current}
     found: dict[ConditionKey, Sentence] = {}

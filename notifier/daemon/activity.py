@@ -1,7 +1,6 @@
 """Counts requests, and stores each change of a source's or destination's state, for the dashboard.
 
-Counts are kept in memory and written to the store once a minute. If the process is killed, the counts of the last
-minute are lost. Only the dashboard uses them.
+Counts are written to the store once a minute, so a killed process loses those of the last minute.
 """
 
 import logging

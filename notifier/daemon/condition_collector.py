@@ -23,17 +23,16 @@ from notifier.store.tables import destinations, starts
 
 
 class DaemonState(Struct, frozen=True):
-    """The values of the `Daemon` object from which conditions are derived.
-
-    `started_ms` is the start of the daemon in Unix milliseconds. `destinations` are the names of the configured
-    destinations. `interface_problem` is the reason why the HTTP interface does not listen; None if it listens.
-    `configuration_problem` is the reason why the last reload failed; None if it succeeded.
-    """
+    """The values of the `Daemon` object from which conditions are derived."""
 
     started_ms: int
+    """The start of the daemon (Unix ms)."""
     destinations: tuple[str, ...]
+    """The names of the configured destinations."""
     interface_problem: str | None
+    """Why the HTTP interface does not listen; None if it listens."""
     configuration_problem: str | None
+    """Why the last reload failed; None if it succeeded."""
     heartbeat: Heartbeat | None
     evaluation: Evaluation | None
 

@@ -19,16 +19,16 @@ def _ignore_settings(_settings: Settings) -> None:
 
 
 class ReloadHooks(Struct, frozen=True):
-    """Functions that a reload of the configuration calls.
-
-    `read` reads the settings from disk, or raises ConfigError; it is called in a thread. `on_applied` is called with
-    the new settings after the daemon has applied them. `credential_keys` lists the keys whose values systemd passed to
-    this process as credentials (None if systemd passed none). A reload does not change these values.
-    """
+    """Functions that a reload of the configuration calls."""
 
     read: Callable[[], Settings]
+    """Reads the settings from disk, or raises ConfigError; called in a thread."""
     on_applied: Callable[[Settings], None] = _ignore_settings
+    """Called with the new settings after the daemon has applied them."""
     credential_keys: tuple[str, ...] | None = None
+    """The keys whose values systemd passed to this process as credentials; None if it passed none. A reload does not
+    change these values.
+    """
 
     def credentials_hint(self) -> str:
         """Return a hint about credentials for the error of a failed reload; "" if systemd passed no credentials."""
@@ -40,8 +40,7 @@ class ReloadHooks(Struct, frozen=True):
 class RunningConfiguration:
     """The configuration that is in force. All parts of the daemon read it here, and a reload replaces it.
 
-    During a reload, `subscriptions` can differ from `settings`: new events must not go to a destination that is being
-    stopped or has not been started yet.
+    During a reload, `subscriptions` lacks destinations that are being stopped or have not started yet.
     """
 
     def __init__(self, settings: Settings, reload_hooks: ReloadHooks | None = None) -> None:
@@ -143,9 +142,9 @@ def reload_document(
 ) -> "ReloadDocument":
     """Return the result of a successful reload as a JSON object.
 
-    `pending_keys` are the changed keys that take effect only at the next start. `credential_keys` are the keys whose
-    values systemd passed as credentials; a reload cannot notice that these have changed. `unmatched` maps the name of a
-    destination to the number of its waiting events that no longer pass its filters.
+    `pending_keys` are the changed keys that take effect only at the next start. `credential_keys` are keys that systemd
+    passed as credentials; a reload cannot notice their changes. `unmatched` is, by destination, the number of waiting
+    events that no longer pass its filters.
     """
     return {
         "sources": changes.sources.document(),
@@ -162,15 +161,12 @@ def _with_retention(sources: Mapping[str, object], retention: float) -> dict[str
 
 
 class UnloadedChanges(Struct, frozen=True):
-    """Changes of a destination in the configuration file that the running daemon has not loaded yet.
-
-    `keys` lists the changed keys as `destinations.NAME.KEY`; `destinations.NAME` means that the destination was added
-    or removed. `message` describes the changes in a sentence that contains no values. Without changes, `keys` and
-    `message` are empty.
-    """
+    """Changes of a destination in the configuration file that the running daemon has not loaded yet."""
 
     keys: tuple[str, ...] = ()
+    """As `destinations.NAME.KEY`, or `destinations.NAME` if the destination was added or removed."""
     message: str = ""
+    """A sentence without values; empty without changes."""
 
 
 def unloaded_changes(name: str, before: Destination | None, after: Destination | None) -> UnloadedChanges:

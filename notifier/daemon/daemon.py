@@ -92,9 +92,9 @@ class Daemon:
     ) -> None:
         """Initialize with the settings, the functions that a reload calls, and the connection to systemd.
 
-        `detection_limits` holds delays and limits of detection for which there are no settings. `systemd_sockets` are
-        listening sockets from systemd, which replace `[http] listen`. `store` is an open store; if it is None, `start`
-        opens the state file. `configuration_problem` is the reason why the last reload before this start failed.
+        `detection_limits` has delays and limits for which there are no settings. `systemd_sockets` replace `[http]
+        listen`. `store` is an open store; without it, `start` opens the state file. `configuration_problem` is why the
+        last reload before this start failed.
         """
         self._systemd_sockets = systemd_sockets
         self._configuration = RunningConfiguration(settings, reload_hooks)

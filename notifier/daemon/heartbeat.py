@@ -1,7 +1,7 @@
 """A dead man's switch: fetches a URL after each scheduled poll of a source that succeeds.
 
-If the fetches stop, an external monitor raises an alarm. While alerts cannot be delivered, or while the check for
-conditions does not run, the daemon does not fetch the URL.
+If the fetches stop, an external monitor raises an alarm. The daemon does not fetch the URL while alerts cannot be
+delivered, or while conditions are not checked.
 """
 
 import asyncio

@@ -69,8 +69,8 @@ class Operations:
     ) -> None:
         """Initialize with the parts of the daemon, and with functions of the `Daemon` object.
 
-        `started_ms` returns the time at which the daemon was started (Unix ms), `evaluation` returns the latest
-        evaluation of conditions, and `metrics` returns the page `/metrics`. `reload` reloads the configuration.
+        `started_ms` returns the start of the daemon (Unix ms), `evaluation` the latest evaluation of conditions, and
+        `metrics` the page `/metrics`. `reload` reloads the configuration.
         """
         self.deliveries = deliveries
         self._store = store

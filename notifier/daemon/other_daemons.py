@@ -17,8 +17,8 @@ _log = logging.getLogger(__name__)
 def warn_of_other_daemons(settings: Settings) -> None:
     """Log a warning if another state file on this machine has a source whose name is also in `settings`.
 
-    If the configured state file exists, this is not the first start, and nothing is checked. State files that cannot be
-    read are ignored. May block.
+    Checks only at the first start, when the configured state file does not exist. Unreadable state files are ignored.
+    May block.
     """
     if is_there(settings.store.path):
         return

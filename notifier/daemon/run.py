@@ -48,14 +48,13 @@ class StoppedDuringStart(Exception):  # noqa: N818 - no error
 async def serve(settings: Settings, reload_hooks: ReloadHooks, on_stop_signal: Callable[[], None]) -> None:
     """Run the daemon until SIGTERM or SIGINT; on SIGHUP, reload the configuration.
 
-    `on_stop_signal` is called when a signal requests the stop. If `serve` is still running LONGEST_STOP_SECONDS after
-    this call, the caller should end the process.
+    `on_stop_signal` is called when a signal requests the stop. If `serve` runs for LONGEST_STOP_SECONDS after that, the
+    caller should end the process.
 
-    With a store in a database, the process stands by while another process holds the store. If the daemon later loses
-    the store, the process stands by again.
+    While another process holds a store in a database, or has taken it over, this process stands by.
 
-    Raises StoppedDuringStart, and the errors of `Daemon.start`. Also raises StoreError if the state file becomes
-    unusable while the daemon runs; the next start rebuilds a damaged file.
+    Raises StoppedDuringStart, and the errors of `Daemon.start`. Raises StoreError if the state file becomes unusable
+    meanwhile; the next start rebuilds a damaged file.
     """
     manager = SystemdNotifier.from_environment(os.environ, os.getpid())
     if manager.watchdog_seconds is not None:

@@ -1,10 +1,10 @@
 """The schedule: runs each job at its own interval, independently of the wall clock.
 
-APScheduler uses the wall clock. If the wall clock were set back, the schedule would stall; if it were set forward,
-every job would count as missed. Therefore APScheduler gets a time zone whose time comes from the monotonic clock.
+APScheduler uses the wall clock: set back, it would stall the schedule; set forward, every job would count as missed.
+Therefore APScheduler gets a time zone whose time comes from the monotonic clock.
 
-After the wall clock was set, the schedule notifies the parts that store times. After the machine has slept, the
-schedule runs all due jobs at once, because the timers of the event loop stood still during the sleep.
+After the wall clock was set, the schedule notifies the parts that store times. After the machine has slept, it runs all
+due jobs at once, because the timers of the event loop stood still.
 """
 
 import asyncio
@@ -36,11 +36,10 @@ _ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class MonotonicZone(tzinfo):
-    """A time zone whose time is the monotonic seconds of a clock.
+    """A time zone whose time is the monotonic seconds of a clock; the only way to give APScheduler another clock.
 
-    APScheduler calls `datetime.now(zone)`, which calls `zone.fromutc`. Only through this method can APScheduler get
-    another clock without a patch. All times of the schedule are in this zone. A time of another zone must not be
-    converted into this zone, because the conversion returns the current time.
+    APScheduler calls `datetime.now(zone)`, which calls `zone.fromutc`. All times of the schedule are in this zone.
+    Never convert a time of another zone into it: the result is the current time.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -111,11 +110,9 @@ class Schedule:
     ) -> None:
         """Add a job that calls `run` every `interval_seconds`. The first call happens within the first interval.
 
-        The first calls of jobs that are added together are spread: `index` is the number of this job among these jobs.
-        If `index` is None, the number of existing jobs is used.
-
-        `answer_seconds` is the longest time that the job may wait for the answer to one request. `progress` returns a
-        value that changes whenever the job makes progress.
+        The first calls of jobs that are added together are spread by `index`, the job's number among them (None: the
+        number of existing jobs). `answer_seconds` is the longest time that the job may wait for the answer to one
+        request. `progress` returns a value that changes whenever the job makes progress.
         """
         first = first_run_delay(len(self._jobs) if index is None else index) * min(interval_seconds, SPREAD_SECONDS)
         self._jobs[name] = Job(

@@ -36,9 +36,8 @@ def stop_on_signal() -> Iterator[asyncio.Event]:
 def daemon_signals() -> Iterator[Signals]:
     """Treat SIGTERM and SIGINT as requests to stop, and SIGHUP as a request to reload.
 
-    If the daemon was started from a terminal that is now closed, SIGHUP is a request to stop. A SIGHUP that arrived
-    during the start of the process is handled when the `with` block begins. When the block ends, the old handlers are
-    restored.
+    If the daemon's terminal was closed, SIGHUP is a request to stop. A SIGHUP that arrived during the start of the
+    process is handled when the `with` block begins. The old handlers are restored at its end.
     """
     signals = Signals()
     earlier = signal.getsignal(signal.SIGHUP)

@@ -62,10 +62,9 @@ class SourceRegistry:
     ) -> None:
         """Initialize with the parts that all watchers share; `peer_clocks` collects the times that API servers report.
 
-        `on_round` is called after each scheduled round, with the result and the seconds that the round's poll took.
+        `on_round` is called after each scheduled round, with the result and the seconds that its poll took.
         `on_failure` is called after each failure, with the source's name and the reason. `on_request` is called after
-        each request, with the source's name and the duration in seconds; its keyword `failed` is True if the request
-        failed.
+        each request, with the source's name and the seconds that it took; `failed` says whether it failed.
         """
         self._schedule = schedule
         self._store = store

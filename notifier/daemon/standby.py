@@ -46,10 +46,8 @@ async def wait_for_store(
 ) -> bool:
     """Wait until this process holds the store, and return True. If `stopped` ends first, return False.
 
-    Meanwhile, an HTTP server reports the state of this process.
-
-    Raises ListenError. Raises StoreError if the first attempt to take the store fails for a reason that is not in
-    _TEMPORARY_REASONS, or if a later attempt fails for a reason that is in _PERMANENT_REASONS.
+    Meanwhile, an HTTP server reports the state of this process. Raises ListenError. Raises StoreError if the first
+    attempt fails for a reason outside _TEMPORARY_REASONS, or a later one for a reason in _PERMANENT_REASONS.
     """
     _create_socket_folder(configuration.settings)
     state = StandbyState()

@@ -40,17 +40,15 @@ _IS_OWNER: Final = web.AppKey("owner", bool)
 
 
 class StandbyState(Struct):
-    """The state of the store as seen by a process that stands by.
-
-    `holder` names the process that has held the store since the time `since_ms` (Unix ms); both are None if no holder
-    is known yet. `error` is the reason why the database cannot be used; None if it can be used. `asked_at` is when the
-    request to the database that is under way began (monotonic seconds); None if there is none.
-    """
+    """The state of the store as seen by a process that stands by."""
 
     holder: str | None = None
+    """The process that has held the store since `since_ms` (Unix ms); both None if none is known yet."""
     since_ms: int | None = None
     error: StoreError | None = None
+    """Why the database cannot be used; None if it can."""
     asked_at: float | None = None
+    """When the request to the database that is under way began (monotonic seconds); None without one."""
 
     @property
     def is_hanging(self) -> bool:

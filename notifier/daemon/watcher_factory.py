@@ -52,13 +52,14 @@ def build_watcher(
 ) -> Watcher:
     """Return the watcher of the source `name`. The watcher calls `on_events` with new events after storing them.
 
-    `subscriptions` is called whenever events are written, and returns the filters of all destinations. `on_failure` is
-    called with the source's name and the reason of each failure. `on_served` is called with the server's time (Unix ms)
-    of each response. `on_request` is called after each request. `on_deliveries` is described in `PageIngester`.
-
-    `chance` returns random numbers, which choose the positions of probes. `exchange` sends the requests; by
-    default, they are sent over HTTP through `session`. `sweep_pages` must be the same object for all watchers of a
-    process.
+    - `subscriptions` returns the filters of all destinations.
+    - `on_failure` gets the source's name and the reason of each failure.
+    - `on_served` gets the server's time (Unix ms) of each response.
+    - `on_request` is called after each request.
+    - `on_deliveries` is described in `PageIngester`.
+    - `chance` returns random numbers, which choose the positions of probes.
+    - `exchange` sends the requests; by default, over HTTP through `session`.
+    - `sweep_pages` must be the same object for all watchers of a process.
     """
     source = settings.sources[name]
     rate_limiter = RateLimiter(source.requests_per_minute, clock)

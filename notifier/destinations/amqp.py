@@ -1,8 +1,8 @@
 """The destination type `amqp`: an exchange or a queue of RabbitMQ, with publisher confirms.
 
-Messages are persistent and `mandatory`: the broker returns a message that reaches no queue, and the attempt fails. If a
-message causes an error, the broker closes the channel. Therefore each attempt uses its own channel, and a message that
-may be too large is sent alone.
+Messages are persistent and `mandatory`: if the broker cannot route one to a queue, the attempt fails. After a message
+that causes an error, the broker closes the channel. So each attempt has its own channel, and a message that may be too
+large is sent alone.
 """
 
 import asyncio
@@ -118,8 +118,8 @@ class AmqpDestination(BrokerDestination):
     async def _await_confirmations(self, messages: Sequence[Message], on_outcome: OutcomeCallback) -> list[Message]:
         """Return those of `messages` that must be published; for the others, call `on_outcome`.
 
-        If the broker may still confirm an earlier attempt's message about the same record, wait for that confirmation.
-        If the two messages have the same id, the confirmation is the outcome, and nothing is published again.
+        Waits if the broker may still confirm an earlier attempt's message about the same record. If the two have the
+        same id, that confirmation is the outcome, and nothing is published again.
         """
         unsent = []
         for message in messages:

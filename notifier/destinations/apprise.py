@@ -1,8 +1,8 @@
 """The destination type `apprise`: any service that the library apprise supports, configured by an apprise URL.
 
-The library only reports whether a service accepted a message, not the HTTP status or a requested wait. The library
-reads answers of any size, has no time limit for a whole attempt, and blocks. Attempts therefore run in a separate
-process (`apprise_pool.py`), which has a memory limit and is killed at the time limit.
+The library only reports whether a service accepted a message, without a status or a requested wait. It blocks, without
+a time limit for an attempt, and reads answers of any size. Attempts therefore run in a process with a memory limit,
+which is killed at the time limit (`apprise_pool.py`).
 """
 
 import os

@@ -1,11 +1,18 @@
 """A script that sends messages through the library apprise in its own process. It imports nothing of the notifier.
 
-Each line of standard input is a call: a JSON object with the keys `url`, `timeout` (seconds), `application`, `title`,
-`body`, `level`, `skip` (the keys of targets that already have the message) and `proxies` (environment variables that
-name proxies, in lower case). The script answers each call with one line on standard output: a JSON object with the keys
-`delivered` (whether all targets have the message), `targets` (the keys of the targets that have the message) and `log`
-(the library's log messages). The URL is secret, so it is not passed in an argument or in the environment, where
-other processes could see it.
+Each line of standard input is a call, a JSON object with these keys:
+
+- `url`: the service's URL, a secret, which arguments and the environment would show to other processes
+- `timeout`: seconds
+- `application`, `title`, `body`, `level`
+- `skip`: the keys of targets that already have the message
+- `proxies`: environment variables that name proxies, in lower case
+
+The script answers each call with one line on standard output, a JSON object:
+
+- `delivered`: whether all targets have the message
+- `targets`: the keys of the targets that have the message
+- `log`: the library's log messages
 """
 
 import copy
@@ -95,8 +102,8 @@ def notify(
 def _each_target(service: Any) -> Iterator[tuple[str, Any]]:
     """Yield a key and a copy of the service for each of the service's targets. A copy sends to one target only.
 
-    The library itself only reports whether all targets accepted a message. A service is yielded unchanged, with the key
-    "all", if it has a single target or if its list of targets is not found.
+    The library itself only reports whether all targets accepted a message. A service with a single target, or without a
+    known list of targets, is yielded unchanged with the key "all".
     """
     count = len(service)
     lists = {name: value for name, value in vars(service).items() if isinstance(value, list | set | tuple)}

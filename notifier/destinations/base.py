@@ -11,17 +11,16 @@ from notifier.store.tables.outbox import Delivery
 
 
 class Grouping(Struct, frozen=True):
-    """How a destination combines deliveries into requests.
-
-    A request carries up to `size` deliveries. It is sent when it is full, or when its first delivery has waited for
-    `wait_seconds`. If more than `digest_above` deliveries are pending, up to 1000 of them are sent as one digest. If
-    consecutive events have the same group key (not None), up to 50 of them share a request, even if `size` is lower.
-    """
+    """How a destination combines deliveries into requests."""
 
     size: int = 1
+    """A request carries up to this many deliveries."""
     wait_seconds: float = 0.0
+    """A request that is not full is sent when its first delivery has waited for so long."""
     digest_above: int | None = None
+    """If more deliveries are pending, up to 1000 of them are sent as one digest."""
     group_key: Callable[[Event], Hashable | None] | None = None
+    """Up to 50 consecutive events with the same key (not None) share a request, even if `size` is lower."""
 
 
 class Destination(Protocol):

@@ -1,7 +1,7 @@
 """The base class of the destinations that are message brokers: turns events into messages and publishes them in order.
 
-A message is a CloudEvent in structured mode, according to the CloudEvents bindings for Kafka, AMQP and MQTT 5. A
-message's body is the JSON that the type `http` sends for one event. A message's id is the id of its event.
+A message is a CloudEvent in structured mode, according to the CloudEvents bindings for Kafka, AMQP and MQTT 5. Its body
+is the JSON that the type `http` sends for one event. Its id is the event's id.
 """
 
 import asyncio
@@ -135,9 +135,8 @@ class BrokerDestination(ABC):
     async def _publish(self, messages: Sequence[Message], on_outcome: OutcomeCallback) -> None:
         """Publish messages in any order; each is about a different record. Call `on_outcome` with each and its outcome.
 
-        If the broker does not accept a message, implementations need not publish the remaining ones. Raises
-        AttemptError if there is no connection. At the attempt's time limit, this call is cancelled; after that, no more
-        messages may be published.
+        After a message that the broker does not accept, the rest need not be published. Raises AttemptError if there is
+        no connection. The call is cancelled at the attempt's time limit; after that, nothing may be published.
         """
 
     @abstractmethod

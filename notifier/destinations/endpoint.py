@@ -77,8 +77,8 @@ class Endpoint:
     ) -> None:
         """Initialize with the URL, the time limit of one attempt (seconds), and the headers that all requests have.
 
-        `secrets`, and the secrets in the URL, are removed from all texts that this object returns. The values of
-        `secret_headers` (names in lower case) are not logged. `proxy` is the value of the configuration key `proxy`.
+        `secrets` and the secrets in the URL are removed from all texts that this object returns. The values of
+        `secret_headers` (names in lower case) are not logged. `proxy` is the configuration's value.
         """
         address = url.get_secret_value()
         through = proxy_of(address, proxy.get_secret_value())
@@ -110,9 +110,9 @@ class Endpoint:
     ) -> Outcome:
         """Send one POST, and return its outcome.
 
-        An error of the peer, the network or the certificate files is returned as an outcome, not raised. `headers` are
-        added to this request only. `classify` returns the result for an answer. If an answer's body is incomplete,
-        the answer is still valid, unless `needs_body` is true.
+        Errors of the peer, the network or the certificate files are outcomes, too. `headers` are added to this request
+        only. `classify` returns the result for an answer. An answer with an incomplete body is valid, unless
+        `needs_body`.
         """
         try:
             tls = await self._tls_contexts.context()

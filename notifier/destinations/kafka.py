@@ -1,8 +1,8 @@
 """The destination type `kafka`: a topic of a Kafka cluster, or of Azure Event Hubs.
 
-The key of a message is `SOURCE/RECORD`, so that the events of one record stay in one partition, in order. The producer
-is idempotent and waits for all replicas (`acks=all`). The library works in its own threads. One more thread receives
-the library's reports, because the call that waits for a report blocks.
+The key of a message is `SOURCE/RECORD`, so that a record's events stay in one partition, in order. The producer is
+idempotent and waits for all replicas (`acks=all`). The library has its own threads. One more thread waits for its
+reports, because that call blocks.
 """
 
 import asyncio
@@ -262,8 +262,8 @@ class _ProducerThread:
     def _handle_error(self, code: int, words: str, is_fatal: bool) -> None:
         """Store a connection error. It becomes the outcome of messages that then fail without a cause of their own.
 
-        After a final error, drop all unconfirmed messages, and let the next attempt open a new producer. An error is
-        final if it `is_fatal`, or if retrying with this producer would only end in the same error.
+        A final error `is_fatal`, or would come again at each retry with this producer. It drops all unconfirmed
+        messages, and the next attempt opens a new producer.
         """
         is_final = is_fatal or code in _PERMANENT_ERRORS or code == KafkaError._ALL_BROKERS_DOWN
         self.has_failed = self.has_failed or is_final

@@ -1,8 +1,7 @@
 """The destination type `mqtt`: a topic of an MQTT 5 broker, with QoS 1.
 
-A PUBACK with a reason code below 0x80 means that the broker has the message. Each connection has a thread that runs the
-library and reports to the event loop. aiomqtt is not used, because it treats every PUBACK as a success, whatever the
-reason code.
+A PUBACK with a reason code below 0x80 means that the broker has the message. (aiomqtt is not used, because it ignores
+reason codes.) Each connection has a thread that runs the library and reports to the event loop.
 """
 
 import asyncio

@@ -76,17 +76,15 @@ class FailureScope(StrEnum):
 
 
 class Outcome(Struct, frozen=True):
-    """The outcome of one attempt.
-
-    `status` is the HTTP status; None without an HTTP answer. `retry_after` is the wait that the peer requested, in
-    seconds from its answer, at most one day; None if the peer requested no wait. `detail` is one line of text from the
-    peer or the network, without secrets and of at most 300 characters.
-    """
+    """The outcome of one attempt."""
 
     reason: AttemptResult
     status: int | None = None
+    """The HTTP status; None without an HTTP answer."""
     retry_after: float | None = None
+    """The wait that the peer requested, in seconds from its answer, at most one day; None without one."""
     detail: str = ""
+    """One line of text from the peer or the network, without secrets and of at most 300 characters."""
     taken_by: frozenset[str] = frozenset()
     """With `PARTLY_TAKEN`: the keys of the receivers that have the message. Otherwise empty."""
     peer_clock_ms: int | None = None

@@ -76,8 +76,8 @@ def sample_event(
 ) -> Event:
     """Return an event about a made-up completion, detected at `now_ms` (Unix milliseconds).
 
-    The event's sequence is 0, which no real event has. The event's id depends on `now_ms`, so that receivers that
-    ignore repeated ids accept a second test. Events with different values of `number` are about different people.
+    Its sequence is 0, which no real event has. Its id depends on `now_ms`, so that a second test is no duplicate. Each
+    `number` gives another person.
     """
     suffix = "" if number == 1 else f"-{number}"
     person = _PERSON + suffix

@@ -1,8 +1,7 @@
 """The destination type `slack`: a Slack incoming webhook.
 
-A message is one `rich_text` block of Block Kit. Slack shows the text of such a block literally, so names cannot turn
-into formatting, links or mentions. Answers are handled according to Slack's documentation of incoming webhooks
-("Handling errors").
+A message is one `rich_text` block of Block Kit. Slack shows its text literally, so names cannot turn into formatting,
+links or mentions. Answers are handled as in Slack's documentation of incoming webhooks ("Handling errors").
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -183,7 +182,7 @@ def _escape(text: str) -> str:
 def _classify(answer: Answer) -> AttemptResult:
     """Return the result of an attempt, from Slack's answer.
 
-    A success has status 200 and the body `ok`. From other services that accept Slack's format, a success is JSON with
+    A success has status 200 and the body `ok`. Other services with Slack's format answer a success with JSON that has
     `"ok": true` or `"success": true`. The body of a refusal is an error code.
     """
     reason = reason_of_status(answer.status)

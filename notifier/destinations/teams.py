@@ -1,7 +1,7 @@
 """The destination type `teams`: a Microsoft Teams channel or chat, behind a Workflows webhook.
 
 The trigger is "When a Teams webhook request is received". The message is an Adaptive Card of version 1.4, the newest
-that Power Automate posts (microsoft/AdaptiveCards, issue 8965). The workflow answers 202 Accepted before it posts, so a
+that Power Automate posts (microsoft/AdaptiveCards, issue 8965). The workflow answers 202 Accepted before it posts: a
 card that Teams then refuses is lost without an error. Therefore CARD_LIMIT_BYTES is well below the limit of Teams.
 """
 
@@ -23,7 +23,7 @@ from notifier.messages.rich_text import Span
 
 CARD_LIMIT_BYTES = 14_000
 """The maximum number of bytes in a request. Teams accepts messages of up to 28 KB (Microsoft's documentation of
-incoming webhooks), but measures a message after wrapping and re-encoding, which can double its length
+incoming webhooks). It measures them after wrapping and re-encoding, which can double the length
 (MicrosoftDocs/msteams-docs, issue 11274).
 """
 
@@ -110,8 +110,8 @@ def _break_macros(text: str) -> str:
 def _classify(answer: Answer) -> AttemptResult:
     """Return the result of an attempt, from the answer of a workflow or of an older connector.
 
-    The error code of a workflow's refusal shows whether the webhook is revoked. A connector answers 200 even if Teams
-    refused the message; the body then quotes the error of Teams.
+    The error code of a workflow's refusal shows whether the webhook is revoked. A connector answers 200 even to a
+    refused message, and quotes the error of Teams in the body.
     """
     reason = reason_of_status(answer.status)
     if reason is AttemptResult.DELIVERED and (quoted := _TEAMS_ERROR.search(answer.body)):

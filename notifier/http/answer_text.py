@@ -34,8 +34,7 @@ def safe_beginning(text: str, secrets: tuple[str, ...]) -> str:
 def header_secrets(value: str) -> tuple[str, ...]:
     """Return the secrets in a header's value, which must not be shown if a peer's answer repeats them.
 
-    These are the whole value and the part after its scheme. For Basic credentials, the decoded text and the password in
-    it are returned as well.
+    These are the whole value, the part after its scheme and, for Basic credentials, the decoded text and its password.
     """
     scheme, _, credentials = value.partition(" ")
     return (value, credentials or scheme, *(_decode_basic(credentials) if scheme.lower() == "basic" else ()))
@@ -52,8 +51,8 @@ def _decode_basic(credentials: str) -> tuple[str, ...]:
 def url_secrets(url: str) -> tuple[str, ...]:
     """Return the parts of a URL that must not be shown if a peer's answer repeats them.
 
-    These are the whole URL, its path and query, long path segments, passwords and query values. (The path of a
-    webhook's URL *is* its secret.) Each part is returned twice: as written in the URL, and decoded.
+    These are the whole URL, its path (the secret of a webhook), query, long path segments, passwords and query values.
+    Each is returned twice: as written, and decoded.
     """
     parts = urlsplit(url)
     path = parts.path if parts.path != "/" else ""

@@ -69,8 +69,8 @@ def new_session(resolver: AbstractResolver | None = None) -> aiohttp.ClientSessi
 def request_url(url: str) -> tuple[URL, Mapping[str, str]]:
     """Return `url` as it is sent, and the header for the user name and password in it (RFC 7617, in UTF-8).
 
-    Path and query are kept byte for byte, except that spaces and non-ASCII characters are escaped, because a request
-    must not contain them. Raises ValueError if `url` is not an HTTP URL.
+    Spaces and non-ASCII characters are escaped; everything else in path and query is kept byte for byte. Raises
+    ValueError if `url` is not an HTTP URL.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -102,9 +102,9 @@ _DIRECT: Final = ProxyOptions({}, {})
 def proxy_options(proxy: Proxy | None, address: URL, headers: Mapping[str, str]) -> ProxyOptions:
     """Return what a request to `address` with `headers` needs in addition to go through `proxy` (if any).
 
-    For an `https` address, the proxy opens a tunnel, and only the request for the tunnel (CONNECT) carries the proxy's
-    credentials. For an `http` address, the request itself is sent to the proxy, and carries the credentials. Raises
-    ValueError if `proxy` is not an HTTP proxy.
+    For `https`, the proxy opens a tunnel, and only the request for it (CONNECT) has the proxy's credentials. For
+    `http`, the request itself goes to the proxy, with the credentials. Raises ValueError if `proxy` is not an HTTP
+    proxy.
     """
     if proxy is None:
         return _DIRECT
@@ -124,19 +124,17 @@ def _escape(text: str) -> str:
 
 
 class RequestOptions(Struct, frozen=True):
-    """How a request is sent, and how much of its answer is read.
-
-    `timeout` (seconds) covers everything from connecting to the last byte of the body; almost all of this time may pass
-    before the connection is made. A body longer than `limit_bytes` is cut if `truncate` is true or `needs_body` is
-    false; otherwise it is an error. If `needs_body` is false, a failure while the body is read is not an error either:
-    the part that has arrived is the body.
-    """
+    """How a request is sent, and how much of its answer is read."""
 
     headers: Mapping[str, str]
     timeout: float
+    """Seconds from connecting to the last byte of the body; almost all of them may pass before the connection is made.
+    """
     limit_bytes: int
+    """A longer body is cut if `truncate` is true or `needs_body` is false; otherwise, it is an error."""
     truncate: bool = False
     needs_body: bool = True
+    """If false, the part of the body that arrives before a failure is the body."""
     ssl_context: ssl.SSLContext | bool = True
     proxy: Proxy | None = None
 
@@ -206,9 +204,9 @@ async def stream(
 ) -> AsyncIterator[IncomingAnswer]:
     """POST `body` and yield the answer while it arrives, for answers that are too large to hold in memory.
 
-    The timeout includes the time that the caller takes between two pieces. A body that is longer than the limit is an
-    error. A redirect is not followed. If the body is not read to its end, the connection is closed. Raises
-    TransportError, and whatever the caller's code raises.
+    The timeout includes the time that the caller takes between two pieces. A body longer than the limit is an error. A
+    redirect is not followed. A body that is not read to its end closes the connection. Raises TransportError, and
+    whatever the caller's code raises.
     """
     try:
         address, credentials = request_url(url)

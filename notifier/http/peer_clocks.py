@@ -13,8 +13,8 @@ _MAX_AGE_MS = 3_600_000
 class PeerClocks(Struct):
     """The latest time that each peer has reported, for comparison with this machine's clock.
 
-    Each time is stored with the monotonic time of its arrival. So if this machine's clock is corrected, the offset is
-    right at once, even if no peer has answered since.
+    Each time is stored with the monotonic time of its arrival. So the offset is right as soon as this machine's clock
+    is corrected.
     """
 
     clock: Clock

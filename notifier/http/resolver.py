@@ -1,8 +1,7 @@
 """Looks up host names with the system's resolver. A look-up that hangs does not delay other look-ups.
 
-Each look-up has its own thread. The event loop's thread pool is small and shared: a few names whose name server does
-not answer would delay everything else in it, including the parsing of answers. A separate resolver library (c-ares) is
-not used, because `/etc/nsswitch.conf`, a VPN and the host's name service must apply to this program as to any other.
+Each look-up has its own thread. In the event loop's small thread pool, a few dead name servers would delay everything
+else. A separate resolver library (c-ares) would ignore `/etc/nsswitch.conf`, a VPN and the host's name service.
 """
 
 import asyncio

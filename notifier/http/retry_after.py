@@ -13,9 +13,8 @@ _SECONDS: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 def retry_after(headers: Mapping[str, str], now_ms: int | None = None) -> float | None:
     """Return an answer's `Retry-After` in seconds (at least 0), or None if it is missing or invalid.
 
-    If it is a date, the seconds are counted from the `Date` of the same answer, because the peer's clock may be wrong.
-    Without a `Date`, they are counted from `now_ms`, this machine's time; without `now_ms` as well, the result is None.
-    The result has no upper limit; the caller must set one.
+    A date is counted from the `Date` of the same answer, because the peer's clock may be wrong. Without `Date`, it is
+    counted from `now_ms`, this machine's time; without that, the result is None. The caller must limit the result.
     """
     value = headers.get("Retry-After", "").strip()
     if _SECONDS.fullmatch(value):

@@ -23,8 +23,7 @@ class CertificateFileError(Exception):
 class Certificates(Struct, frozen=True):
     """The certificate files. Without any, the system's authorities are trusted, and no client certificate is sent.
 
-    `authority` is trusted instead of the system's authorities. `key` is the private key of `client`; it is None if
-    `client` contains the key as well.
+    `authority` replaces the system's authorities. `key` is the private key of `client`; None if `client` contains it.
     """
 
     authority: Path | None = None
@@ -82,11 +81,10 @@ class TlsContextCache:
         self._cached: _CachedContext | None = None
 
     async def context(self) -> ssl.SSLContext | bool:
-        """Return the TLS context for the next request, made from the current files; True if there are no files.
+        """Return the TLS context for the next request, made from the current files.
 
-        True stands for aiohttp's default context. Raises CertificateFileError while the files are unusable, even if the
-        cached context would still work. So a failed renewal is reported at once, and not when the old certificate
-        expires.
+        Without files, returns True, aiohttp's default. Raises CertificateFileError while the files are unusable, even
+        if the cached context would still work. So a failed renewal is reported at once, not when the old one expires.
         """
         if not self._has_files:
             return True

@@ -48,28 +48,27 @@ Name = TypeVar("Name")
 
 
 class Page(Struct, frozen=True):
-    """One page of the list of completions.
-
-    `size` counts all records received, including the unreadable ones in `bad`. `last_page`, `total` and `served_at_ms`
-    (the server's clock in Unix milliseconds) are None if the API did not state them. `requested_at` is when the request
-    was sent, in monotonic seconds of the event loop; the page may not show later changes. `seconds` is how long the
-    request took, without the wait for the rate limiter. If the page was read in several smaller requests, `parts` is
-    their number, and the list may have changed between them. If only the keys and days were read, they are in
-    `skimmed`, and `completions` is empty; `parsed` returns the page with its completions.
-    """
+    """One page of the list of completions."""
 
     number: int
     limit: int
     size: int
+    """The number of records received, including the unreadable ones in `bad`."""
     completions: tuple[Completion, ...]
     bad: tuple[InvalidRecord, ...]
     last_page: int | None
+    """None if the API did not state it; likewise `total` and `served_at_ms`."""
     total: int | None
     served_at_ms: int | None
+    """The server's clock (Unix ms)."""
     requested_at: float
+    """When the request was sent, in monotonic seconds of the event loop. The page may not show later changes."""
     seconds: float
+    """How long the request took, without the wait for the rate limiter."""
     parts: int = 1
+    """The number of requests that read the page; the list may have changed between them."""
     skimmed: SkimmedRecords | None = None
+    """The keys and days, if only these were read. `completions` is then empty; `parsed` returns the page with them."""
 
     def parsed(self) -> "Page":
         """Return the page with its completions."""
@@ -160,9 +159,9 @@ class Client:
     ) -> Page:
         """Return page `number` (from 1) of `limit` (1..1000) records.
 
-        `user_id` and `training_id` narrow the list, and replace the source's own filters of the same name. For a page
-        beyond the last one, and for an empty list, an empty page is returned, however the API reports these. With
-        `skim`, only the keys and days of the records are read; if that is not possible, the records are parsed.
+        `user_id` and `training_id` narrow the list, and replace the source's own filters of the same name. A page
+        beyond the last one is empty, however the API reports it. With `skim`, only the keys and days of the records are
+        read, if possible.
         """
         parameters = {"page": number, "limit": limit, **self._filters(user_id, training_id)}
         asked = await self._ask(self._version.completions_method, parameters, priority, _PAGE_LIMIT_BYTES)
@@ -239,10 +238,9 @@ class Client:
     def _means_empty_page(self, reason: ApiErrorReason, number: int, *, narrowed: bool) -> bool:
         """Return whether an error only means that the page does not exist, or that the list is empty.
 
-        The documentation does not say how the API answers a request for a page beyond the last one, or for the records
-        of a deleted person or training. `narrowed` means that the caller has chosen the person or the training, by an
-        id that the API has sent. If all filters come from the configuration, `content_not_found` for the first page
-        means that one of them is wrong, and the operator has to see the error.
+        The documentation does not say how the API answers for a page beyond the last one, or for a deleted person or
+        training. If the caller `narrowed` the list, the id came from the API. Otherwise, `content_not_found` for the
+        first page means that a configured filter is wrong, and the operator has to see the error.
         """
         if number > 1 or narrowed:
             return reason in (ApiErrorReason.CONTENT_NOT_FOUND, ApiErrorReason.PARAMETER_INVALID)

@@ -129,8 +129,8 @@ API_IDENTIFIERS: Final = frozenset(ApiErrorReason) - {
 class ApiError(Exception):
     """A request to the API failed.
 
-    `message` is one sentence that may be shown; it says what happened, what to do, and what the peer said about it.
-    `retry_after` is the number of seconds that the peer asked to wait, or None.
+    `message` is a sentence for people: what happened, what to do, and what the peer said. `retry_after` is the number
+    of seconds that the peer asked to wait, or None.
     """
 
     def __init__(self, reason: ApiErrorReason, detail: str = "", *, retry_after: float | None = None) -> None:

@@ -1,7 +1,7 @@
 """Parsers for single fields of a record: strict, with an error for every value that they do not accept.
 
-The API sends numbers as numbers and sometimes as strings. A missing field, null and an empty value mean the same. A
-value of an unexpected form is an error. Its meaning is not guessed, because a wrong guess could cause a false event.
+The API sends numbers as numbers and sometimes as strings. A missing field, null and an empty value mean the same. The
+meaning of any other form is not guessed, because a wrong guess could cause a false event.
 """
 
 import math

@@ -20,8 +20,8 @@ _OK_IS_FALSE: Final = re.compile(rb'\s*\{\s*"ok"\s*:\s*false\b')
 class MeasuredExchange:
     """Sends requests through another exchange, and measures them.
 
-    A request counts as failed if no complete answer arrives, if the HTTP status is not 200, or if `"ok": false` comes
-    first in the JSON of the body. The body of a streamed answer is not checked.
+    A request has failed if no complete answer arrives, if the HTTP status is not 200, or if the body's JSON begins with
+    `"ok": false`. The body of a streamed answer is not checked.
     """
 
     def __init__(self, exchange: Exchange, on_request: OnRequest) -> None:

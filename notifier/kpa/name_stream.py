@@ -71,9 +71,9 @@ class ListedTraining(Struct, frozen=True):
 
 
 class NamesReader(Generic[Name]):
-    """Reads the names from one answer while it arrives; `names` holds those that `take` has not returned yet, by id.
+    """Reads the names from one answer while it arrives; `names` has those that `take` has not returned yet, by id.
 
-    Call `feed` with each piece of the body in order, then `finish`, which raises ApiError if the answer is not a
+    Call `feed` with each piece of the body in order, then `finish`, which raises ApiError unless the answer is a
     success.
     """
 

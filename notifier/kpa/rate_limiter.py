@@ -1,7 +1,7 @@
 """Limits the requests of a source: spreads them evenly, and sends urgent ones first.
 
 All integrations of a customer share the API's rate limit. When the API says that it is exceeded, the limiter sends
-nothing for a while (a *silence*), and is slower after that.
+nothing for a while (a *silence*), and is slower afterwards.
 """
 
 import asyncio
@@ -26,9 +26,8 @@ _RISE_SHARE: Final = 1 / 100
 HEADS_IN_A_ROW: Final = 6
 """The maximum number of head polls in a row while a request of another kind waits.
 
-So head polls get six of seven requests, even if other requests always wait. The bucket refills at nineteen twentieths
-of the rate, and six sevenths of that are more than four fifths of the rate. A configuration whose head polls need at
-most four fifths of the rate is therefore accepted without a warning: other requests never delay its head polls.
+So head polls get six of seven requests. The bucket refills at nineteen twentieths of the rate, so they get more than
+four fifths of the rate. A configuration whose head polls need no more than that is accepted without a warning.
 """
 
 
@@ -51,8 +50,8 @@ class Priority(IntEnum):
 class Allowance(Struct, frozen=True):
     """How much of the `configured` rate a source may use, in requests a minute; times are monotonic seconds.
 
-    The rate is `reduced_to` until `rises_from`. Then it rises each minute by a hundredth of the configured rate, so
-    slowly that it does not soon exceed the shared limit again.
+    The rate is `reduced_to` until `rises_from`. Then it rises by a hundredth of the configured rate each minute, so
+    that it does not soon exceed the shared limit again.
     """
 
     configured: float
@@ -82,8 +81,8 @@ class Allowance(Struct, frozen=True):
     def halved(self, now: float, silent_until: float) -> "Allowance":
         """Return the allowance after `rate_limit_exceeded`: half the rate, from the end of the silence on.
 
-        The API may refuse several requests that are under way at the same time. Only the first refusal halves the rate,
-        because the others arrive during the silence that the first one started.
+        If several requests under way are refused, only the first refusal halves the rate. The others arrive during the
+        silence.
         """
         is_reported_already = now < self.rises_from
         reduced_to = self.reduced_to if is_reported_already else max(self.floor, self.rate_at(now) / 2)
@@ -104,8 +103,7 @@ class Bucket(Struct, frozen=True):
     def for_rate(cls, per_minute: float) -> "Bucket":
         """Return a full bucket that allows at most `per_minute` requests in any 60 seconds, bursts included.
 
-        The burst and the refill add up. So a burst may be a twentieth of the requests, and the refill is the other
-        nineteen twentieths.
+        The burst and the refill add up: a twentieth of the requests is the burst, the rest the refill.
         """
         burst = per_minute / 20
         return cls(1 + burst, _MINUTE / (per_minute - burst))
@@ -154,21 +152,22 @@ class SlidingWindow(Struct):
 
 
 class Usage(Struct, frozen=True):
-    """The request budget of a source and its use.
-
-    `configured` and `allowed` are in requests a minute. During a silence, `allowed` is the rate after the silence.
-    `used` counts the requests of the last 60 seconds, and `by` splits this number by purpose. `total` counts all
-    requests so far, `waiting` the requests that wait for their turn. `longest_wait_seconds` is how long the oldest
-    waiting request has waited; requests of sweeps and requests for names are ignored.
-    """
+    """The request budget of a source and its use."""
 
     configured: float
+    """Requests a minute."""
     allowed: float
+    """Requests a minute; during a silence, the rate after it."""
     used: int
+    """The number of requests in the last 60 seconds."""
     waiting: int
+    """The number of requests that wait for their turn."""
     total: int
+    """The number of all requests so far."""
     by: Mapping[str, int] = field(default_factory=dict)
+    """`used`, divided by purpose."""
     longest_wait_seconds: float = 0.0
+    """How long the oldest waiting request has waited, without requests of sweeps and for names."""
 
 
 _Waiting = tuple[Priority, int, float, asyncio.Future[float]]
@@ -179,9 +178,7 @@ class RateLimiter:
     """The rate limiter of one source: every request waits here for its turn before it is sent.
 
     Every request except a head poll leaves at least one token in the bucket, so that no sweep delays the next head
-    poll. Even if head polls use the whole rate, one other request passes after every HEADS_IN_A_ROW of them.
-
-    The allowance is computed only when it is needed, so an idle limiter costs nothing.
+    poll. Even if head polls use the whole rate, another request passes after every HEADS_IN_A_ROW of them.
     """
 
     def __init__(self, per_minute: float, clock: Clock) -> None:

@@ -65,8 +65,8 @@ def parse_count(value: object) -> int | None:
 def parse_json(body: bytes) -> Any:
     """Parse a JSON body. Raises ValueError or RecursionError if that fails.
 
-    A string may contain half of a surrogate pair, for example in a note that was cut within an emoji. Neither orjson
-    nor SQLite accepts that, so it is replaced by U+FFFD. Otherwise the whole record would be lost.
+    Half of a surrogate pair, as in a note that was cut within an emoji, becomes U+FFFD. Neither orjson nor SQLite
+    accepts it, and the whole record would be lost.
     """
     try:
         return orjson.loads(body)

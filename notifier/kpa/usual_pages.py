@@ -1,8 +1,7 @@
 """Reads pages fast if all their records have the form that the API normally sends.
 
-To skim a page is to read only the keys and days of its records. Most records are known, and their JSON shows that they
-have not changed. msgspec is used because it returns the JSON of single records without parsing it, and creates no
-values for fields that are not requested.
+To skim a page is to read only the keys and days of its records. The JSON of most records shows that they have not
+changed. msgspec returns the JSON of single records without parsing it.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,8 +42,8 @@ class UsualPage(Struct, frozen=True):
 def skim(body: bytes, version: RecordFormat) -> UsualPage | None:
     """Return the keys, days and JSON of the records in an answer's body; None if the body must be parsed instead.
 
-    It must be parsed in each of these cases: records of this API version have no ids; the body cannot be stored as it
-    is; it is not a list of records; two records have the same id; a record cannot be read; an id or a day is neither
+    It must be parsed if it is not a list of records, cannot be stored as it is, or has two records with the same id.
+    The same is true if records of this API version have no ids, if one cannot be read, or if an id or a day is neither
     text nor a whole number.
     """
     if version.record_id is None:
@@ -70,8 +69,8 @@ def skim(body: bytes, version: RecordFormat) -> UsualPage | None:
 class NewestPage:
     """Skims the first page of a list at each poll, and does not read it again while the API returns the same bytes.
 
-    Most polls find nothing new. The keys, days and fingerprints of the last page are kept, but not the JSON of its
-    records, which would take several times as much memory.
+    Most polls find nothing new. The keys, days and fingerprints of the last page are kept, but not its JSON, which
+    takes several times as much memory.
     """
 
     def __init__(self, version: RecordFormat) -> None:
@@ -168,9 +167,9 @@ def _decoders(
 ) -> tuple[Callable[[bytes], Any], Callable[[bytes], Any]]:
     """Return two functions that read the body of a page.
 
-    The first one returns the JSON of each record. The second one returns the values of the fields that the parameters
-    name. `others` are the names of expiry, instructor, group training, notes and files, if these are requested. A value
-    that is not of the usual form is an error; the parsers in `field_parsers` also accept other forms.
+    The first one returns the JSON of each record, the second one the values of the fields that the parameters name.
+    `others` are the names of expiry, instructor, group training, notes and files, if requested. A value of an unusual
+    form is an error; the parsers in `field_parsers` accept more.
     """
     # orjson reads larger whole numbers as floats, or not at all.
     number = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -194,8 +193,8 @@ def _decoders(
 def _in_stored_form(raws: list[bytes]) -> list[bytes]:
     """Return the JSON of records in the form that is stored.
 
-    Only the first record is checked. If it does not have that form, all records are converted; otherwise all are
-    returned as they are. A later record in another form then counts as changed, so it is parsed and compared.
+    Only the first record is checked: if it does not have that form, all are converted. A later record in another form
+    counts as changed, so it is parsed and compared.
     """
     if not raws or as_json(orjson.loads(raws[0])) == raws[0]:
         return raws

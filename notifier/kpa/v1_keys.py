@@ -1,9 +1,9 @@
 """Keys for the records of the API's v1, which have no ids.
 
-A key is derived from the person, the training and the time of entry. Several records may agree in all of these, for
-example after an import. They are called *equal*, share the *base* of their keys, and are numbered from the second one
-on. Records of later answers are matched with the known ones by their JSON. If that does not decide, a request for all
-records of that person and training shows how many there are.
+A key is derived from the person, the training and the time of entry. Records that agree in all of these, for example
+after an import, are called *equal*. They share the *base* of their keys, and are numbered from the second one on.
+Records of later answers are matched with the known ones by their JSON, or else by requesting all records of the person
+and training.
 """
 
 import hashlib
@@ -24,8 +24,8 @@ def key_without_id(user_id: str, training_id: str, recorded_at: int | None) -> s
     """Return the key of a record without an id.
 
     It is `v1-` and the first 16 hex digits of the SHA-256 of the compact JSON array
-    `["<user>","<training>","<created>"]`. The array has three strings in UTF-8, `created` as decimal Unix milliseconds
-    or empty.
+    `["<user>","<training>","<created>"]`. The three strings are in UTF-8; `created` is decimal Unix milliseconds or
+    empty.
     """
     created = "" if recorded_at is None else str(recorded_at)
     return "v1-" + hashlib.sha256(orjson.dumps([user_id, training_id, created])).hexdigest()[:16]
@@ -75,10 +75,10 @@ class AssignedKeys(Struct, frozen=True):
 def assign_keys(equals: Sequence[Completion], known: Mapping[str, KnownRecord], *, complete: bool) -> AssignedKeys:
     """Assign keys to equal records, which share one base and come in order. Pure.
 
-    `known` are the known records of that base. `complete` means that `equals` are all equal records that the API has.
-    First, each record gets the key of a known record with the same JSON. Then, if `complete`, the remaining records get
-    the keys of the remaining known records that are not removed, and count as their changed forms; any further record
-    is new. If not `complete`, the remaining records are unclear; if no such known record remains, they are new.
+    `known` are the known records of that base. A record with the JSON of a known one gets its key.
+
+    If `equals` are all that the API has (`complete`), each remaining record is a changed form of a remaining known one
+    that is not removed, or else new. If not, the remaining records are unclear, or new if no such known record remains.
     """
     unmatched_known = dict(sorted(known.items(), key=lambda item: (item[1].removed, key_number(item[0]))))
     assigned: list[Completion] = []
@@ -115,9 +115,9 @@ def group_by_base(completions: Iterable[Completion]) -> dict[str, list[Completio
 def bases_at_ends(completions: Sequence[Completion]) -> frozenset[str]:
     """Return the bases whose equal records may continue on a neighbouring page; `completions` are one page. Pure.
 
-    Equal records are usually neighbours in the list. If several of them are at an end of the page, only a precise
-    question shows how to number them. A single record at an end may have an equal record on the neighbouring page as
-    well, but one page cannot show that.
+    Equal records are usually neighbours. If several are at an end of the page, only a precise question shows how to
+    number them. A single record there may have an equal one on the neighbouring page, too, but one page cannot show
+    that.
     """
     bases = [key_base(completion.key) for completion in completions]
     if not bases:

@@ -28,29 +28,26 @@ CREATED = "created"
 
 
 class InvalidRecord(Struct, frozen=True):
-    """A record whose person, training, date or id cannot be read, so that nothing can be concluded from it.
-
-    `key` is None if the key itself cannot be read. `problem` is one sentence without text from the record. `field_name`
-    is the field that cannot be read, None if there is not exactly one. `place` is the record's place in its answer,
-    from 0. `is_repeated` means that an earlier record has the same id. `mark` distinguishes records without keys.
-    `is_too_large` means that the record does not fit into any answer, even alone; `mark` is then its place in the list.
-    """
+    """A record whose person, training, date or id cannot be read, so that nothing can be concluded from it."""
 
     key: str | None
+    """None if the key itself cannot be read."""
     problem: str
+    """One sentence without text from the record."""
     place: int = 0
+    """The record's place in its answer, from 0."""
     is_repeated: bool = False
+    """An earlier record has the same id."""
     field_name: str | None = None
+    """The field that cannot be read; None if there is not exactly one."""
     mark: int = 0
+    """Distinguishes records without keys."""
     is_too_large: bool = False
+    """The record does not fit into any answer, even alone; `mark` is then its place in the list."""
 
 
 class RecordFormat(Struct, frozen=True):
-    """The API methods and field names of one API version; a field name is None if records have no such field.
-
-    `always_given` lists the content fields that the API sends in every record, even if they are empty. It maps our name
-    of a field to the API's name.
-    """
+    """The API methods and field names of one API version; a field name is None if records have no such field."""
 
     completions_method: str
     trainings_method: str
@@ -65,6 +62,8 @@ class RecordFormat(Struct, frozen=True):
     files: str | None
     trainings_have_numbers: bool
     always_given: Mapping[str, str]
+    """The content fields that the API sends in every record, even if empty: our name of each field, and the API's name.
+    """
 
     def training_filter(self, training_id: str) -> int | str:
         """Return a training's id as a number or a string, as the parameter `training_id` requires."""
@@ -91,8 +90,7 @@ class RecordFormat(Struct, frozen=True):
     def parse(self, records: Iterable[Any]) -> tuple[list[Completion], list[InvalidRecord]]:
         """Read the records of one answer, in order; return the completions and the unreadable records.
 
-        No key occurs twice in the result. Equal records without ids are numbered from the second one on. If they
-        continue on the next page, the numbering starts again there.
+        No key occurs twice. Equal records without ids are numbered from the second one on, and on each page anew.
         """
         completions: list[Completion] = []
         bad: list[InvalidRecord] = []

@@ -1,7 +1,7 @@
 """Renders users' own templates in a separate process with limits on time and memory.
 
-A template is a program. Nested loops or a very large number in a template could stop polls and deliveries. A thread
-would not help: Python cannot kill a thread, and an operation on a large number blocks all other threads.
+A template is a program: nested loops or a very large number could stop polls and deliveries. Python cannot kill a
+thread, and an operation on a large number blocks all threads.
 """
 
 import json
@@ -56,8 +56,8 @@ class _LimitError(Exception):
 class BoundedRenderer:
     """Renders templates in another process, which is started for the first template.
 
-    A template that has exceeded a limit is not rendered for LIMIT_PAUSE_SECONDS. If the process itself fails, no
-    template is rendered for PAUSE_SECONDS. Several threads may share one object.
+    A template that exceeds a limit is not rendered for LIMIT_PAUSE_SECONDS. If the process fails, no template is
+    rendered for PAUSE_SECONDS. Several threads may share one object.
     """
 
     def __init__(

@@ -1,8 +1,7 @@
 """The structure of a message for people: a single line, up to ten lines under a heading, or a digest.
 
-Templates determine the words of the lines. A layout does not depend on a service: its rows are literal text, and each
-destination type converts them to the format of its service. Every layout is within the size limits of the destination
-type, whatever the events and the templates are.
+Templates determine the words of the lines. The rows of a layout are literal text; each destination type converts them
+to its service's format. Every layout is within the size limits of the destination type.
 """
 
 from collections import Counter
@@ -92,10 +91,9 @@ def lay_out(
 ) -> Layout:
     """Return one message about `events` (at least one).
 
-    If `digest`, the message states the number of events, their trainings and some of the people. Otherwise, it has a
-    line for each event; a caller then passes at most MAX_LINES events, unless all are of one group session. Names are
-    shortened only as far as the service's limits require, which `fits` checks. If a message does not fit even with the
-    shortest names, a digest is returned instead.
+    A digest states the number of events, their trainings and some of the people. Any other message has a line for each
+    event: pass at most MAX_LINES, unless all are of one group session. Names are shortened only as far as the service's
+    limits (`fits`) require. If even that does not fit, a digest is returned.
     """
     contents = [parse_event(event) for event in events]
     layout = _longest_fitting(contents, templates, fits, phrasing, digest=digest)
@@ -113,8 +111,8 @@ def lay_out_listing(
 ) -> Layout:
     """Return a digest that names each of `events` (at least two), grouped by training or by person.
 
-    If such a digest does not fit even with the shortest names, return a digest with counts instead. The first
-    `count_fitting(events, ...)` events always fit.
+    If it does not fit even with the shortest names, the digest has counts instead. The first `count_fitting(events,
+    ...)` events always fit.
     """
     contents = [parse_event(event) for event in events]
     for width in _LISTING_WIDTHS:
@@ -217,9 +215,8 @@ def _lay_out_digest(
 ) -> Layout:
     """Return a digest: counts, and below them every event or only some of the trainings and people.
 
-    Every event is named if `by_person` is True (grouped by person) or False (grouped by training). If `by_person` is
-    None, every event is named only in a short digest of expiring, expired and renewed completions. Such a digest is
-    grouped by person, because a manager wants to know whom to send to a course.
+    Every event is named if `by_person` is True (grouped by person) or False (by training). If it is None, only a short
+    digest about expiry names every event, grouped by person: a manager wants to know whom to send to a course.
     """
     if by_person is None and _is_short_expiry_digest(contents):
         by_person = True

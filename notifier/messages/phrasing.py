@@ -62,17 +62,16 @@ def message_context(settings: Settings) -> MessageContext:
 
 
 class Phrasing(Struct, frozen=True):
-    """The language, the time zone and the links of one destination's messages.
-
-    `events_url` is the address of a page that lists the destination's events ("" for none). `link_pattern` is a pattern
-    for the addresses of records ("" for none). With `names_source`, messages name the source of an event.
-    """
+    """The language, the time zone and the links of one destination's messages."""
 
     language: Language = Language.EN
     zone: tzinfo = UTC
     names_source: bool = False
+    """Whether messages name the source of an event."""
     events_url: str = ""
+    """The address of a page that lists the destination's events; "" for none."""
     link_pattern: str = ""
+    """A pattern for the addresses of records; "" for none."""
 
     def translate(self, english: str) -> str:
         """Return the translation of an English word; the word itself if there is none."""

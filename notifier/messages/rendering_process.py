@@ -1,8 +1,8 @@
 """The program of the separate process that renders users' own templates.
 
-Standard input is a socket, and each line is a JSON object. The first line is `{"templates", "seconds"}`, with the texts
-of all templates by file name; the answer is `{}`. Each other line is a request `{"template", "variables", "seconds"}`;
-the answer is `{"lines"}` or `{"file", "line", "description"}`.
+Standard input is a socket with a JSON object in each line. The first, `{"templates", "seconds"}`, has the texts of all
+templates by file name; the answer is `{}`. Each other line is a request `{"template", "variables", "seconds"}`; the
+answer is `{"lines"}` or `{"file", "line", "description"}`.
 """
 
 import json

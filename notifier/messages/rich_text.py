@@ -95,9 +95,9 @@ def plain_text(line: Iterable[Span], *, with_urls: bool = False) -> str:
 def sanitize(value: Any, width: int) -> str:
     """Return a field's value as one line of safe text of at most `width` code points.
 
-    Control characters and lone surrogates are replaced, and white space is collapsed. Right-to-left text is put
-    between two isolating marks, so that it cannot change the direction of other text. They do not count towards
-    `width`. Text without any visible character becomes "".
+    Control characters and lone surrogates are replaced, and white space is collapsed. Two isolating marks around
+    right-to-left text protect the direction of other text; they do not count towards `width`. Text without any visible
+    character becomes "".
     """
     text = "" if value is None else str(value)[:_MAX_CHARACTERS_READ]
     text = _DIRECTION_CONTROLS.sub("", _SURROGATES.sub("\ufffd", text))

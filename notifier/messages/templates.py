@@ -1,8 +1,8 @@
 """Renders the text of messages from Jinja templates: the user's own template if there is one, else the shipped one.
 
-A template determines only the words of a line. Templates receive and output plain text; filters such as
-`{{ person | bold }}` are the only formatting. If a user's template fails, the failure is reported and the shipped
-template is used, so that no event waits for a template.
+A template determines only the words of a line. Input and output are plain text; filters such as `{{ person | bold }}`
+are the only formatting. If a user's template fails, this is reported and the shipped one is used, so that no event
+waits.
 """
 
 from collections.abc import Callable, Iterator

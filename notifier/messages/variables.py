@@ -41,18 +41,18 @@ class ParsedEvent(Struct, frozen=True):
 
 
 class EventVariables(Struct, frozen=True):
-    """The variables of one completion event.
-
-    `variables` are for the template of the event's type. `person` and `training` are identifiers that are unique across
-    sources; they distinguish equal names, and are not displayed. `session` identifies the completion's group session;
-    None if there is none.
-    """
+    """The variables of one completion event."""
 
     type: str
     variables: Variables
+    """For the template of the event's type."""
     person: str
+    """An identifier that is unique across sources; it distinguishes equal names, and is not displayed. Likewise
+    `training`.
+    """
     training: str
     session: tuple[str, ...] | None
+    """The completion's group session; None if there is none."""
 
 
 def parse_event(event: Event) -> ParsedEvent:

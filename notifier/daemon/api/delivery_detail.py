@@ -60,9 +60,8 @@ class DeliveryInspector:
 def possible_slots(stored: StoredDelivery) -> Sequence[int | None]:
     """Return the slots for which to rebuild the request of a delivery, the most likely slot first. Pure.
 
-    A slot is the scheduled time of a digest (Unix ms); None stands for a request that is not a digest. A delivery and
-    its logged request can have different slots: a delivery that is put back into the queue loses its slot, and a
-    destination without a schedule ignores slots.
+    A slot is the scheduled time of a digest (Unix ms); None: not a digest. The delivery's slot may differ from that of
+    the logged request: a delivery that is put back loses its slot, and a destination without a schedule ignores slots.
     """
     likeliest = stored.slot_ms or stored.delivery.scheduled_ms
     logged = stored.latest_logged

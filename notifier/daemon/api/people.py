@@ -27,9 +27,9 @@ NOT_ERASED = (
 async def erase(store: Store, text: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
     """Erase the data of the person that `text` identifies; with `dry_run`, only find the person at each source.
 
-    `text` is an id, an employee number or an exact name. `by` is the requester; the log names the requester but not the
-    person. Return the person at each source, and the numbers of erased items, as a JSON object. After an erasure, the
-    caller must rewrite the recovery snapshot. Raises UnknownPersonError, StoreError.
+    `text` is an id, an employee number or an exact name. `by` is the requester, whom the log names. Returns the person
+    at each source, and the numbers of erased items, as a JSON object. After an erasure, the caller must rewrite the
+    essentials. Raises UnknownPersonError, StoreError.
     """
     text = text.strip()
     people = await store.run(erasure.find_people, text) if can_be_stored(text) else []

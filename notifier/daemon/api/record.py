@@ -70,19 +70,19 @@ def record_document(
 
 
 class WithheldChange(Struct, frozen=True):
-    """An unreported change of a record; times are Unix milliseconds.
-
-    If a second look must confirm the change, `kind` is the kind of second look. If too many changes came at once,
-    `kind` is `held_arrivals` or `held_changes`. If the record cannot be read, `kind` is `unreadable`. `why` is the
-    reason in words, and `missing` says what must happen before the report. `not_before_ms` is the earliest time of the
-    report; None if this time is unknown.
-    """
+    """An unreported change of a record; times are Unix milliseconds."""
 
     kind: str
+    """The kind of second look that must confirm the change. `held_arrivals` or `held_changes` if too many changes came
+    at once, `unreadable` if the record cannot be read.
+    """
     why: str
+    """The reason in words."""
     missing: str
+    """What must happen before the report."""
     since_ms: int | None = None
     not_before_ms: int | None = None
+    """The earliest time of the report; None if unknown."""
 
 
 def withheld_changes(history: RecordHistory, confirm_after: float | None) -> list[WithheldChange]:
@@ -148,8 +148,8 @@ def unsent_reasons(source: str, event: EventHistory, subscriptions: Sequence[Sub
 def unjudged_filters(event: EventHistory, subscriptions: Sequence[Subscription]) -> dict[str, tuple[Filter, ...]]:
     """Return, for each destination to which this event was sent, the filters that could not be applied. Pure.
 
-    A filter cannot be applied if the data that it checks was unknown when the event was written. `subscriptions` are
-    the present filters of all destinations.
+    The data that they check was unknown when the event was written. `subscriptions` are the present filters of all
+    destinations.
     """
     sent_to = {history.delivery.destination for history in event.deliveries}
     found = {
@@ -165,8 +165,8 @@ def history_document(
 ) -> "LifeDocument":
     """Return the history of a record at one source as a JSON object.
 
-    `confirm_after` is the number of seconds after which a second request checks a change; None if the source is not
-    configured. The key `forgotten` of the object lists the revisions whose events have been deleted.
+    `confirm_after`: after so many seconds, a second request checks a change; None if the source is not configured. The
+    key `forgotten` of the result lists the revisions whose events have been deleted.
     """
     return {
         "source": history.source,

@@ -80,11 +80,10 @@ NEEDED_ANSWERS: Final[Mapping[LookKind, str]] = MappingProxyType(
 
 
 class UnsentReason(StrEnum):
-    """Why an event is not sent to a destination.
+    """Why an event is not sent to a destination: the key of the filter that excludes it, or `configured_later`.
 
-    If a filter excludes the event, the reason is the filter's key. In all other cases, the reason is
-    `configured_later`: the destination was added or its filters were changed after the event was detected, or the
-    delivery was dropped. The store does not know which, because it keeps nothing of a dropped delivery.
+    `configured_later` means one of two things, which the store cannot tell apart. The destination was added or its
+    filters were changed after the event was detected, or the delivery was dropped.
     """
 
     EVENTS = Filter.EVENTS.value

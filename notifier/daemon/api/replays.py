@@ -73,9 +73,8 @@ def plan_document(plan: ReplayPlan, deleted_before_ms: int | None) -> "PlanDocum
 def replays_document(db: Database, now_ms: int) -> "ReplayProgressDocument":
     """Return the JSON object of `GET /v1/replay`.
 
-    The object describes the latest replay. Its key `previous` holds the second latest replay, and `others` holds all
-    older replays that are not finished. Without any replay, counts are 0, lists and objects are empty, and all other
-    keys are null.
+    It describes the latest replay. `previous` holds the one before, and `others` all older ones that are not finished.
+    Without any replay, counts are 0, lists and objects are empty, and all other keys are null.
     """
     documents = [_replay_document(db, memory, now_ms) for memory in replays.latest(db)]
     newest, previous = (*documents, None, None)[:2]

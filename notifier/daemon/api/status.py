@@ -94,8 +94,8 @@ def source_status(
 ) -> "SourceDocument":
     """Return the JSON object of one source.
 
-    `usage` is None without a running daemon. `waiting` counts the records with a change that a second look must
-    confirm, by kind of second look. `request_failures` holds the kinds of requests to the API that fail at present.
+    `usage` is None without a running daemon. `waiting` counts the records with an unconfirmed change, by kind of second
+    look. `request_failures` has the kinds of requests to the API that fail now.
     """
     return {
         "state": state,
@@ -142,8 +142,8 @@ def _unreadable_document(memory: SourceMemory) -> "UnreadableDocument | None":
 def _budget_document(usage: Usage | None) -> "BudgetDocument":
     """Return the numbers of requests as a JSON object; all are null without a running daemon.
 
-    `configured` and `allowed` are limits per minute. `used` is the number of requests in the last minute, and `by`
-    splits it by purpose. `waiting` is the number of requests that wait because of the limit.
+    `configured` and `allowed` are limits per minute. `used` counts the requests of the last minute, `by` divides them
+    by purpose, and `waiting` counts those that wait because of the limit.
     """
     return {
         "configured": None if usage is None else usage.configured,

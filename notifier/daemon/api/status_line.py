@@ -22,9 +22,8 @@ def summary(
 ) -> str:
     """Return a sentence with the conditions, then the number of sources and destinations in each state.
 
-    Examples: `3 sources ok, 1 destination retrying (hr: 12 waiting)`, and with conditions `2 things need attention (gap
-    of acme, deliveries dead of hr); 3 sources ok...`. `waiting` is the number of waiting events by destination; it is
-    shown only for destinations that are not ok.
+    Example: `2 things need attention (gap of acme, deliveries dead of hr); 3 sources ok, 1 destination retrying (hr: 12
+    waiting)`. `waiting` is the number of waiting events by destination, shown only for destinations that are not ok.
     """
     source_states = [(state.value.replace("_", " "), name, "") for name, state in sources.items()]
     destination_states = [

@@ -1,9 +1,8 @@
 """Finds the parts of the daemon that are stuck, by observing their activity. Pure.
 
-The parts are the jobs of the schedule and the store's thread. A job is active when it starts, makes progress or ends;
-the store's thread is active when it answers a query. A part is stuck if it is inactive for longer than allowed. Only
-time during which the process really ran counts. Therefore a change of the wall clock, a sleep of the machine or an
-overloaded processor does not make a part look stuck.
+A job of the schedule is active when it starts, makes progress or ends; the store's thread when it answers a query. A
+part is stuck if it is inactive for longer than allowed. Only time in which the process really ran counts, without a
+sleep of the machine or the waits of an overloaded processor.
 """
 
 from collections.abc import Hashable, Iterable, Mapping
@@ -24,21 +23,20 @@ STORE = "the store's thread"
 
 
 class JobStats(Struct, frozen=True):
-    """The current statistics of one job of the schedule.
-
-    `answer_seconds` is the longest time that the job may wait for one answer. `number` is unique; a later job with the
-    same name has another number. `started_runs` and `ended_runs` count the runs of the job. `progress` changes whenever
-    a run makes progress. `started_at` is the start of the latest run (monotonic seconds).
-    """
+    """The current statistics of one job of the schedule."""
 
     name: str
     interval_seconds: float
     answer_seconds: float = 0.0
+    """The longest time that the job may wait for one answer."""
     number: int = 0
+    """Unique; a later job with the same name has another number."""
     started_runs: int = 0
     ended_runs: int = 0
     progress: Hashable = None
+    """Changes whenever a run makes progress."""
     started_at: float = 0.0
+    """The start of the latest run (monotonic seconds)."""
 
     @property
     def is_running(self) -> bool:
@@ -87,7 +85,7 @@ def _job_part(job: JobStats, tolerance_seconds: float) -> Part:
 def running_seconds(gap: float, tick: float) -> float:
     """Return how many of the seconds between two checks (`gap`) count as running time: at most twice the `tick`.
 
-    `tick` is the intended number of seconds between two checks. In the rest of a longer gap, the process did not run.
+    `tick` is the intended time between two checks. In the rest of a longer gap, the process did not run.
     """
     return min(max(gap, 0.0), 2 * tick)
 

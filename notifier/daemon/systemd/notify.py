@@ -1,7 +1,7 @@
 """Sends the state of the service to systemd with the protocol of sd_notify(3).
 
-A message is a datagram of `NAME=value` lines. No library is used, because sdnotify has not been maintained
-since 2017, and because systemd-python and cysystemd need a C compiler and systemd's headers to be installed.
+A message is a datagram of `NAME=value` lines. No library is used: sdnotify has not been maintained since 2017, and the
+others need a C compiler and systemd's headers.
 """
 
 import logging

@@ -66,8 +66,8 @@ _STARTING = "starting: the state file is being opened and updated"
 def extend_start_timeout(manager: SystemdNotifier, status: str = _STARTING) -> Iterator[None]:
     """Within the context, keep asking systemd for more time to start: migrating a large store takes minutes.
 
-    `status` is reported meanwhile. A standby process has already reported that it is ready. For such a process,
-    systemd's watchdog is reset instead, for at most LONG_TRANSACTION_SECONDS.
+    `status` is reported meanwhile. A standby process has already reported that it is ready, so systemd's watchdog is
+    reset instead, for at most LONG_TRANSACTION_SECONDS.
     """
     asking = None
     if manager.is_enabled:

@@ -1,8 +1,8 @@
 """CloudEvents' validation of webhooks: asks a receiver whether this sender may send events, and how often.
 
-The sender asks with OPTIONS and `WebHook-Request-Origin`. The receiver gives permission with `WebHook-Allowed-Origin`
-and `WebHook-Allowed-Rate` (CloudEvents, "HTTP 1.1 Web Hooks for Event Delivery" 1.0.2, section 4). The standard also
-lets a person give permission after the answer, through a callback address; this is not supported.
+The sender asks with OPTIONS and `WebHook-Request-Origin`. The receiver answers with `WebHook-Allowed-Origin` and
+`WebHook-Allowed-Rate` (CloudEvents, "HTTP 1.1 Web Hooks for Event Delivery" 1.0.2, section 4). Later permission through
+a callback address is not supported.
 """
 
 import asyncio
@@ -34,8 +34,8 @@ class Permission(Struct, frozen=True):
 def parse_permission(status: int, headers: Mapping[str, str], origin: str) -> Permission | None:
     """Return the permission that an answer gives to `origin`; None if it gives none.
 
-    A rate that is missing or not a number means no limit; a rate of 0 means no permission. Header names are looked up
-    in the standard's spelling, so `headers` should be a case-insensitive mapping.
+    A rate that is missing or not a number means no limit; a rate of 0 means no permission. `headers` should be a
+    case-insensitive mapping.
     """
     if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return None

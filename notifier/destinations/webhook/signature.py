@@ -1,8 +1,9 @@
 """The headers of a signed request, according to Standard Webhooks 1.0.0, and a plain hash for older receivers.
 
-A symmetric signature (`v1`) is an HMAC with a secret that sender and receiver share. An asymmetric signature (`v1a`) is
-an Ed25519 signature that a receiver verifies with a public key. A plain hash is an HMAC of the body alone, in
-hexadecimal digits, with the secret's text as the key (as in GitHub's `X-Hub-Signature-256`).
+- Symmetric (`v1`): an HMAC with a secret that sender and receiver share.
+- Asymmetric (`v1a`): an Ed25519 signature that a receiver verifies with a public key.
+- Plain hash: an HMAC of the body alone in hexadecimal digits, with the secret's text as the key (as in GitHub's
+  `X-Hub-Signature-256`).
 """
 
 import hashlib
@@ -26,8 +27,8 @@ class Signer:
     def __init__(self, secrets: Iterable[SecretStr], plain_header: str = "") -> None:
         """Initialize with secrets (`whsec_` or `whsk_`, then base64); without a secret, requests are not signed.
 
-        `plain_header` is the name of the header for the plain hash; "" for no such header. Raises ValueError for a
-        malformed secret, and ImportError for a private key if the library cryptography is not installed.
+        `plain_header` is the header for the plain hash; "" for none. Raises ValueError for a malformed secret, and
+        ImportError for a private key without the library cryptography.
         """
         texts = [secret.get_secret_value() for secret in secrets]
         self._signers = tuple(map(_make_signer, texts))

@@ -32,8 +32,8 @@ class Verdict(Struct, frozen=True):
 def verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes, now_seconds: float) -> Verdict:
     """Return whether one of `secrets` confirms a request's signature, and whether the request is recent.
 
-    Each of `secrets` is a well-formed secret (`whsec_` or `whsk_`) or public key (`whpk_`). The names in `headers` are
-    in lower case. If a request has only a plain hash, its timestamp is not checked, because the hash does not cover it.
+    `secrets` are well-formed: secrets (`whsec_` or `whsk_`) or public keys (`whpk_`). The names in `headers` are in
+    lower case. With only a plain hash, the timestamp is not checked, because the hash does not cover it.
     """
     signatures = headers.get("webhook-signature", "")
     if not signatures:
