@@ -16,10 +16,10 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Return seconds that never decrease; they include the time in which the machine sleeps.
+        """Return seconds that never decrease, from an arbitrary start, and include the sleep of the machine.
 
-        The starting point is arbitrary. The timers of an event loop may stop while the machine sleeps.
-        `daemon/scheduler.py` detects that, and wakes the tasks that wait for timers.
+        The timers of an event loop may stop during a sleep. `daemon/scheduler.py` detects that, and wakes the tasks
+        that wait for them.
         """
         ...
 

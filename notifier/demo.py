@@ -105,8 +105,8 @@ class Receiver:
 async def run_demo(events: int, listen: str | None, out: TextIO, *, stay_seconds: float = 0.0) -> None:
     """Add `events` completions to a simulated account, and wait until all are delivered to both destinations.
 
-    `listen` is the address of the HTTP interface with the dashboard; None chooses a free local port. After the
-    deliveries, the dashboard stays available for `stay_seconds`. Raises ConfigError, StoreError, ListenError.
+    `listen` is the address of the HTTP interface with the dashboard; None: a free local port. The dashboard stays
+    available for `stay_seconds` afterwards. Raises ConfigError, StoreError, ListenError.
     """
     account = build_account(_INITIAL_COMPLETIONS)
     with tempfile.TemporaryDirectory(prefix="notifier-demo-") as folder:

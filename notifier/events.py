@@ -57,8 +57,8 @@ def fingerprints(raws: Iterable[bytes]) -> Sequence[int]:
 def without_private_content(raw: bytes) -> bytes:
     """Return a record's JSON as it is stored and put into events: without the signature and the content of files.
 
-    The short values that describe a file, such as its name, type and size, are kept. If a record has neither a
-    signature nor files, it is returned unchanged.
+    Values that describe a file, such as its name, type and size, are kept. A record without signature and files is
+    returned unchanged.
     """
     if _PRIVATE.search(raw) is None:
         return raw
@@ -114,27 +114,28 @@ class UnreadField(Struct, frozen=True):
 
 
 class Completion(Struct, frozen=True):
-    """One completion, read from either API version.
-
-    `completed_on` and `expires_on` are `YYYY-MM-DD`. `recorded_at` is the time of entry in Unix milliseconds, or None
-    if the record has no usable one. `raw` is the record's JSON as the API returned it. `unread` lists
-    the fields that cannot be read. Such a field has its last readable value, or None if that is not known. `stored_raw`
-    is the JSON with these last values, which is stored instead of `raw`; None if `raw` is stored.
-    """
+    """One completion, read from either API version."""
 
     key: str
     training_id: str
     user_id: str
     completed_on: str | None
+    """`YYYY-MM-DD`, like `expires_on`."""
     expires_on: str | None
     recorded_at: int | None
+    """The time of entry (Unix ms); None if the record has no usable one."""
     instructor_id: str | None
     group_training_id: str | None
     notes: str | None
     has_attachments: bool | None
     raw: bytes
+    """The record's JSON as the API returned it."""
     unread: tuple[UnreadField, ...] = ()
+    """The fields that cannot be read. Each has its last readable value, or None if that is not known."""
     stored_raw: bytes | None = None
+    """The JSON with the last readable values of `unread` fields, which is stored instead of `raw`; None if `raw` is
+    stored.
+    """
 
     def fingerprint(self) -> int:
         """Return a 64-bit fingerprint of the record's JSON; it stays the same as long as the record does not change."""
@@ -143,8 +144,8 @@ class Completion(Struct, frozen=True):
     def with_last_readable(self, previous: "Completion") -> "Completion":
         """Return the completion with the values of its unreadable fields taken from `previous`, its earlier version.
 
-        So an unreadable field does not count as changed. `raw` stays as the API returned it. `stored_raw` contains the
-        last readable values, so that the next readable values can be compared with them.
+        So an unreadable field does not count as changed. `stored_raw` contains the last readable values, with which the
+        next readable ones are compared.
         """
         if not self.unread:
             return self
@@ -268,9 +269,9 @@ def _digest_id(prefix: str, content: bytes) -> str:
 def event_data(change: Change, names: Names, occasion: Occasion | None = None) -> bytes:
     """Return the JSON of an event's `data`.
 
-    It contains the completion with names, the old values of changed fields, the known facts about the person and the
-    training, and the record. `occasion` says whether the completion is the person's first one of the training or a
-    renewal; None if that is not known.
+    It has the completion with names, the old values of changed fields, the known facts about the person and the
+    training, and the record. `occasion`: the person's first completion of the training, a renewal, or None if not
+    known.
     """
     completion = change.completion
     content = completion.content()

@@ -1,7 +1,7 @@
 """Facts about people and trainings other than their names, and how long a completion is valid. Pure.
 
-A person's facts are a mapping that contains only what was read. A missing key means that the fact is unknown. None or
-an empty list means that the account has no value.
+A person's facts are a mapping. A missing key means that the fact is unknown; None or an empty list, that the account
+has no value.
 """
 
 import calendar
@@ -86,9 +86,8 @@ class Occasion(StrEnum):
 def occasion_of(completed_on: str | None, other_days: Iterable[str | None], *, knows_all: bool) -> Occasion | None:
     """Return whether a completion is the person's first one of the training or a renewal; None if that is not certain.
 
-    `other_days` are the days of the person's other completions of the training (None: an unknown day). `knows_all`
-    means that `other_days` is complete. A completion on the same day does not count, because it may be the same
-    completion, entered twice.
+    `other_days` are the days of the person's other completions of the training (None: an unknown day), all of them if
+    `knows_all`. One on the same day does not count, because it may be the same completion, entered twice.
     """
     if completed_on is None:
         return None
@@ -114,8 +113,8 @@ class ListedEnd(Struct, frozen=True):
 def validity(completed_on: str | None, expires_on: str | None, training: TrainingFacts | None) -> Validity:
     """Return until when a completion is valid: its own expiry date or, if it has none, the renewal date.
 
-    The renewal date is computed for a rolling schedule only. For other schedules, the API's documentation does not say
-    how to compute it, so the result is `UNKNOWN_VALIDITY`.
+    The renewal date is computed for a rolling schedule only. The API's documentation does not explain other schedules:
+    the result is `UNKNOWN_VALIDITY`.
     """
     if expires_on is not None:
         return Validity(expires_on, ValiditySource.SPECIAL_EXPIRY)
@@ -128,8 +127,8 @@ def validity(completed_on: str | None, expires_on: str | None, training: Trainin
 def listed_validity(completed_on: str | None, listed: ListedEnd | None) -> Validity | None:
     """Return until when a completion of the day `completed_on` is valid, according to the employee status list.
 
-    Returns None if `listed` is None or is about a completion of another day. KPA Flex computes the list every
-    15 minutes, so the list may still show an earlier completion.
+    Returns None without `listed`, or if it is about a completion of another day. KPA Flex computes the list every 15
+    minutes, so it may still show an earlier completion.
     """
     if listed is None or listed.completed_on != completed_on:
         return None
@@ -139,8 +138,8 @@ def listed_validity(completed_on: str | None, listed: ListedEnd | None) -> Valid
 def months_later(day: str, months: int) -> str | None:
     """Return the day that is `months` months after `day` (both days are `YYYY-MM-DD`).
 
-    If that month is too short to have the day (31 January plus one month), return the last day of the month. Return
-    None for an invalid argument, or for a result beyond the year 9999.
+    In a shorter month, the last day is returned (31 January plus one month). The result is None for an invalid
+    argument, or beyond the year 9999.
     """
     if not 0 < months <= _HIGHEST_MONTHS:
         return None

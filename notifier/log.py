@@ -1,10 +1,7 @@
 """The log of the program, in one of three formats: text, text with priorities for the journal, or JSON.
 
 The daemon writes through a queue (`log_queue.py`), so that a slow reader of the log cannot block it. Commands write
-directly.
-
-The module uses `logging` of the standard library with three small formatters. A package for structured logging would
-need more memory and start-up time.
+directly. The formatters are small, because a package for structured logging would need more memory and start-up time.
 """
 
 import json
@@ -64,9 +61,9 @@ def setup(
 ) -> None:
     """Write the log of this program to `stream`, by default standard error. A later call changes the settings.
 
-    `level` is debug, info, warning, error or critical. `log_format` is auto, text or json. Except at level debug, lines
-    that repeat too often are suppressed. If `queued` is True, as for the daemon, lines go through a queue, and uncaught
-    exceptions are logged.
+    `level` is debug, info, warning, error or critical. `log_format` is auto, text or json. Lines that repeat too often
+    are suppressed, except at level debug. `queued`, for the daemon: lines go through a queue, and uncaught exceptions
+    are logged.
     """
     stream = sys.stderr if stream is None else stream
     root = logging.getLogger()
@@ -104,9 +101,8 @@ def final_stream() -> TextIO | None:
 class RepeatFilter(logging.Filter):
     """Suppresses lines of a kind that repeats too often; a later line of that kind reports how many were suppressed.
 
-    Two lines are of the same kind if the same statement logs them at the same level, and all `extra` fields in
-    `_FACTS_OF_KIND`, such as source and reason, are equal. Debug lines and lines about one event or record are never
-    suppressed.
+    Lines are of one kind if the same statement logs them at the same level with equal `_FACTS_OF_KIND`, such as source
+    and reason. Debug lines and lines about one event or record are never suppressed.
     """
 
     def __init__(self) -> None:

@@ -1,11 +1,10 @@
 """Writes the daemon's log lines in a separate thread, through a queue of limited size.
 
-So the daemon is not blocked if the program that reads the log hangs or has ended. Lines that do not fit into the queue
-are dropped and counted. The count is logged when there is room again.
+So the daemon is not blocked if the program that reads the log hangs or has ended. Lines that do not fit are dropped;
+their number is logged when there is room again.
 
-Lines are written directly to the file descriptor, not through a Python stream, for two reasons. The stream's lock would
-block other writers to standard error, and the interpreter aborts if it exits while a thread is waiting in a write to a
-stream.
+Lines are written directly to the file descriptor, not to a Python stream. A stream's lock would block other writers,
+and the interpreter aborts if it exits while a thread waits in a write to a stream.
 """
 
 import io
@@ -39,8 +38,8 @@ _log = logging.getLogger(__name__)
 def has_room(level: int, waiting_bytes: int, line_bytes: int) -> bool:
     """Return whether the queue, which holds `waiting_bytes`, has room for a line of this level. Pure.
 
-    Errors may fill the whole queue, warnings seven eighths of it, info lines three quarters and debug lines half of it.
-    An empty queue has room for a line of any length.
+    Errors may fill the whole queue, warnings seven eighths, info lines three quarters and debug lines half. An empty
+    queue has room for a line of any length.
     """
     share = next((share for lowest, share in _SHARES if level >= lowest), _LOWEST_SHARE)
     return waiting_bytes == 0 or waiting_bytes + line_bytes <= QUEUE_BYTES * share
@@ -49,8 +48,8 @@ def has_room(level: int, waiting_bytes: int, line_bytes: int) -> bool:
 class QueuedHandler(logging.Handler):
     """Puts each line into a queue, from which a separate thread writes it.
 
-    At any point of this code, the garbage collector may run code that logs another line. To make that safe, the
-    separate thread holds no lock while it writes, and each counter is changed by one thread only.
+    The garbage collector may run code that logs another line, anywhere in this code. So the separate thread holds no
+    lock while it writes, and each counter is changed by one thread only.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -13,8 +13,8 @@ _T = TypeVar("_T")
 async def run_in_thread(work: Callable[[], _T], name: str) -> _T:
     """Run `work` in a new thread, and return its result. If the caller is cancelled, the result is dropped.
 
-    `work` may hang for ever (in a DNS lookup or a file system). So it does not run in the event loop's thread pool: the
-    program cannot end before all threads of that pool have ended.
+    `work` may hang for ever (in a DNS lookup or a file system). The program could not end if `work` hung in the event
+    loop's thread pool.
     """
     loop = asyncio.get_running_loop()
     result: asyncio.Future[_T] = loop.create_future()
@@ -47,8 +47,8 @@ class WorkThread:
     def run(self, work: Callable[[], _T]) -> "asyncio.Future[_T]":
         """Run `work` in the thread after all earlier work, and return a future for its result.
 
-        If the future is cancelled before `work` begins, `work` is skipped. If it is cancelled later, `work` continues,
-        but its result is dropped. Raises RuntimeError after `close`.
+        If the future is cancelled before `work` begins, `work` is skipped; if later, only its result is dropped. Raises
+        RuntimeError after `close`.
         """
         if self._is_closed:
             raise RuntimeError(f"the thread `{self._name}` has ended")

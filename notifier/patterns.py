@@ -1,8 +1,7 @@
 """Lists of patterns in filters, such as `["Crane*", "!Crane Refresher"]`. Pure.
 
-In a pattern, `*` matches any text and `?` matches one character. Every other character matches itself, and case is
-ignored. A pattern that begins with `!` excludes the texts that it matches. The order of patterns does not matter. A
-list that contains only exclusions admits every text that no exclusion matches.
+`*` matches any text, `?` one character, every other character itself, and case is ignored. A pattern that begins with
+`!` excludes the texts that it matches. The order does not matter. A list of exclusions alone admits everything else.
 """
 
 import fnmatch
@@ -44,8 +43,7 @@ class Patterns(Struct, frozen=True):
     def rejects(self, texts: Collection[str], *, is_complete: bool = True) -> bool:
         """Return whether the list rejects an object with these texts, such as a training with its title and id.
 
-        With `is_complete` False, the object may have further texts that are not known yet. The list then rejects the
-        object only if an exclusion matches.
+        Without `is_complete`, the object may have further texts, so only an exclusion rejects it.
         """
         folded = [text.casefold() for text in texts]
         if any(self._excluded.match(text) for text in folded):

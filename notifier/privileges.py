@@ -1,7 +1,7 @@
 """Lets root use the files of another user with only that user's rights.
 
-Without this, a user could place a symbolic link in their folder and make root change any file. A process counts as root
-if its effective user is root. In other processes, this module never changes user or rights.
+Otherwise, a user could place a symbolic link in their folder and make root change any file. Root is a process whose
+effective user is root. In other processes, this module changes nothing.
 """
 
 import ctypes
@@ -44,9 +44,9 @@ def is_root() -> bool:
 def owner_to_become(file: Path) -> Owner | None:
     """Return the user that root should become before it uses `file` and the files beside it.
 
-    The user is the owner of the folder of `file`. If this folder does not exist, the nearest existing folder above it
-    counts. If root owns the folder but other users can write to it, the user is the owner of `file`. Returns None if
-    this process is not root, if the owner found is root, or if the owner of `file` is needed but cannot be read.
+    It is the owner of the folder, or of the nearest existing folder above. If root owns that folder but other users can
+    write to it, it is the owner of `file`. Returns None if this process is not root, or if that owner is root or cannot
+    be read.
     """
     if not is_root():
         return None
@@ -66,9 +66,9 @@ def owner_to_become(file: Path) -> Owner | None:
 def become(owner: Owner, file: Path) -> None:
     """Become this user for the rest of the process, to use `file` and the files beside it. Raises OSError.
 
-    If the user cannot reach the folder of `file`, the process keeps one capability of root. With this capability, it
-    can read all files and pass through all folders, but not change them. For example, systemd keeps the state of a
-    service with a dynamic user in a folder that this user cannot reach.
+    If the user cannot reach the folder of `file`, one capability of root stays: to read all files and pass through all
+    folders, but not to change them. For example, systemd keeps the state of a service with a dynamic user in such a
+    folder.
     """
     with acting_as(owner):
         is_closed = not os.access(file.parent, os.X_OK, effective_ids=True)

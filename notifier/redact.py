@@ -98,7 +98,7 @@ def redact(text: str, *secrets: str) -> str:
     """Return `text` without secrets, so that it may be printed, logged or stored.
 
     The strings in `secrets`, remembered secrets, webhook secrets, and credentials after words such as `Bearer` are
-    replaced. Each URL is cut after its host, because the path of a Slack webhook is a secret.
+    replaced. URLs are cut after the host, because the path of a Slack webhook is a secret.
     """
     if hidden := tuple(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET):
         text = _replace_secrets(text, hidden)

@@ -16,8 +16,8 @@ def is_there(path: Path) -> bool:
 def describe_irregular(path: Path) -> str | None:
     """Return a description such as `is a socket, not a regular file`; None for a regular file or a folder.
 
-    Links are followed, and `/dev/null` counts as a regular file. Also returns None if the path does not exist or cannot
-    be examined, because the code that reads the file reports this.
+    Links are followed, and `/dev/null` is regular. A path that does not exist or cannot be examined gives None, because
+    the code that reads it reports that.
     """
     try:
         found = path.stat()

@@ -99,9 +99,8 @@ def switch_to_owner_of(state_file: Path) -> None:
 def settings_and_state_file(global_options: GlobalOptions) -> tuple[Settings | None, Path]:
     """Read the configuration, for a command that queries a running daemon.
 
-    Returns the settings and the path of the state file. If the configuration is wrong but a daemon is running, returns
-    None instead of the settings, because the daemon still uses an earlier, valid configuration. Raises
-    ConfigurationError if the configuration is wrong and no running daemon is found.
+    Returns the settings and the path of the state file. If the configuration is wrong, a running daemon still uses an
+    earlier, valid one: the settings are then None. Raises ConfigurationError if there is no running daemon either.
     """
     try:
         settings = read_settings(global_options)
@@ -146,9 +145,9 @@ def locate_state_file(global_options: GlobalOptions) -> Path:
 def locate_daemon(global_options: GlobalOptions) -> tuple[Path, ConfigurationError | None]:
     """Return the path of the state file, and an error if the configuration is too wrong to contain it, else None.
 
-    With an error, the path is the default path, so that `notifier health` and `notifier reload` can still reach a
-    daemon that started with a valid configuration. If this process is root, also switch to the user that owns the file.
-    Raises ConfigurationError if the working directory was removed, and CommandError.
+    With an error, the path is the default one, so that a daemon with an earlier, valid configuration can be reached. If
+    this process is root, also become the user that owns the file. Raises ConfigurationError if the working directory
+    was removed, and CommandError.
     """
     try:
         return locate_state_file(global_options), None

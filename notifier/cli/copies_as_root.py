@@ -1,8 +1,7 @@
 """Helps root to back up and restore a state file that belongs to another user.
 
-Root must not open a file in a folder of another user, because the file could be a link to a file anywhere. So the state
-file is read and written as its owner. If only root has access to the backup, the data takes a detour through a
-temporary folder of the owner.
+A file in another user's folder could be a link to a file anywhere. So root reads and writes the state file as its
+owner. If only root has access to the backup, the data goes through a temporary folder of the owner.
 """
 
 import os

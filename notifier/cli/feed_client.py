@@ -73,9 +73,9 @@ async def follow_events(
 ) -> AsyncIterator[FeedEvent]:
     """Yield each event that is detected from now on, and reconnect when the connection is lost.
 
-    If `types` is not empty, only events of these types are yielded. Events that are detected while the connection is
-    lost are yielded after the reconnect. `on_connection_change` is called with True after a connect and with False
-    after a disconnect. Raises CommandError if the first connect fails, or if the daemon refuses the request.
+    No event is lost meanwhile. `types` restricts the types of events, if not empty. `on_connection_change` gets True
+    after a connect and False after a disconnect. Raises CommandError if the first connect fails, or if the daemon
+    refuses the request.
     """
     socket_file = socket_path(state_file)
     position: int | None = None
@@ -115,8 +115,8 @@ async def follow_events(
 def _start_position(answer: aiohttp.ClientResponse, known: int | None) -> int | None:
     """Return the number of the event after which the stream begins; None if it is not known.
 
-    After the first connection, this is `known`. At the first connection, `known` is None, and the number is taken from
-    a header of the answer. An older daemon may not send this header.
+    It is `known`, or, at the first connection, the number in a header of the answer. An older daemon may not send this
+    header.
     """
     header = answer.headers.get(POSITION_HEADER, "")
     return int(header) if known is None and header.isdecimal() else known

@@ -37,17 +37,15 @@ class MatchCount(Struct, frozen=True):
 
 
 class FilterMatches(Struct, frozen=True):
-    """What a destination's filters match in the lists of its sources.
-
-    `trainings` is None unless the lists of trainings of all these sources were read. `people` is None unless their
-    lists of people were all read. For each pattern that matches nothing, `unmatched` has the filter's key and the
-    pattern.
-    """
+    """What a destination's filters match in the lists of its sources."""
 
     destination: str
     trainings: MatchCount | None = None
+    """None unless the lists of trainings of all these sources were read."""
     people: MatchCount | None = None
+    """None unless the lists of people of all these sources were read."""
     unmatched: tuple[tuple[Filter, str], ...] = field(default=())
+    """The filter's key and the pattern, for each pattern that matches nothing."""
 
     def document(self) -> dict[str, Any]:
         """Return the matches as a JSON object."""

@@ -40,8 +40,8 @@ def poll_offline(settings: Settings, source: str) -> int:
 def sweep_offline(settings: Settings, source: str, show_progress: ShowSweep) -> Mapping[str, Any]:
     """Run a sweep of a source, and return its last progress. Raises CommandError.
 
-    The progress has the keys of the object `sweep` in `/v1/status`. But `changes` counts the new events of the sweep
-    and of the poll that precedes it here.
+    The progress has the keys of the object `sweep` in `/v1/status`. Here, `changes` includes the new events of the poll
+    before the sweep.
     """
     new_events: list[Event] = []
 

@@ -42,9 +42,8 @@ def probe_sources(global_options: GlobalOptions, settings: Settings) -> "Sequenc
 def store_warnings(settings: Settings) -> "Iterator[str]":
     """Yield warnings about the store, if it exists.
 
-    A destination is reported if events wait for it although it is not configured. A source that was probably renamed is
-    reported, and so is a database server whose clock differs from this machine's clock. Raises CommandError if the
-    database cannot be used.
+    These are: events that wait for a destination that is not configured, a source that was probably renamed, and a
+    database server whose clock differs from this machine's. Raises CommandError if the database cannot be used.
     """
     is_file = not settings.store.url.get_secret_value()
     if is_file and not is_there(settings.store.path):

@@ -36,8 +36,8 @@ def copy_progress(title: str) -> Iterator[Callable[[int, int], None]]:
 def wait_for_sweep(state_file: Path, source: str, show: ShowSweep) -> Mapping[str, Any]:
     """Wait until the daemon's sweep of a source ends, and return the sweep's last progress.
 
-    The progress is the object `sweep` of the source in `/v1/status`. While waiting, this reads the progress repeatedly
-    and passes it to `show`. Raises CommandError if the sweep is interrupted.
+    The progress is the object `sweep` of the source in `/v1/status`, and is passed to `show` repeatedly. Raises
+    CommandError if the sweep is interrupted.
     """
     while True:
         answer = daemon_client.request(state_file, "GET", "/v1/status")

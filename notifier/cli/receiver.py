@@ -56,8 +56,8 @@ class ReceivedRequest(Struct, frozen=True):
 class WebhookReceiver(Struct):
     """Receives webhooks, and answers each request that contains events with the next of `statuses`.
 
-    When all statuses are used, the last one is repeated. Other requests get a fixed status, such as 401 if the
-    signature is invalid, or 400 if the body has an unknown format. `show` is called with each request.
+    The last status is repeated. Other requests get a fixed status: 401 if the signature is invalid, 400 if the body has
+    an unknown format. `show` is called with each request.
     """
 
     secrets: Sequence[str]

@@ -39,23 +39,24 @@ _REQUESTS_PER_MINUTE: Final = 60
 
 
 class ProbeResult(Struct, frozen=True):
-    """What a probe found out about one source.
-
-    `records` is the API's record count, None if it is unknown. `newest` is the completion date of the newest record,
-    None if no record was read. `unreadable` counts the unreadable records on the newest page. `directory` holds the
-    lists of people and trainings. `names` maps the name of each list that was read, such as `people`, to its length.
-    `problems` are sentences for the operator. `proxy` is None if the requests were sent directly.
-    """
+    """What a probe found out about one source."""
 
     source: str
     is_answering: bool = False
     records: int | None = None
+    """The API's record count; None if unknown."""
     newest: str | None = None
+    """The completion date of the newest record; None if no record was read."""
     unreadable: int = 0
+    """The number of unreadable records on the newest page."""
     names: Mapping[str, int] = field(default_factory=dict)
+    """The length of each list that was read, by its name, such as `people`."""
     problems: tuple[str, ...] = ()
+    """Sentences for the operator."""
     proxy: Proxy | None = None
+    """None if the requests were sent directly."""
     directory: Directory = field(default_factory=Directory)
+    """The lists of people and trainings."""
 
     def document(self) -> dict[str, Any]:
         """Return the result as a JSON object."""

@@ -21,9 +21,9 @@ from notifier.store.recovery.opener import needed_recovery
 def open_store_read_only(location: StoreSettings | Path) -> Iterator[Database]:
     """Open the store read-only.
 
-    If the next `notifier run` will restore or rebuild the state file, prints a note that the state before that is
-    shown. If the settings are unknown, `location` is the path of the state file. Raises CommandError if the
-    store does not exist or cannot be read.
+    If the next `notifier run` will restore or rebuild the state file, a note says that the state before that is shown.
+    `location` is the path of the state file, if the settings are unknown. Raises CommandError if the store does not
+    exist or cannot be read.
     """
     if isinstance(location, StoreSettings):
         if uses_postgres(location):

@@ -18,8 +18,8 @@ TABLE_CLASS: Final = "table"
 class _SelectedByType:
     """Selects the class of a destination's settings by the key `type`.
 
-    The validator of a class is built when the class is first needed. A discriminated union would build the validators
-    of all types at each start, although most configurations use two types.
+    The validator of a class is built when it is first needed. A discriminated union would build those of all types at
+    each start.
     """
 
     def __get_pydantic_core_schema__(self, union: Any, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:

@@ -1,9 +1,8 @@
 """The settings that destinations of several types share.
 
 The types are in `webhooks.py`, `message_destinations.py` and `brokers.py`. To add a type, derive a class from
-`DestinationSettings`, or from `MessageSettings` if the destination gets messages for people; give the class its own
-`type`, `address` and `receiver_identity`; and add it to `Destination` in `destination_types.py`. `ScheduledSettings`
-adds the keys of a schedule.
+`DestinationSettings` (or from `MessageSettings`, for messages for people), with its own `type`, `address` and
+`receiver_identity`. Add it to `Destination` in `destination_types.py`. `ScheduledSettings` adds the keys of a schedule.
 """
 
 from abc import ABC, abstractmethod

@@ -68,24 +68,23 @@ _NO_SOURCE: Final = (
 
 
 class _Place(Struct, frozen=True):
-    """The place of an error in the configuration.
-
-    `path` is the path of keys to the wrong value, and `kind` the type that the value must have. `table` is the type of
-    the table that contains the value. If the key `type` selects the class of a table on the path, `siblings` are the
-    classes that other values of `type` would select.
-    """
+    """The place of an error in the configuration."""
 
     path: tuple[str | int, ...]
+    """The keys that lead to the wrong value."""
     kind: Any
+    """The type that the value must have."""
     table: Any
+    """The type of the table that contains the value."""
     siblings: tuple[type[BaseTable], ...]
+    """The classes that other values of the key `type` would select, if it selects the class of a table on the path."""
 
 
 def explain(error: ValidationError, layers: Sequence[Layer]) -> Iterator[Problem]:
     """Yield a problem for each error that pydantic found. No problem contains a configured value.
 
-    pydantic has validated the merged values of `layers`. The first layer is the strongest. If a variable or a
-    credential file sets a wrong value, the problem names that variable or file.
+    pydantic has validated the merged values of `layers`, of which the first is the strongest. A problem names the
+    variable or credential file that sets the wrong value.
     """
     for details in error.errors(include_url=False):
         place = _locate(details["loc"])
@@ -116,8 +115,8 @@ def _only_mention(table: Sequence[str | int], layers: Sequence[Layer]) -> str | 
 def _locate(loc: tuple[str | int, ...]) -> _Place:
     """Return the place of an error; `loc` is the location that pydantic gives.
 
-    `loc` consists of keys. If the key `type` selects the class of a table, the value of `type` follows the table's key.
-    If the wrong thing is a key and not its value, `[key]` follows the key.
+    `loc` consists of keys, with two exceptions. After a table whose class the key `type` selects comes the value of
+    `type`. If the wrong thing is a key and not its value, `[key]` follows it.
     """
     kind: Any = Settings
     table: Any = None

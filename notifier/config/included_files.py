@@ -31,9 +31,9 @@ class UnmatchedPattern(Struct, frozen=True):
 def read_included(layers: Iterable[Layer], main: Path | None) -> Iterator[Layer | Problem | UnmatchedPattern]:
     """Yield the layer of each included file, and the problems with files and patterns.
 
-    The patterns are the value of `include` in the first of `layers` that has this key. `main` is the main configuration
-    file, which is skipped if a pattern matches it.
-    A source or destination that two files define is a problem: neither file overrides the other.
+    The patterns are the value of `include` in the first of `layers` that has this key. The main configuration file,
+    `main`, is never included. A source or destination in two files is a problem, because neither file overrides the
+    other.
     """
     layers = [*layers]
     owners = {place: layer.file for layer in layers if layer.file is not None for place in _defined_names(layer.values)}

@@ -280,8 +280,7 @@ def _resolve_name(name: str) -> tuple[tuple[str, ...], Any]:
 def _key_of_segment(segment: str, values: Any | None) -> str:
     """Return the key that one segment of a variable's name stands for; segments are separated by two underscores.
 
-    If users choose the keys of the table that contains the key, as in `sources`, `values` is the type of the table's
-    values. For other tables, `values` is None.
+    In a table whose keys users choose, such as `sources`, `values` is the type of the table's values; otherwise None.
     """
     if values is None:
         return segment

@@ -144,10 +144,9 @@ def locate_state_file(
 ) -> Path:
     """Return the path of the state file, even if the rest of the configuration is wrong or incomplete.
 
-    Commands that only need to reach the daemon use this function. They may lack inputs that the daemon has: systemd
-    passes no credentials to the command of ExecReload= (https://github.com/systemd/systemd/issues/35227). The arguments
-    are those of `load`. Raises ConfigError if the configuration file is unreadable or not trusted, or `store.path` is
-    invalid.
+    For commands that only need to reach the daemon. They may lack inputs that the daemon has: systemd passes no
+    credentials to ExecReload= (https://github.com/systemd/systemd/issues/35227). The arguments are those of `load`.
+    Raises ConfigError if the configuration file is unreadable or not trusted, or `store.path` is invalid.
     """
     environ = os.environ if environ is None else environ
     values = _readable_values(path, environ, secrets_dir, cwd)

@@ -45,8 +45,8 @@ def _may_exist(file: Path) -> bool:
 def usual_files(cwd: Path) -> tuple[Path, ...]:
     """Return the paths where a configuration file is looked for if none was named.
 
-    For root, the working directory is left out, because it may belong to any user. A working directory that this user
-    cannot enter is left out, too: `sudo -u` keeps the caller's working directory.
+    The working directory is left out for root, because it may belong to any user. It is also left out if this user
+    cannot enter it, as after `sudo -u`.
     """
     return (SYSTEM_FILE,) if is_root() or not os.access(cwd, os.X_OK) else (cwd / FILE_NAME, SYSTEM_FILE)
 
@@ -56,9 +56,8 @@ def credentials_directory(
 ) -> Path | None:
     """Return the folder of credential files; None if there is none.
 
-    The folder is `--secrets-dir`; without it, the folder that systemd provides; without both, the folder beside a
-    service's configuration `file`. systemd provides a folder only to the service. Commands that an operator types read
-    the folder beside `file` instead.
+    The first of: `--secrets-dir`, the folder that systemd provides, the folder beside a service's configuration `file`.
+    systemd provides a folder only to the service, not to commands that an operator types.
     """
     if secrets_dir is not None:
         return cwd / secrets_dir
@@ -73,8 +72,8 @@ def credentials_directory(
 def default_state_file(environ: Mapping[str, str], file: Path | None = None) -> Path:
     """Return the path of the state file for a configuration without `store.path`.
 
-    The state file is in the folder that systemd provides. Without this folder, it is in the state folder of the
-    service with the configuration `file`, if that folder exists. Otherwise, it is in the user's state directory.
+    Its folder is the first of: the one that systemd provides, the state folder of the service with the configuration
+    `file` (if it exists), the user's state directory.
     """
     provided = environ.get("STATE_DIRECTORY", "").split(":")[0]
     if provided:

@@ -1,8 +1,8 @@
 """Parses the settings that decide when messages are sent: `schedule`, `timezone`, `quiet_hours` and `quiet_days`.
 
-Times are those of a wall clock. APScheduler's cron triggers compute them as if they were in UTC; the time zone is
-applied afterwards (`delivery/policy/schedule.py`). A trigger with the time zone would skip or repeat a time when
-daylight saving time begins or ends.
+APScheduler's cron triggers compute wall-clock times as if they were in UTC. The time zone is applied afterwards
+(`delivery/policy/schedule.py`): a trigger with the time zone would skip or repeat a time when daylight saving time
+begins or ends.
 """
 
 import re

@@ -189,7 +189,7 @@ class SourceSettings(BaseTable):
     def why_unfilterable_by(self, fact: PersonField | None) -> str:
         """Return why events of this source cannot be filtered by `fact`; "" if they can.
 
-        `fact` is a fact about people, or None for the training title. In the text, `{source}` is a placeholder for the
+        `fact` is a fact about people, or None for the training title. The text has the placeholder `{source}` for the
         dotted key of the source (`sources.NAME`).
         """
         if not self.names:

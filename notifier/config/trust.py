@@ -1,7 +1,7 @@
 """Decides which files of a configuration are trusted: files of this user or of root to which no other user can write.
 
-The addresses in a configuration decide where tokens are sent. A file that another user can change is refused, as ssh
-and git do: that user could enter an address of their own.
+The addresses in a configuration decide where tokens are sent. A user who can change the file could enter an address of
+their own. ssh and git refuse such files, too.
 """
 
 import grp
@@ -21,8 +21,8 @@ _PASSED_CREDENTIALS: Final = Path("/run/credentials")
 def why_untrusted(path: Path) -> str | None:
     """Return why a file or folder of the configuration is not trusted; None if it is trusted or does not exist.
 
-    A trusted file and its folder belong to this process's user or to root, and no other user can write to them. Links
-    are followed. Pipes and devices are always trusted, because the parent process has opened them.
+    It and its folder must belong to this process's user or to root, and no other user may write to them. Links are
+    followed. Pipes and devices are always trusted, because the parent process has opened them.
     """
     real = Path(os.path.realpath(path))
     try:
@@ -40,10 +40,9 @@ def why_untrusted(path: Path) -> str | None:
 def why_untrusted_credentials_folder(folder: Path) -> str | None:
     """Return why a folder of credential files is not trusted; None if it is trusted or does not exist.
 
-    Other users may write to a trusted folder only if it is sticky, like /tmp: in a sticky folder, users can create
-    files, but neither remove nor replace files of others. `why_untrusted_credential_file` checks each file. Kubernetes
-    mounts a secret as a sticky folder: a tmpfs of root with the mode 1777
-    (https://kubernetes.io/docs/concepts/storage/volumes/#secret).
+    Other users may write to it only if it is sticky, like /tmp: they can create files, but neither remove nor replace
+    files of others. `why_untrusted_credential_file` checks each file. Kubernetes mounts a secret as a sticky folder: a
+    tmpfs of root with the mode 1777 (https://kubernetes.io/docs/concepts/storage/volumes/#secret).
     """
     try:
         is_sticky = stat.S_ISDIR((found := folder.stat()).st_mode) and found.st_mode & stat.S_ISVTX
@@ -58,9 +57,8 @@ def why_untrusted_credentials_folder(folder: Path) -> str | None:
 def why_untrusted_credential_file(file: Path) -> str | None:
     """Return why a file in a folder of credentials is not trusted; None if it is trusted or does not exist.
 
-    A user who can write to the folder could create a link that has the name of a key and leads to any file of root. In
-    a folder that other users can write to, a file or link must therefore itself belong to this user or to root, and a
-    file must have no second hard link.
+    In a folder that other users can write to, the file or link itself must belong to this user or to root, and a file
+    must have no second hard link. Otherwise, a user could create a link that leads to any file of root.
     """
     try:
         named, folder = file.lstat(), file.parent.stat()

@@ -1,7 +1,7 @@
 """Creates the text of the systemd unit from the template beside this file.
 
-The unit in `systemd/` at the top of the repository is for a virtual environment in /opt/notifier on Debian 12. A test
-checks that this module creates the same text.
+The unit in `systemd/` of the repository is for a virtual environment in /opt/notifier on Debian 12. A test checks that
+this module creates the same text.
 """
 
 import re

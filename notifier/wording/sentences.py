@@ -1,8 +1,7 @@
 """Sentences about the notifier itself. They are created in English, and can be shown in another language.
 
-A sentence is a text of the catalogue whose placeholders are filled with values. The catalogues `en.toml` and `es.toml`
-have the same texts and placeholders. Text from a peer, the operating system or a person is a value; it is not
-translated.
+A sentence is a text of the catalogue, with values for its placeholders. The catalogues `en.toml` and `es.toml` have the
+same texts and placeholders. Values, such as text from a peer or a person, are not translated.
 """
 
 import tomllib
@@ -36,8 +35,8 @@ def catalogue(language: str) -> Mapping[str, str]:
 class Sentence(str):
     """An English sentence that keeps the name of its text and the values, so that it can be translated.
 
-    A sentence is a `str`, so that any code that shows or stores text accepts it. `name` is the `table.name` of the text
-    in the catalogue. A value is a number, a text, a sentence, or a list of these.
+    It is a `str`, so any code can show and store it. `name` is the `table.name` of the text in the catalogue. A value
+    is a number, a text, a sentence, or a list of these.
     """
 
     __slots__ = ("name", "values")

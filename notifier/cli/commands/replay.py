@@ -145,8 +145,8 @@ def _parse_options(settings: Settings | None, body: dict[str, Any]) -> ReplaySel
 def _wait_for_replay(state_file: Path, number: int, show_progress: ShowProgress) -> Mapping[str, Any]:
     """Show the progress of the daemon's replay until the replay ends; return the last progress.
 
-    This returns earlier if the replay has been paused for all its unfinished destinations for more than
-    _LONGEST_WAIT_SECONDS without a break. Raises CommandError if the daemon or the replay was stopped.
+    Returns earlier if all unfinished destinations of the replay have been paused for _LONGEST_WAIT_SECONDS. Raises
+    CommandError if the daemon or the replay was stopped.
     """
     waiting_since: float | None = None
     while True:

@@ -204,8 +204,8 @@ async def _previews(
 ) -> list[tuple[int, Preview]]:
     """Preview the requests that would be sent if `events` were waiting for the destination `name`.
 
-    For each request, returns the number of its events and its preview. With `is_digest`, the events are treated as
-    waiting for the next slot of the destination's schedule, if the destination has a schedule.
+    Returns, for each request, the number of its events and its preview. With `is_digest`, the events wait for the next
+    slot of the destination's schedule, if it has one.
     """
     async with new_session() as session:
         destination = _build_destination(settings, name, session)
