@@ -52,12 +52,10 @@ def system_now_ms() -> int:
 class Account:
     """The records of one customer, for both versions of the API.
 
-    Completions are listed by completion date, newest first (KPA Flex API documentation, completedtrainings.v2.list).
-    Among equal dates, the record entered last comes first, unless `reshuffle_ties` is called. `now_ms` is the account's
-    clock in Unix milliseconds, for the dates of new records and of the API's answers. `dialect` chooses between
-    variants of the API's behaviour; it may be replaced at any time. `status_ends` maps a person's id and a v2 training
-    id to an expiry date (`yyyymmdd`) that only the employee status list shows, for example for a training without a
-    rolling schedule.
+    Completions are listed by completion date, newest first (KPA Flex API documentation, completedtrainings.v2.list). Of
+    equal dates, the record entered last comes first, unless `reshuffle_ties` is called. `now_ms` is the account's clock
+    (Unix ms). `dialect` chooses between variants of the API's behaviour, and may be replaced at any time. `status_ends`
+    has expiry dates (`yyyymmdd`) by person and v2 training, which only the employee status list shows.
     """
 
     def __init__(

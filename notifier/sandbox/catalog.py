@@ -33,18 +33,18 @@ JOB_TITLES: Sequence[Mapping[str, Any]] = tuple(
 
 
 class Training(Struct, frozen=True):
-    """One training of the account.
-
-    `created` is in Unix milliseconds. `v1` is the JSON object that version 1 of the API shows, and `v2` that of version
-    2. If one of them is None, that version's object is made from the training's remaining fields.
-    """
+    """One training of the account."""
 
     ids: IdPair
     title: str
     created: int
+    """Unix milliseconds."""
     renewal_months: int = 12
     expiring_days: int | None = 30
     v1: Mapping[str, Any] | None = None
+    """The JSON object that version 1 of the API shows, and `v2` that of version 2. None: it is made from the other
+    fields.
+    """
     v2: Mapping[str, Any] | None = None
 
     def format_for(self, version: Version) -> Mapping[str, Any]:
@@ -76,8 +76,8 @@ class Training(Struct, frozen=True):
 def make_user(user_id: str, firstname: str, lastname: str, *, number: int, created: int) -> dict[str, Any]:
     """Return a person in the format of `users.list`; `created` is in Unix milliseconds.
 
-    `number` distinguishes people with the same name. It also decides the job, the field office and the line of
-    business, and whether the person has left the company (one in 23 has).
+    `number` distinguishes people with the same name. The job, the field office and the line of business follow from it,
+    and whether the person has left the company (one in 23 has).
     """
     username = f"{firstname[0]}{lastname}{number}".lower().replace("'", "")
     return {

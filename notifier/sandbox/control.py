@@ -26,21 +26,22 @@ COMPLETIONS = "completedtrainings"
 
 
 class Scope(Struct, frozen=True):
-    """The requests that a fault or edit applies to; by default all requests for completions, for ever.
-
-    `method` is the prefix of the method's name (empty: all methods). A request matches only if its page, limit and
-    purpose equal `page`, `limit` and `purpose` (None: any). Of the matching requests, every `every`-th is selected, up
-    to `times` requests. The scope becomes active after `after` seconds, for `lasts` seconds (None: for ever).
-    """
+    """The requests that a fault or edit applies to; by default all requests for completions, for ever."""
 
     method: str = COMPLETIONS
+    """The prefix of the method's name; empty: all methods."""
     page: int | None = None
+    """None: any page; likewise `limit` and `purpose`."""
     limit: int | None = None
     purpose: RequestPurpose | None = None
     every: int = 1
+    """Every n-th matching request is selected."""
     times: int | None = None
+    """At most this many requests are selected."""
     after: float = 0.0
+    """The scope becomes active after so many seconds."""
     lasts: float | None = None
+    """The scope is active for so many seconds; None: for ever."""
 
     def matches(self, request: ApiRequest) -> bool:
         """Return whether a request matches the scope, regardless of the time."""

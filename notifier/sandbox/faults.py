@@ -49,8 +49,8 @@ class Sending(Struct, frozen=True):
 class RecordSelection(Struct, frozen=True):
     """A selection of records: those with the given `ids` or, without `ids`, a `count` or a `share` of all records.
 
-    `count` and `share` select records from all parts of the list. If records are added to the list or removed from it,
-    hardly any of the remaining records enters or leaves the selection.
+    `count` and `share` select from all parts of the list. If records come or go, hardly any other record enters or
+    leaves the selection.
     """
 
     ids: frozenset[int] = frozenset()
@@ -66,22 +66,22 @@ class RecordSelection(Struct, frozen=True):
 
 
 class ListFault(Struct, frozen=True):
-    """A fault in a list. Each field is one step of making a page; the defaults change nothing.
-
-    `age_seconds` is the age of the state that the answer shows. `change_list` returns the whole list, changed, in
-    order; its records are counted after this step. `unlisted` selects records that are counted but appear on no page.
-    `count_offset` is added to the count. `change_request` returns the request that is answered in place of the real
-    one, for example with another page. `change_page` returns the records as a page shows them. `change_paging` gets the
-    field `paging` of the answer and the number of matching records, and returns the changed field.
-    """
+    """A fault in a list. Each field is one step of making a page; the defaults change nothing."""
 
     age_seconds: float = 0.0
+    """The age of the state that the answer shows."""
     change_list: Callable[[list[Record], ApiRequest], list[Record]] = lambda records, _request: records
+    """Returns the whole list, changed, in order. Its records are counted after this step."""
     unlisted: RecordSelection | None = None
+    """Records that are counted but appear on no page."""
     count_offset: int = 0
+    """Added to the count."""
     change_request: Callable[[ApiRequest], ApiRequest] = lambda request: request
+    """Returns the request that is answered in place of the real one, for example with another page."""
     change_page: Callable[[list[Record]], list[Record]] = lambda records: records
+    """Returns the records as a page shows them."""
     change_paging: Callable[[Mapping[str, int], int], Mapping[str, int]] = lambda paging, _total: paging
+    """Gets the answer's field `paging` and the number of matching records, and returns the changed field."""
 
     def unlisted_ids(self, records: Sequence[Record]) -> frozenset[int]:
         """Return the ids of records that are counted but appear on no page."""

@@ -1,8 +1,8 @@
 """An account with the examples of the documentation, and the account that the command line serves.
 
-Users, trainings and completions are copied from the examples in the KPA Flex API documentation. Each example is for one
-version of the API; values that only the other version shows (a second id, a name) are made up. Two people whose ids
-occur in the examples are missing from the users, as if they had been deleted.
+Users, trainings and completions are copied from the KPA Flex API documentation. Each example is for one version of the
+API; values that only the other version shows (a second id, a name) are made up. Two people of the examples are not
+among the users, as if they had been deleted.
 """
 
 from collections.abc import Callable
@@ -211,8 +211,8 @@ def documented_account(
 ) -> Account:
     """Return an account with the documented examples of completions, by default those of both versions.
 
-    Each version of the API shows all completions, including the examples for the other version. With
-    `Dialect(newer_fields=False)`, v2 shows only the fields that the older documented example has.
+    Each version of the API shows the examples of both. With `Dialect(newer_fields=False)`, v2 shows only the fields of
+    the older documented example.
     """
     account = Account(users=_USERS, trainings=_TRAININGS, dialect=dialect, now_ms=now_ms)
     examples = {Version.V1: _V1_RECORDS, Version.V2: _V2_RECORDS}

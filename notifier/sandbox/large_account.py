@@ -95,8 +95,8 @@ def synthetic_account(
 ) -> Account:
     """Return a made-up account with `records` completions, entered evenly over the past eight years.
 
-    The same arguments and the same value of `now_ms()` give the same account. `people` is the number of people; by
-    default, it is one per 300 records, but at least 40 and at most 3,000.
+    The same arguments and the same `now_ms()` give the same account. `people` is the number of people; by default, one
+    per 300 records, between 40 and 3,000.
     """
     now = now_ms()
     founded = now - _YEARS * 365 * _DAY_MS

@@ -35,31 +35,30 @@ class IdPair(Struct, frozen=True):
 
 
 class Dialect(Struct, frozen=True):
-    """The variants of the API's behaviour that its documentation leaves open, or that have changed over the years.
-
-    `total`: answers contain `paging.total`. `newer_fields`: v2 records have `notes`, `signature` and `files`, which
-    they did not have in 2020. `missing_is_error`: requests with an unknown id in a filter, or for a page after the last
-    page, are answered with `content_not_found` instead of an empty list.
-    """
+    """The variants of the API's behaviour that its documentation leaves open, or that have changed over the years."""
 
     total: bool = False
+    """Answers contain `paging.total`."""
     newer_fields: bool = True
+    """v2 records have `notes`, `signature` and `files`, which they did not have in 2020."""
     missing_is_error: bool = False
+    """`content_not_found` answers an unknown id in a filter, or a page after the last one. Otherwise, the list is
+    empty.
+    """
 
 
 class Record(Struct, frozen=True):
-    """One completion record, with field names that do not depend on the version of the API.
-
-    `id` is the v2 id; `user` and `instructor` are 24 hex digits; `created` is in Unix milliseconds; `date_number` and
-    `expiry` are `yyyymmdd` as a number. `overrides` maps names of fields to the JSON values that the API's answer shows
-    for them; `Override.ABSENT` leaves a field out. The record's place in the list does not depend on `overrides`.
-    """
+    """One completion record, with field names that do not depend on the version of the API."""
 
     id: int
+    """The v2 id."""
     user: str
+    """24 hex digits, as in `instructor`."""
     training: IdPair
     created: int
+    """Unix milliseconds."""
     date_number: int
+    """`yyyymmdd` as a number, as in `expiry`."""
     expiry: int | None = None
     instructor: str | None = None
     group: IdPair | None = None
@@ -67,6 +66,9 @@ class Record(Struct, frozen=True):
     signature: Mapping[str, Any] | None = None
     files: tuple[Mapping[str, Any], ...] = ()
     overrides: Mapping[str, Any] | None = None
+    """Other JSON values of fields in the API's answer; `Override.ABSENT` leaves a field out. The record's place in the
+    list does not depend on them.
+    """
 
 
 def format_record(record: Record, version: Version, dialect: Dialect) -> dict[str, Any]:

@@ -57,10 +57,9 @@ def make_app(
 ) -> web.Application:
     """Return an application that serves `account` under `/v1/<method>`.
 
-    `clock` returns monotonic seconds for the rate limit; if `rate_limit` is None, there is no limit. `middlewares` run
-    between the client and the API and may cause faults. The answers of middlewares are sent unchanged, and their
-    exceptions become `server_error`; in both cases, the request is counted in `app[TRAFFIC]`. `app[CONTROL]` and the
-    HTTP routes under `/control` start and end the faults of `faults.py`.
+    `clock` returns monotonic seconds for the rate limit (`rate_limit` None: no limit). `middlewares` run between the
+    client and the API. Their answers are sent unchanged, and their exceptions become `server_error`; both are counted
+    in `app[TRAFFIC]`. `app[CONTROL]` and the HTTP routes under `/control` start and end the faults of `faults.py`.
     """
     app = web.Application(
         middlewares=[_count_request, _answer_server_error, *middlewares], client_max_size=_MAX_REQUEST_BYTES

@@ -143,38 +143,36 @@ class DeliveryControl(Protocol):
 
 
 class DashboardFigures(Struct, frozen=True):
-    """The data that the front page of the dashboard shows in addition to the status.
-
-    `now_ms` is the time at which the data was read (Unix ms). `latest` holds the latest events, newest first. `dead`
-    holds the latest given-up deliveries of each destination.
-    """
+    """The data that the front page of the dashboard shows in addition to the status."""
 
     now_ms: int
+    """When the data was read (Unix ms)."""
     counts: "DashboardCounts"
     latest: "Sequence[LatestEvent]"
+    """The latest events, newest first."""
     dead: "Sequence[DeadDelivery]"
+    """The latest given-up deliveries of each destination."""
 
 
 class RequestPreview(Struct, frozen=True):
-    """A request to a destination, rebuilt from the stored events, without secrets. The dashboard shows it.
-
-    If the request was logged, `headers` and `sent_bytes` (the length of the body) are from the log, and `is_as_sent`
-    says whether `body` is the body that was sent. Otherwise, `headers` are rebuilt, and `sent_bytes` and `is_as_sent`
-    are None. If the request is a message for people, `lines` are its lines. `is_signed` says whether the destination's
-    requests are signed with a shared secret. `hash_header` is the name of the header with a plain hash of the body; ""
-    means that there is no such header.
-    """
+    """A request to a destination, rebuilt from the stored events, without secrets. The dashboard shows it."""
 
     address: str
     headers: tuple[tuple[str, str], ...]
+    """From the log if the request was logged; otherwise rebuilt."""
     body: bytes
     lines: tuple[str, ...] = ()
+    """The lines of a message for people."""
     is_over_http: bool = False
     is_signed: bool = False
+    """Whether the destination's requests are signed with a shared secret."""
     hash_header: str = ""
+    """The name of the header with a plain hash of the body; "" without one."""
     secret_headers: tuple[str, ...] = ()
     sent_bytes: int | None = None
+    """The length of the body according to the log; None if the request was not logged."""
     is_as_sent: bool | None = None
+    """Whether `body` is the body that was sent; None if the request was not logged."""
 
 
 class DeliveryDetail(Struct, frozen=True):
@@ -201,17 +199,17 @@ class DeliveryInspection(Protocol):
 
 
 class SourceDetail(Struct, frozen=True):
-    """The data that a source's page shows in addition to the status.
-
-    `now_ms` is the time at which the data was read (Unix ms). `hours` counts the requests of each of the last 24 hours,
-    oldest first. `states` holds the latest state changes, and `events` the latest events, both newest first.
-    """
+    """The data that a source's page shows in addition to the status."""
 
     now_ms: int
+    """When the data was read (Unix ms)."""
     settings: "Sequence[ShownSetting]"
     hours: "Sequence[RequestCount]"
+    """The number of requests in each of the last 24 hours, oldest first."""
     states: "Sequence[StateChange]"
+    """The latest state changes, newest first."""
     events: "Sequence[LoggedEvent]"
+    """The latest events, newest first."""
 
 
 class DestinationDetail(SourceDetail, frozen=True):

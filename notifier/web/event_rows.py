@@ -1,7 +1,7 @@
 """Converts events to CSV, for spreadsheets, and to JSON Lines, for programs. Pure.
 
-Names come from outside, and a spreadsheet evaluates a cell that begins like a formula. Such a cell gets a leading
-apostrophe, which tells the spreadsheet that it is text (OWASP, "CSV Injection").
+A spreadsheet evaluates a cell that begins like a formula, and names come from outside. Such a cell gets a leading
+apostrophe, which makes it text (OWASP, "CSV Injection").
 """
 
 import csv

@@ -108,8 +108,8 @@ def error_sentence(model: type[BaseModel], error: ValidationError) -> str:
 def parse_moment_ms(text: str, *, whole_day: bool = False) -> int:
     """Parse a date (UTC) or an RFC 3339 time into Unix milliseconds. Raises ValueError for any other text.
 
-    A date stands for the start of the day or, with `whole_day`, for its end. A time outside the years 1 to 9999 (UTC)
-    is replaced by the nearest time in these years.
+    A date means the start of the day or, with `whole_day`, its end. A time outside the years 1 to 9999 (UTC) becomes
+    the nearest time inside.
     """
     if _DATE.fullmatch(text):
         day = date.fromisoformat(text)
@@ -310,8 +310,8 @@ class StopReplayRequest(BaseRequest):
 class ReplaySelection(Struct, frozen=True):
     """The events to replay: those detected at or after `since_ms` and before `until_ms` (Unix ms).
 
-    If `until_ms` is None, the time of the request takes its place.
-    `destination`, `source` and `type` restrict the replay if they are not None. With `dry_run`, nothing is sent.
+    Without `until_ms`, the time of the request counts. `destination`, `source` and `type` restrict the replay if they
+    are not None. With `dry_run`, nothing is sent.
     """
 
     since_ms: int

@@ -118,7 +118,7 @@ class LocalServer:
         return self._problem
 
     async def start(self) -> None:
-        """Listen on the owner's socket, and on the sockets from systemd or, if there are none, the configured address.
+        """Listen on the owner's socket, and on the sockets from systemd or, without any, the configured address.
 
         If only the owner's socket works, the rest is tried again every RETRY_INTERVAL_SECONDS. Raises ListenError if
         the owner's socket cannot be bound.

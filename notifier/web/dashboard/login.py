@@ -1,8 +1,7 @@
 """Signs a browser in, by a form for the token or by a link that is valid once.
 
-The browser then gets a cookie that contains only a random session id. The form works without JavaScript. It is accepted
-only from a page of this server: the guard refuses other origins, and this module refuses a form without an `Origin`
-header.
+The browser then gets a cookie with a random session id. The form works without JavaScript, and only on a page of this
+server: the guard refuses other origins, and this module a form without an `Origin` header.
 """
 
 import logging
@@ -38,8 +37,8 @@ class SignInPages:
     def __init__(self, guard: Guard, links: SignInLinks, renderer: PageRenderer, url: Callable[[], str | None]) -> None:
         """Initialize with the guard, links and renderer. `url` returns the dashboard's URL for a local browser.
 
-        If the server listens on no port, but on a Unix socket other than the owner's, `url` returns "", because a proxy
-        or tunnel may lead to that socket. If the server listens only on the owner's socket, `url` returns None.
+        `url` returns None if the server listens only on the owner's socket. It returns "" if the server listens on
+        another Unix socket, but on no port: a proxy or tunnel may lead to that socket.
         """
         self._guard = guard
         self._links = links

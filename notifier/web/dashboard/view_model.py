@@ -59,16 +59,16 @@ Row = tuple[str, Mapping[str, Any]]
 
 
 class ListedRows(Struct, frozen=True):
-    """The sources or destinations on a page. A table shows `rows`. A list that opens on a click shows `folded`.
-
-    `well` says whether everything that is not in the table is well. `left_out` is the number of sources or destinations
-    that are neither in the table nor in the list.
-    """
+    """The sources or destinations on a page."""
 
     rows: Sequence[Row]
+    """Shown in a table."""
     folded: Sequence[Row] = ()
+    """Shown in a list that opens on a click."""
     well: bool = True
+    """Whether everything that is not in the table is well."""
     left_out: int = 0
+    """The number of those in neither the table nor the list."""
 
 
 class UnreportedChanges(Struct, frozen=True):
@@ -222,8 +222,8 @@ def _waiting(name: str, source: Mapping[str, Any]) -> Iterator[UnreportedChanges
 def split_rows(rows: Mapping[str, Mapping[str, Any]]) -> ListedRows:
     """Divide sources or destinations between the table and the folded list.
 
-    If there are at most FEW_ROWS rows, the table gets all of them. Otherwise, the table gets the rows that need
-    attention, up to MAX_ROWS, and the list gets all other rows, up to MAX_FOLDED.
+    Up to FEW_ROWS rows all go to the table. Of more rows, those that need attention go to the table (at most MAX_ROWS),
+    and the others to the list (at most MAX_FOLDED).
     """
     if len(rows) <= FEW_ROWS:
         return ListedRows(tuple(rows.items()))

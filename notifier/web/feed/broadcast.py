@@ -1,7 +1,7 @@
 """Sends events to the readers of the stream in batches. A new event is read and formatted once for all readers.
 
-Serving is limited to a small share of the event loop's time. If there are many readers, or if readers request many old
-events, the stream is delayed, but deliveries are not.
+Serving gets a small share of the event loop's time. Many readers, or requests for many old events, delay the stream,
+but not the deliveries.
 """
 
 import asyncio
@@ -32,17 +32,16 @@ _STORE_RETRY_SECONDS: Final = 1.0
 
 
 class StreamTiming(Struct, frozen=True):
-    """The intervals and time limits for serving readers.
-
-    Events are collected for `batch_seconds` before they are sent. A reader that does not receive a batch within
-    `slow_reader_seconds` is disconnected. A reader to which nothing was sent for `keep_alive_seconds` gets a keep-alive
-    line. A closed connection is noticed within `disconnect_check_seconds`.
-    """
+    """The intervals and time limits for serving readers."""
 
     batch_seconds: float = 0.1
+    """Events are collected for so long before they are sent."""
     slow_reader_seconds: float = 30.0
+    """A reader that does not receive a batch within this time is disconnected."""
     keep_alive_seconds: float = 15.0
+    """A reader to which nothing was sent for so long gets a keep-alive line."""
     disconnect_check_seconds: float = 1.0
+    """A closed connection is noticed within this time."""
 
 
 class TooManyReadersError(Exception):

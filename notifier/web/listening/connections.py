@@ -153,10 +153,9 @@ class Connection(RequestHandler):
 class Connections:
     """All open connections of the interface, with limits on their number.
 
-    At the total limit, a new connection replaces the connection that has been idle longest. If its peer is at the
-    limit for one peer, it replaces the longest idle connection of this peer. If no such connection is idle, the new
-    connection is closed. Other users and machines cannot lock the owner out, because the owner's socket has a limit of
-    its own. They cannot stop polls and deliveries, because the limits leave file descriptors for these.
+    At the total limit, a new connection replaces the one that has been idle longest; at a peer's limit, the one of this
+    peer. If none is idle, the new connection is closed. The owner's socket has a limit of its own, so that others
+    cannot lock the owner out. The limits leave file descriptors for polls and deliveries.
     """
 
     def __init__(self, limits: ConnectionLimits, on_check: Callable[[], None] = lambda: None) -> None:

@@ -20,21 +20,22 @@ _OWNER_DESCRIPTOR_DIVISOR: Final = 16
 
 
 class ConnectionLimits(Struct, frozen=True):
-    """The maximum numbers of open connections, and the time limits of each connection.
-
-    `max_for_owner` applies to the owner's socket, `most` to all other listeners together, and `max_per_peer` to each
-    peer of these other listeners. A request's head must arrive within `head_seconds`, and its body within
-    `body_seconds`. A connection without a request is closed after `idle_seconds`. A connection whose client receives no
-    byte of an answer for `stalled_seconds` is closed.
-    """
+    """The maximum numbers of open connections, and the time limits of each connection."""
 
     most: int = _MOST
+    """For all listeners but the owner's socket together."""
     max_per_peer: int = _MAX_PER_PEER
+    """For each peer of these listeners."""
     max_for_owner: int = _MAX_FOR_OWNER
+    """For the owner's socket."""
     head_seconds: float = 10.0
+    """A request's head must arrive within this time."""
     body_seconds: float = 10.0
+    """A request's body must arrive within this time."""
     idle_seconds: float = 75.0
+    """A connection without a request is closed after this time."""
     stalled_seconds: float = 30.0
+    """A connection whose client receives no byte of an answer for so long is closed."""
 
 
 def limits_for(descriptors: int) -> ConnectionLimits:

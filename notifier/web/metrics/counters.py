@@ -1,7 +1,7 @@
 """Counters and histograms that are updated as events occur.
 
-Every counter starts at 0 when the process starts. Counters are not kept in the state file: if the file were restored
-or rebuilt, they would decrease. Prometheus treats a decrease as a restart from 0, and would add the whole value again.
+Every counter starts at 0 with the process. The state file does not keep counters: a restored file would decrease them.
+Prometheus treats a decrease as a restart from 0, and would add the whole value again.
 """
 
 from bisect import bisect_left

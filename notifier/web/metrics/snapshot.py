@@ -22,14 +22,7 @@ CACHE_SECONDS: Final = 1.0
 
 
 class SourceFigures(Struct, frozen=True):
-    """The figures of one source.
-
-    `requests` counts the requests to the API since the process started. `used_last_minute` counts only the requests of
-    the last minute, and `used_by_purpose` divides this number by purpose. `allowed_per_minute` is the current request
-    limit. `sweep_progress` is the progress of the latest sweep, from 0 to 1. `last_sweep_ms` is the time at which a
-    sweep last reached the end of the list. `held` counts the records that are held back. `second_looks` counts the
-    records with a change that a second request has to confirm.
-    """
+    """The figures of one source."""
 
     state: str
     records: int
@@ -37,31 +30,37 @@ class SourceFigures(Struct, frozen=True):
     next_poll_ms: int | None
     poll_interval_seconds: float
     requests: int
+    """The number of requests to the API since the process started."""
     allowed_per_minute: float
+    """The present limit of requests."""
     used_last_minute: int
     sweep_progress: float
+    """Of the latest sweep, from 0 to 1."""
     last_sweep_ms: int | None
+    """When a sweep last reached the end of the list."""
     held: Mapping[Direction, int]
+    """The number of records that are held back."""
     second_looks: Mapping[LookKind, int]
+    """The number of records with a change that a second request has to confirm."""
     unexplained: int
     count_offset: int
     unreadable: int
     unreadable_field: str | None
     used_by_purpose: Mapping[str, int]
+    """`used_last_minute`, divided by purpose."""
     searching: bool
 
 
 class DestinationFigures(Struct, frozen=True):
-    """The figures of one destination. `pending` and `dead` count deliveries.
-
-    `oldest_pending_ms` is when the oldest pending delivery began to wait; None if none waits. Deliveries that wait
-    for a scheduled time or for the end of a quiet time do not count.
-    """
+    """The figures of one destination. `pending` and `dead` count deliveries."""
 
     state: str
     pending: int
     dead: int
     oldest_pending_ms: int | None
+    """When the oldest pending delivery began to wait; None if none waits. Those that wait for a scheduled time or for
+    the end of a quiet time do not count.
+    """
 
 
 class StoreFigures(Struct, frozen=True):
@@ -72,24 +71,24 @@ class StoreFigures(Struct, frozen=True):
 
 
 class MetricsSnapshot(Struct, frozen=True):
-    """All figures for one metrics page.
-
-    `conditions` are the firing conditions. `readers` is the number of readers of the stream. `store_address` identifies
-    the store. `store` has the figures of the state file (None: the store is in PostgreSQL). `evaluation_age_seconds` is
-    the time since the daemon last evaluated its conditions (None: not yet). `alerts_undelivered_seconds` is how long
-    the oldest undelivered alert has waited.
-    """
+    """All figures for one metrics page."""
 
     now_ms: int
     started_ms: int
     sources: Mapping[str, SourceFigures]
     destinations: Mapping[str, DestinationFigures]
     conditions: Sequence[ConditionKey]
+    """The firing conditions."""
     store_address: str
+    """Identifies the store."""
     store: StoreFigures | None
+    """Of the state file; None if the store is in PostgreSQL."""
     readers: int
+    """The number of readers of the stream."""
     evaluation_age_seconds: float | None = None
+    """The time since the daemon last evaluated its conditions; None: not yet."""
     alerts_undelivered_seconds: float = 0.0
+    """How long the oldest undelivered alert has waited."""
 
 
 class CachedPage:

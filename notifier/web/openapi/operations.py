@@ -43,25 +43,24 @@ PATH_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType(
 
 
 class Operation(Struct, frozen=True):
-    """One method of a path, such as `GET /v1/status`.
-
-    `answer` is the type of the answer with status 200. `other_answers` has the types of answers with other statuses, by
-    status. A type's description is also the description of the answer. `errors` lists only the error statuses that are
-    particular to this operation. The OpenAPI document adds the statuses that every operation can give, and those that
-    follow from the parameters and the body.
-    """
+    """One method of a path, such as `GET /v1/status`."""
 
     route: str
     name: str
     summary: str
     answer: Any
+    """The type of the answer with status 200. A type's description is also the description of the answer."""
     description: str = ""
     other_answers: Mapping[int, Any] = field(default_factory=lambda: MappingProxyType({}))
+    """The types of answers with other statuses, by status."""
     media_type: str = JSON
     query: type[BaseQuery] | None = None
     headers: type[BaseQuery] | None = None
     body: type[BaseRequest] | None = None
     errors: tuple[int, ...] = ()
+    """Only the error statuses that are particular to this operation. The OpenAPI document adds those of all operations,
+    and those that follow from the parameters and the body.
+    """
 
 
 _GENERAL: Final = (

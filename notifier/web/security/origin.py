@@ -30,9 +30,9 @@ def is_forbidden_cross_origin(method: str, headers: Mapping[str, str]) -> bool:
 
 
 def has_json_or_no_body(headers: Mapping[str, str]) -> bool:
-    """Return whether a request has a JSON body, or none. Without a body, it must not have an HTML form's content type.
+    """Return whether a request has a JSON body, or none.
 
-    A browser sends that content type even with an empty form, so the result is False for every posted HTML form.
+    The result is False for every posted HTML form: even with an empty form, a browser sends a form's content type.
     """
     kind = headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
     if headers.get(hdrs.CONTENT_LENGTH, "0") == "0" and hdrs.TRANSFER_ENCODING not in headers:

@@ -37,10 +37,10 @@ class _Session(Struct):
 
 
 class Sessions:
-    """The open sessions. Only digests of their ids are kept, so the duration of a lookup reveals nothing about an id.
+    """The open sessions. Only digests of their ids are kept, so that the time of a lookup reveals nothing about an id.
 
-    A session is valid only for the host and port at which it began (the `Host` header). A browser sends cookies to all
-    ports of a host, and other programs may listen on the other ports.
+    A session is valid only for the host and port at which it began (the `Host` header). Browsers send cookies to all
+    ports of a host, where other programs may listen.
     """
 
     def __init__(self, clock: Clock) -> None:
