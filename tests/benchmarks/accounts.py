@@ -1,14 +1,13 @@
-"""Simulated accounts in a process of their own, which a benchmark can change and ask who came when.
+"""Serves simulated accounts in a separate process. A benchmark can change them and query when they were polled.
 
     accounts.py ACCOUNTS RECORDS
 
-Prints its URL, below which account N has its API at `/N/v1`. Beside them stand
+Prints its URL. Account N has its API at `/N/v1` below it. There are further requests:
 
-- `POST /control/enter` and `POST /control/delete` with `{"count": C}`: change so many records of account 0, each at a
-  random place below the first thousand, and answer with their ids;
-- `POST /control/total` with `{"shown": true}`: let account 0 answer with `paging.total` from now on;
-- `GET /control/arrivals`: the moments, in Unix seconds, at which the head polls of each account came since the last
-  such question.
+- `POST /control/enter` and `POST /control/delete` with `{"count": C}`: enter or delete this many records of account 0,
+  each at a random place below the first thousand records; the answer has their ids;
+- `POST /control/total` with `{"shown": true}`: account 0 answers with `paging.total` from now on;
+- `GET /control/arrivals`: the times, in Unix seconds, of each account's head polls since the last such request.
 """
 
 import argparse
@@ -33,7 +32,7 @@ _OUT_OF_SIGHT = 1000
 
 
 class Control:
-    """What a benchmark does to the first account, and learns of all of them."""
+    """Handles the requests of a benchmark: changes account 0, and returns the head polls of all accounts."""
 
     def __init__(self, account: Account) -> None:
         self._account = account
@@ -41,20 +40,20 @@ class Control:
         self._arrivals: defaultdict[int, list[float]] = defaultdict(list)
 
     def note_head_polls(self, number: int) -> Middleware:
-        """Note when the head polls of an account come."""
+        """Return a middleware that records when the head polls of an account arrive."""
 
         @web.middleware
         async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
             now = time.time()
-            asked = orjson.loads(await request.read())
-            if (asked.get("page"), asked.get("limit")) == (1, HEAD_PAGE):
+            options = orjson.loads(await request.read())
+            if (options.get("page"), options.get("limit")) == (1, HEAD_PAGE):
                 self._arrivals[number].append(now)
             return await handler(request)
 
         return note
 
     async def enter(self, request: web.Request) -> web.Response:
-        """Enter records now that are dated like ones that stand out of sight."""
+        """Enter records with the dates of random records below the head."""
         alike = self._random.choices(list(self._account.records())[_OUT_OF_SIGHT:], k=(await request.json())["count"])
         entered = [
             self._account.add(user=record.user, training=record.training, date_number=record.date_number)
@@ -63,17 +62,17 @@ class Control:
         return web.json_response([record.id for record in entered])
 
     async def delete(self, request: web.Request) -> web.Response:
-        """Delete records that stand out of sight."""
+        """Delete random records below the head."""
         doomed = self._random.sample(list(self._account.records())[_OUT_OF_SIGHT:], k=(await request.json())["count"])
         return web.json_response([self._account.remove(record.id).id for record in doomed])
 
     async def total(self, request: web.Request) -> web.Response:
-        """Show `paging.total`, or do not."""
+        """Turn `paging.total` on or off."""
         self._account.dialect = replace(self._account.dialect, total=(await request.json())["shown"])
         return web.json_response(self._account.dialect.total)
 
     async def arrivals(self, _request: web.Request) -> web.Response:
-        """Tell when head polls came, and forget it."""
+        """Return and clear the times of the head polls."""
         answer = web.json_response(self._arrivals)
         self._arrivals.clear()
         return answer
@@ -84,8 +83,8 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("accounts", type=int)
     parser.add_argument("records", type=int)
-    asked = parser.parse_args()
-    accounts = [synthetic_account(asked.records, seed=number) for number in range(asked.accounts)]
+    options = parser.parse_args()
+    accounts = [synthetic_account(options.records, seed=number) for number in range(options.accounts)]
     control = Control(accounts[0])
     app = web.Application()
     app.add_routes(
@@ -99,7 +98,7 @@ async def main() -> None:
     for number, account in enumerate(accounts):
         served = make_app(account, rate_limit=None, middlewares=[control.note_head_polls(number)])
         app.add_subapp(f"/{number}", served)
-    # A collection that looks through every record would hold up the answers: the delay would pass for the notifier's.
+    # A garbage collection of all records would delay answers, and the delay would be attributed to the notifier.
     gc.collect()
     gc.freeze()
     async with serve(app) as url:

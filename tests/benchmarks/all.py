@@ -1,12 +1,12 @@
-"""Every benchmark in one run, one after the other, in sizes that take a quarter of an hour together.
+"""Runs all benchmarks one after the other, with sizes that take a quarter of an hour in total.
 
     python -m tests.benchmarks.all [--runs 1] [--keep] [--note TEXT] [--only WORD ...]
 
-Prints one table: the bare floor, the notifier, their ratio, and the ratio (or figure) that was kept the last time.
-With several runs, the whole list is gone through as often, and a figure is the median of its medians, with the lowest
-and the highest of them.
-`--keep` writes all figures to `figures.json`, which is kept in the repository, so that a change for the worse is seen
-in its difference. On a machine that does other work too, only the ratios say something: those of processor time most.
+Prints one table: the minimum, the notifier, their ratio, and the ratio (or figure) of the last kept run. With several
+runs, each figure is the median of the runs' medians, with the lowest and the highest of them.
+
+`--keep` writes all figures to `figures.json`, which is in the repository, so that its diff shows regressions. On a
+machine that does other work, only the ratios are meaningful, and those of processor time are the most reliable.
 """
 
 import argparse
@@ -37,31 +37,31 @@ Figures = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the table, by the names that the benchmark reports; a floor or ratio that there is not is None."""
+    """One row of the table: names of figures in the benchmark's report; None if there is no minimum or ratio."""
 
     what: str
-    floor: str | None
+    minimum: str | None
     ours: str
     ratio: str | None = None
 
     @property
-    def judged(self) -> str:
-        """The figure that is compared with the one of the last time."""
+    def compared(self) -> str:
+        """The figure that is compared with that of the last kept run."""
         return self.ratio or self.ours
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One benchmark with its arguments, and the rows that come of it."""
+    """One benchmark with its arguments, and its rows of the table."""
 
     command: str
     rows: Sequence[Row]
 
 
-def _delivery(what: str, floor: str, ratio: str) -> Sequence[Row]:
+def _delivery(what: str, minimum: str, ratio: str) -> Sequence[Row]:
     ours = "notifier, signed and written down"
     return (
-        Row(what, floor, ours, f"ratio to bodies {ratio}"),
+        Row(what, minimum, ours, f"ratio to bodies {ratio}"),
         Row(f"{what}, processor", None, ours, f"ratio to bodies {ratio}, of processor time"),
     )
 
@@ -121,7 +121,7 @@ RUNS: Final = (
                 "200 sources at 5 s, processor",
                 "bare loop, processor time a poll",
                 "notifier, processor time a poll",
-                "processor time, times the floor's",
+                "processor time, times the minimum's",
             ),
             Row("200 sources, lateness p99", None, "notifier, lateness p99"),
             Row("200 sources, memory", None, "notifier, memory"),
@@ -149,11 +149,11 @@ RUNS: Final = (
     ),
     Run(
         "slack_burst --completions 200",
-        (Row("200 at once to Slack, until told", "floor in digests", "from entry to last message in digests"),),
+        (Row("200 at once to Slack, until reported", "minimum in digests", "from entry to last message in digests"),),
     ),
     Run(
         "dashboard --records 200000 --events 20000",
-        (Row("front page, 200,000 records", "/healthz (floor)", "/"),),
+        (Row("front page, 200,000 records", "/healthz (minimum)", "/"),),
     ),
     Run(
         "peers",
@@ -170,12 +170,12 @@ RUNS: Final = (
     ),
 )
 
-_TITLES: Final = ("what", "floor or peer", "notifier", "ratio", "kept")
+_TITLES: Final = ("what", "minimum or peer", "notifier", "ratio", "kept")
 _WIDTHS: Final = (38, 34, 34, 18, 18)
 
 
 def measure(run: Run) -> Figures:
-    """Run a benchmark in a process of its own, and return what it reported; nothing where it failed."""
+    """Run a benchmark in a separate process, and return its figures; they are empty if it failed."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "figures")
         file.touch()
@@ -188,8 +188,8 @@ def measure(run: Run) -> Figures:
         return {figure.pop("name"): figure for figure in reported}
 
 
-def together(runs: Sequence[Figures]) -> Figures:
-    """Return the figures of several runs as one: the median, lowest and highest of the runs' medians."""
+def combine(runs: Sequence[Figures]) -> Figures:
+    """Combine the figures of several runs: the median, lowest and highest of the runs' medians."""
     if len(runs) == 1:
         return runs[0]
     names = dict.fromkeys(name for figures in runs for name in figures)
@@ -203,16 +203,16 @@ def together(runs: Sequence[Figures]) -> Figures:
 
 
 def cells(row: Row, figures: Figures, kept: Mapping[str, Any]) -> Sequence[str]:
-    """Return a row's texts; the ratio is worked out of the medians where the benchmark reports none."""
-    floor, ours = (figures.get(name) if name else None for name in (row.floor, row.ours))
+    """Return the texts of a row. The ratio is calculated from the medians if the benchmark reports none."""
+    minimum, ours = (figures.get(name) if name else None for name in (row.minimum, row.ours))
     if row.ratio is not None:
         ratio = _text(figures.get(row.ratio)) or MISSING
-    elif floor and ours and floor["median"]:
-        ratio = f"{ours['median'] / floor['median']:.2f}"
+    elif minimum and ours and minimum["median"]:
+        ratio = f"{ours['median'] / minimum['median']:.2f}"
     else:
         ratio = ""
-    shown = "" if row.floor is None else _text(floor) or MISSING
-    return row.what, shown, _text(ours) or MISSING, ratio, _text(kept.get(row.judged))
+    shown = "" if row.minimum is None else _text(minimum) or MISSING
+    return row.what, shown, _text(ours) or MISSING, ratio, _text(kept.get(row.compared))
 
 
 def _text(figure: Mapping[str, Any] | None) -> str:
@@ -228,7 +228,7 @@ def _line(texts: Sequence[str]) -> str:
 
 
 def surroundings() -> dict[str, Any]:
-    """Say where and when it was measured, and how busy the machine was before."""
+    """Return where and when the figures were measured, and the machine's load before."""
     return {
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
@@ -238,25 +238,25 @@ def surroundings() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run all of them, print the table, and keep the figures if that was asked for."""
+    """Run the benchmarks, print the table, and keep the figures if `--keep` is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=1, help="how often to run all of them")
     parser.add_argument("--keep", action="store_true", help=f"write the figures to {KEPT.name}")
     parser.add_argument("--note", default="", help="what to know about the figures that are kept")
     parser.add_argument("--only", nargs="*", metavar="WORD", help="only the benchmarks whose name has one of these")
-    asked = parser.parse_args()
-    runs = [run for run in RUNS if asked.only is None or any(word in run.command for word in asked.only)]
+    options = parser.parse_args()
+    runs = [run for run in RUNS if options.only is None or any(word in run.command for word in options.only)]
     kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
     about: dict[str, dict[str, Any]] = {}
     measured: dict[str, list[Figures]] = {run.command: [] for run in runs}
     began = time.monotonic()
-    for run in [*runs] * asked.runs:
+    for run in [*runs] * options.runs:
         started = time.monotonic()
         about.setdefault(run.command, surroundings())
         measured[run.command].append(measure(run))
         print(f"{run.command}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     found = {
-        command: about[command] | {"note": asked.note, "figures": together(figures)}
+        command: about[command] | {"note": options.note, "figures": combine(figures)}
         for command, figures in measured.items()
     }
     print(_line(_TITLES))
@@ -266,7 +266,7 @@ def main() -> None:
             print(_line(cells(row, found[run.command]["figures"], before["figures"])))
     print(f"\n{time.monotonic() - began:.0f} s")
     done = {command: it for command, it in found.items() if it["figures"]}
-    if asked.keep:
+    if options.keep:
         known = kept | done
         ordered = {run.command: known[run.command] for run in RUNS if run.command in known}
         KEPT.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")

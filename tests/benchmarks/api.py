@@ -1,4 +1,4 @@
-"""The simulated API in its own process: prints its base URL, and adds a record of today for every line it reads."""
+"""Serves the simulated API in a separate process; prints its base URL, and adds a record for each line of its input."""
 
 import argparse
 import asyncio
@@ -13,11 +13,11 @@ from notifier.sandbox.server import make_app, serve
 
 
 async def main() -> None:
-    """Serve an account of as many records as asked for until standard input is closed."""
+    """Serve an account with a number of records until standard input is closed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("records", type=int)
-    asked = parser.parse_args()
-    account = build_account(asked.records)
+    options = parser.parse_args()
+    account = build_account(options.records)
     trainings = [training.ids for training in account.trainings]
     people = [user["id"] for user in account.users]
     generator = RecordGenerator(people, trainings, seed=1, next_id=account.next_id)

@@ -1,17 +1,17 @@
-"""How soon changes are told in accounts where much happens, and what that costs: an hour each, in virtual time.
+"""Measures how soon changes in busy accounts are reported, and how many requests that takes: one virtual hour each.
 
     python -m tests.benchmarks.busy_accounts [--records 20000 200000 1000000] [--entries 1 10 60] [--requests 30 60]
         [--backdated recent|anywhere] [--minutes 60]
 
-Every account is entered into, a third of it backdated: by forty days on average (`recent`, as people are late), or to
-any day of the list (`anywhere`). For ten entries there are an edit on the first page, an edit below it, and a deletion
-below it. The real watcher looks at it through the real HTTP of a simulated API that takes half a second for a large
-page and 50 ms for a small one; a loop that waits for nothing makes minutes of the hours. After the hour nothing
-happens for half an hour, so that what is late is told late, not never. Edits below the first page are left to the next
-scan, a day later: they are told only by accident.
+A third of the entries are backdated: by forty days on average (`recent`, as when people are late), or to any day of
+the list (`anywhere`). For every ten entries there are an edit on the first page, an edit below it, and a deletion below
+it. The real watcher polls a simulated API over HTTP. The API takes half a second for a large page and 50 ms for a small
+one. Time is virtual, so an hour takes minutes. Nothing changes in the half hour after the hour, so that late reports
+are counted as late. Edits below the first page are normally found by the next sweep, a day later, so few of them are
+reported here.
 
-Requests are counted within the hour: beside head polls, and precise questions of a person or a training of whom
-nothing was deleted, which ask for records that exist.
+Requests are counted within the hour, without head polls. Of the precise questions, those about a person or a training
+without a deletion are counted separately: they ask for records that exist.
 """
 
 import argparse
@@ -55,7 +55,7 @@ UNLIMITED = 10**7
 
 
 class Kind(StrEnum):
-    """What happens to an account."""
+    """The kinds of changes of an account."""
 
     TODAY = "entry of today"
     BACKDATED = "backdated entry"
@@ -66,7 +66,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One account: records, entries a minute, requests a minute; backdated by days or to any day; minutes."""
+    """One account: its size, entries and requests a minute, how entries are backdated, and the duration in minutes."""
 
     records: int
     entries: int
@@ -77,7 +77,7 @@ class Case:
 
 @dataclass(slots=True)
 class Requests:
-    """What was asked of the list: the first pages of head polls, all else, and precise questions among that."""
+    """The numbers of requests: head polls, others, and the precise questions among the others."""
 
     heads: int = 0
     beside: int = 0
@@ -87,28 +87,28 @@ class Requests:
 
 @dataclass
 class Figures:
-    """What an hour came to: by kind the seconds until each change was told, and how many were not."""
+    """The results of an hour: by kind, the seconds until each change was reported, and the number that were not."""
 
     case: Case
-    told: dict[Kind, list[float]]
-    untold: dict[Kind, int]
+    reported: dict[Kind, list[float]]
+    unreported: dict[Kind, int]
     false: int
     requests: Requests
     conditions: set[str]
     real_seconds: float
 
     def lines(self) -> Iterator[str]:
-        """Write them for people."""
+        """Return the lines to print."""
         case, requests = self.case, self.requests
         yield (
             f"{case.records:,} records, {case.entries} entries a minute, {case.requests} requests a minute"
             f" ({self.real_seconds:.0f} s)"
         )
         for kind in Kind:
-            delays = self.told[kind]
+            delays = self.reported[kind]
             within = f"{_shown(statistics.median(delays))} {_shown(max(delays))}" if delays else f"{'-':>8} {'-':>8}"
-            untold = f"   {self.untold[kind]} not told" if self.untold[kind] else ""
-            yield f"  {kind:<16} {len(delays):>5} told within {within} (median, max){untold}"
+            unreported = f"   {self.unreported[kind]} not reported" if self.unreported[kind] else ""
+            yield f"  {kind:<16} {len(delays):>5} reported within {within} (median, max){unreported}"
         yield (
             f"  requests a minute: {requests.heads / case.minutes:.1f} of head polls,"
             f" {requests.beside / case.minutes:.1f} beside them"
@@ -119,13 +119,13 @@ class Figures:
 
 @dataclass
 class BusyAccount:
-    """An account, what people do to it, and when that was told."""
+    """An account, its changes, and when they were reported."""
 
     account: Account
     loop: asyncio.AbstractEventLoop
     luck: random.Random
     done: dict[str, tuple[Kind, float]] = field(default_factory=dict)
-    told: dict[str, float] = field(default_factory=dict)
+    reported: dict[str, float] = field(default_factory=dict)
     false: int = 0
     requests: Requests = field(default_factory=Requests)
     counting: bool = False
@@ -133,16 +133,16 @@ class BusyAccount:
     touched: set[int] = field(default_factory=set)
     ids: list[int] = field(default_factory=list)
 
-    def hear(self, events: Sequence[Event]) -> None:
-        """Note when a change is told; what has not happened, or was told before, is false."""
+    def record_events(self, events: Sequence[Event]) -> None:
+        """Record when a change is reported. A report of no change, or a second report, counts as false."""
         for event in events:
             key = f"{event.type} {event.subject}"
-            if key not in self.done or key in self.told:
+            if key not in self.done or key in self.reported:
                 self.false += 1
-            self.told.setdefault(key, self.loop.time())
+            self.reported.setdefault(key, self.loop.time())
 
     async def live(self, case: Case) -> None:
-        """Let so many minutes pass, in which things happen at moments by chance."""
+        """Let minutes pass with changes at random times."""
         began = self.loop.time()
         for at, act in self._plan(case):
             await asyncio.sleep(max(0.0, began + at - self.loop.time()))
@@ -183,9 +183,9 @@ class BusyAccount:
             self._edit(Kind.EDIT_ABOVE, self.luck.choice(known))
 
     def _is_known(self, record_id: int) -> bool:
-        """Tell whether an edit is news of its own: what was entered just now is told as it is then."""
+        """Return whether the record was reported already, so that an edit of it is reported separately."""
         created = f"completion.created {record_id}"
-        return created not in self.done or created in self.told
+        return created not in self.done or created in self.reported
 
     def _edit_below(self) -> None:
         self._edit(Kind.EDIT_BELOW, self._any_below())
@@ -202,37 +202,37 @@ class BusyAccount:
         self._note(Kind.DELETION, "removed", record.id)
 
     def _any_below(self) -> int:
-        """Choose a record that nothing has happened to yet, by far not on the first page."""
+        """Choose an unchanged record far below the first page."""
         while (id_ := self.luck.choice(self.ids)) in self.touched:
             pass
         return id_
 
     @web.middleware
     async def between(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Count a request, and let its answer take its time on the way."""
-        asked = orjson.loads(await request.read())
+        """Count a request, and delay its answer."""
+        parameters = orjson.loads(await request.read())
         if self.counting:
-            self._count(asked)
+            self._count(parameters)
         answer = await handler(request)
-        await asyncio.sleep(LARGE_PAGE_SECONDS if asked.get("limit", 0) > HEAD_PAGE else SMALL_PAGE_SECONDS)
+        await asyncio.sleep(LARGE_PAGE_SECONDS if parameters.get("limit", 0) > HEAD_PAGE else SMALL_PAGE_SECONDS)
         return answer
 
-    def _count(self, asked: dict[str, object]) -> None:
-        requests, precise = self.requests, "user_id" in asked or "training_id" in asked
-        if (asked.get("page"), asked.get("limit"), precise) == (1, HEAD_PAGE, False):
+    def _count(self, parameters: dict[str, object]) -> None:
+        requests, precise = self.requests, "user_id" in parameters or "training_id" in parameters
+        if (parameters.get("page"), parameters.get("limit"), precise) == (1, HEAD_PAGE, False):
             requests.heads += 1
             return
         requests.beside += 1
         if precise:
             requests.questions += 1
             requests.about_existing += not any(
-                asked.get("training_id", training) == training and asked.get("user_id", user) == user
+                parameters.get("training_id", training) == training and parameters.get("user_id", user) == user
                 for training, user in self.deleted
             )
 
 
 def new_account(records: int, clock: LapsingClock) -> Account:
-    """Make up an account, of which every process makes the same; collections shall not look through it."""
+    """Create an account, the same one in each process, and exclude it from garbage collections."""
     account = synthetic_account(records, now_ms=clock.now_ms)
     gc.collect()
     gc.freeze()
@@ -240,7 +240,7 @@ def new_account(records: int, clock: LapsingClock) -> Account:
 
 
 def in_virtual_time(work: Callable[[TimeLapse], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine on a loop of its own that waits for nothing."""
+    """Run a coroutine on a new event loop with virtual time."""
     loop = TimeLapse()
     try:
         return loop.run_until_complete(work(loop))
@@ -249,14 +249,14 @@ def in_virtual_time(work: Callable[[TimeLapse], Coroutine[Any, Any, T]]) -> T:
 
 
 def free_port() -> int:
-    """Return a port for all accounts: under another address, a state file would have to be filled again."""
+    """Return a port for all accounts. With another address, the state file would have to be filled again."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
 async def learn(records: int, state_file: Path, started_ms: int, port: int, loop: TimeLapse) -> None:
-    """Let a state file know all of an account."""
+    """Fill a state file with all records of an account."""
     clock = SharedClock(loop, started_ms)
     account = new_account(records, clock)
     async with (
@@ -267,7 +267,7 @@ async def learn(records: int, state_file: Path, started_ms: int, port: int, loop
 
 
 async def run_case(case: Case, state_file: Path, started_ms: int, port: int, loop: TimeLapse) -> Figures:
-    """Let an account have its hour."""
+    """Measure one account for its hour."""
     began = time.perf_counter()
     clock = SharedClock(loop, started_ms)
     account = new_account(case.records, clock)
@@ -276,7 +276,7 @@ async def run_case(case: Case, state_file: Path, started_ms: int, port: int, loo
     conditions: set[str] = set()
     async with (
         serve(make_app(account, rate_limit=None, middlewares=[busy.between]), port=port) as url,
-        watching(url, state_file, clock, case.requests, busy.hear) as watched,
+        watching(url, state_file, clock, case.requests, busy.record_events) as watched,
     ):
         polling = asyncio.create_task(watched.poll_for_ever())
         await asyncio.sleep(2 * POLL_SECONDS)
@@ -290,19 +290,19 @@ async def run_case(case: Case, state_file: Path, started_ms: int, port: int, loo
         polling.cancel()
         await asyncio.wait([polling])
         conditions.update(watched.conditions())
-    told: dict[Kind, list[float]] = defaultdict(list)
-    untold: dict[Kind, int] = defaultdict(int)
+    reported: dict[Kind, list[float]] = defaultdict(list)
+    unreported: dict[Kind, int] = defaultdict(int)
     for key, (kind, at) in busy.done.items():
-        if key in busy.told:
-            told[kind].append(busy.told[key] - at)
+        if key in busy.reported:
+            reported[kind].append(busy.reported[key] - at)
         else:
-            untold[kind] += 1
+            unreported[kind] += 1
     seconds = time.perf_counter() - began
-    return Figures(case, told, untold, busy.false, busy.requests, conditions, seconds)
+    return Figures(case, reported, unreported, busy.false, busy.requests, conditions, seconds)
 
 
 class SharedClock(LapsingClock):
-    """The loop's time as the program's clock, which begins at the same moment on every loop."""
+    """A clock for the program that shows the loop's time; it starts at the same time on every loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, started_ms: int) -> None:
         super().__init__(loop)
@@ -314,21 +314,21 @@ def _shown(seconds: float) -> str:
 
 
 def main() -> None:
-    """Measure, and print the figures of each account as they come."""
+    """Measure the accounts, and print the figures of each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, nargs="*", default=[20_000, 200_000, 1_000_000])
     parser.add_argument("--entries", type=int, nargs="*", default=[1, 10, 60], help="a minute")
     parser.add_argument("--requests", type=int, nargs="*", default=[30, 60], help="a minute")
     parser.add_argument("--backdated", choices=["recent", "anywhere"], default="recent")
     parser.add_argument("--minutes", type=int, default=60)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     started_ms, port = time.time_ns() // 1_000_000, free_port()
-    for records in asked.records:
+    for records in options.records:
         with tempfile.TemporaryDirectory() as folder:
             learned = Path(folder, "learned.db")
             in_virtual_time(partial(learn, records, learned, started_ms, port))
-            for entries, requests in itertools.product(asked.entries, asked.requests):
-                case = Case(records, entries, requests, asked.backdated == "anywhere", asked.minutes)
+            for entries, requests in itertools.product(options.entries, options.requests):
+                case = Case(records, entries, requests, options.backdated == "anywhere", options.minutes)
                 state_file = Path(folder, f"{entries}-{requests}.db")
                 shutil.copy(learned, state_file)
                 figures = in_virtual_time(partial(run_case, case, state_file, started_ms, port))

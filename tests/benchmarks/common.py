@@ -1,4 +1,4 @@
-"""What the benchmarks share: processes beside this one, made-up records, and figures as median and spread."""
+"""Shared parts of the benchmarks: other processes, generated records, and figures with median and spread."""
 
 import json
 import os
@@ -28,7 +28,7 @@ FIGURES = "BENCHMARK_FIGURES"
 
 @contextmanager
 def beside(script: str, *arguments: str) -> Iterator[str]:
-    """Run a script of this folder in a process of its own; yield the first line that it prints."""
+    """Run a script of this folder in a separate process; yield the first line that it prints."""
     process = subprocess.Popen(
         [sys.executable, str(HERE / script), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -42,7 +42,7 @@ def beside(script: str, *arguments: str) -> Iterator[str]:
 
 
 def completion(number: int) -> Completion:
-    """Make a record as the API's v2 returns them."""
+    """Return a record in the API's v2 format."""
     raw = {
         "id": number,
         "training_id": 1046,
@@ -72,18 +72,18 @@ def completion(number: int) -> Completion:
 
 
 def news(numbers: range) -> list[Change]:
-    """Make changes that announce new records."""
+    """Return changes that create new records."""
     return [Change(EventType.CREATED, completion(number), 1, DetectedBy.HEAD, "benchmark") for number in numbers]
 
 
-def told(name: str, figures: Sequence[float], unit: str) -> str:
-    """Write a figure as its median and range."""
+def describe(name: str, figures: Sequence[float], unit: str) -> str:
+    """Return the text of a figure: its median and range."""
     return f"{name:<44} {statistics.median(figures):>10.3f} {unit:<8} ({min(figures):.3f} to {max(figures):.3f})"
 
 
 def report(name: str, figures: Sequence[float], unit: str, remark: str = "") -> None:
-    """Print a figure as its median and range, and add it to the file that BENCHMARK_FIGURES names, if it does."""
-    print(told(name, figures, unit), remark, flush=True)
+    """Print a figure's median and range, and append it to the file that BENCHMARK_FIGURES names, if it is set."""
+    print(describe(name, figures, unit), remark, flush=True)
     if file := os.environ.get(FIGURES):
         spread = {"median": statistics.median(figures), "min": min(figures), "max": max(figures)}
         with Path(file).open("a", encoding="utf-8") as lines:
@@ -91,9 +91,9 @@ def report(name: str, figures: Sequence[float], unit: str, remark: str = "") -> 
 
 
 def with_bytecode() -> dict[str, str]:
-    """Compile the package, as an installation does, and return the environment in which a program uses that.
+    """Compile the package, as an installation does; return the environment in which a program uses the bytecode.
 
-    Without this, every start of a checkout may compile all modules, and a benchmark of starts would measure that.
+    Otherwise, each start from a checkout may compile all modules, and a benchmark would measure that.
     """
     subprocess.run([sys.executable, "-m", "compileall", "-q", str(Path(notifier.__file__).parent)], check=True)
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

@@ -1,9 +1,9 @@
-"""How long the dashboard takes to answer when very much is known: records by the million, events by the 100,000.
+"""Measures the dashboard's response times with a large state file: a million records and 100,000 events.
 
     python -m tests.benchmarks.dashboard [--records 1000000] [--events 100000]
 
-The bare floor beside it is `/healthz`: the same server, asked for nothing. Where Debian's Chromium is installed it
-loads the front page too, each time as if for the first time; the floor is then a page of eleven bytes.
+The minimum is `/healthz` of the same server, which needs no data. If Debian's Chromium is installed, it also loads the
+front page, each time with an empty cache; the minimum is then a page of eleven bytes.
 """
 
 import argparse
@@ -32,7 +32,7 @@ LOADS = 10
 
 
 def fill(db: Database, records: int, events: int, now_ms: int) -> None:
-    """Write a long past: records of ten years, events of the last 90 days, each with deliveries and attempts."""
+    """Write records of ten years, and events of the last 90 days with deliveries and attempts."""
     numbers = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
     db.execute(
         "INSERT INTO sources (name, met_at, swept_at, records, last_success) VALUES ('acme', 1, ?, ?, ?)",
@@ -93,20 +93,22 @@ def fill(db: Database, records: int, events: int, now_ms: int) -> None:
 
 
 async def main() -> None:
-    """Fill a file, start the daemon on it, and ask for pages."""
+    """Fill a state file, start the daemon with it, and request pages."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--events", type=int, default=100_000)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "notifier.db")
         store = FileStore(path)
         await store.open()
         started = time.perf_counter()
-        await store.run(fill, asked.records, asked.events, SystemClock().now_ms())
+        await store.run(fill, options.records, options.events, SystemClock().now_ms())
         await store.close()
         megabytes, seconds = path.stat().st_size / 1e6, time.perf_counter() - started
-        print(f"{asked.records:,} records, {asked.events:,} events: {megabytes:,.0f} MB, written in {seconds:.0f} s")
+        print(
+            f"{options.records:,} records, {options.events:,} events: {megabytes:,.0f} MB, written in {seconds:.0f} s"
+        )
         nowhere = {"type": "http", "url": "http://127.0.0.1:9/"}
         daemon = Daemon(
             Settings.model_validate(
@@ -129,9 +131,9 @@ async def main() -> None:
 
 
 async def measure(url: str) -> None:
-    """Ask for each page many times, one after the other."""
+    """Request each page many times in a row."""
     pages: dict[str, Callable[[int], str]] = {
-        "/healthz (floor)": lambda _: "/healthz",
+        "/healthz (minimum)": lambda _: "/healthz",
         "/": lambda _: "/",
         "/events": lambda _: "/events",
         "/events?person= a person's name": lambda number: f"/events?person=Person+{number}+of",
@@ -156,9 +158,9 @@ async def measure(url: str) -> None:
 
 
 async def load(url: str) -> None:
-    """Load pages in a browser that has kept nothing of them, until all that they need is there and has run."""
+    """Load pages in a browser with an empty cache, until all their files are loaded and their scripts have run."""
     async with browser() as chromium:
-        for name, path in (("loaded: /healthz (floor)", "/healthz"), ("loaded: /", "/")):
+        for name, path in (("loaded: /healthz (minimum)", "/healthz"), ("loaded: /", "/")):
             taken = []
             for _ in range(LOADS):
                 context = await chromium.new_context()

@@ -1,11 +1,11 @@
-"""Delivery of signed events to a receiver in another process, beside two bare aiohttp POST loops.
+"""Compares the delivery of signed events to a receiver in another process with two plain loops of aiohttp requests.
 
     python -m tests.benchmarks.delivery [--events 10000] [--batch 1] [--rounds 5] [--steps]
 
-All three send the same bodies with the same concurrency. One bare loop has them ready before the clock starts; the
-other reads the events from the same state file and makes their bodies on the way, as any sender has to. The notifier
-reads events from its state file, signs them, and has written down every outcome when the clock stops. Beside the
-time that passes the processor's is compared: it says the same on a machine on which others work too. With --steps, the
+All three send the same bodies with the same concurrency. One loop has the bodies ready before the measurement. The
+other reads the events from the same state file and makes their bodies meanwhile, as any sender has to. The notifier
+reads events from its state file, signs them, and has stored every outcome at the end of the measurement. Both wall time
+and processor time are compared; processor time is also reliable on a machine that does other work. With --steps, the
 steps of Python's interpreter are counted instead, for the second loop and the notifier.
 """
 
@@ -47,25 +47,25 @@ A look at the store takes as long as a delivery, so the first one is after the l
 """
 
 
-class Taken(NamedTuple):
-    """What something took, in seconds: as they pass, and of this process's processor time."""
+class Times(NamedTuple):
+    """The wall time and this process's processor time of something, in seconds."""
 
     passed: float
     processor: float
 
     @classmethod
-    def since(cls, started: "Taken") -> "Taken":
-        """Return what has been taken since a moment that `now()` has given."""
+    def since(cls, started: "Times") -> "Times":
+        """Return the times since `start`, a result of `now()`."""
         return cls(*(after - before for before, after in zip(started, cls.now(), strict=True)))
 
     @classmethod
-    def now(cls) -> "Taken":
-        """Return this moment, from which to measure."""
+    def now(cls) -> "Times":
+        """Return the present times."""
         return cls(time.perf_counter(), time.process_time())
 
 
-async def bare(url: str, bodies: Iterable[bytes], concurrency: int) -> Taken:
-    """POST every body, `concurrency` at a time; return what it took, with the making of bodies not made before."""
+async def bare(url: str, bodies: Iterable[bytes], concurrency: int) -> Times:
+    """POST every body, `concurrency` at a time; return the times, including those for making bodies."""
     waiting = iter(bodies)
 
     async def loop(session: aiohttp.ClientSession) -> None:
@@ -74,15 +74,15 @@ async def bare(url: str, bodies: Iterable[bytes], concurrency: int) -> Taken:
                 await response.read()
 
     async with aiohttp.ClientSession() as session:
-        started = Taken.now()
+        started = Times.now()
         await asyncio.gather(*(loop(session) for _ in range(concurrency)))
-        return Taken.since(started)
+        return Times.since(started)
 
 
 async def notifier(
     events: int, settings: HttpSettings, store: Store, begin: Callable[[], None] = lambda: None
-) -> Taken:
-    """Deliver `events` that wait in a new store, after calling `begin`; return what it took."""
+) -> Times:
+    """Deliver `events` from a new store, after calling `begin`; return the times."""
     await store.open()
     wants = [subscription_of("receiver", settings)]
     await store.run(sources.read_or_create, "acme")
@@ -99,18 +99,18 @@ async def notifier(
     async with new_session() as session:
         dispatcher = Dispatcher({"receiver": settings}, store, SystemClock(), count)
         begin()
-        started = Taken.now()
+        started = Times.now()
         await dispatcher.start(session)
         while answered < events or (await store.run(_delivered)) < events:
             await asyncio.sleep(LOOK_EVERY)
-        taken = Taken.since(started)
+        taken = Times.since(started)
         await dispatcher.stop(1.0)
     await store.close()
     return taken
 
 
 def made(file: Path, settings: HttpSettings) -> Iterator[bytes]:
-    """Read the events of a state file and make the bodies that they are sent in."""
+    """Read the events of a state file, and make the bodies of their requests."""
     db = open_file_read_only(file)
     last = 0
     while events := history.events_after(db, last, 1000 // settings.batch_size * settings.batch_size):
@@ -132,40 +132,40 @@ def _delivered(db: Database) -> int:
     return row[0] if row else 0
 
 
-async def print_interpreter_steps(asked: argparse.Namespace, url: str, settings: HttpSettings) -> None:
-    """Count the steps of the loop that makes its bodies, and of the notifier; print them for one event, by part."""
+async def print_interpreter_steps(options: argparse.Namespace, url: str, settings: HttpSettings) -> None:
+    """Count the steps of the second loop and of the notifier; print the steps for one event by part."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "notifier.db"
         with counted() as ours:
-            await notifier(asked.events, settings, FileStore(file), lambda: setattr(ours, "is_counting", True))
+            await notifier(options.events, settings, FileStore(file), lambda: setattr(ours, "is_counting", True))
         with counted() as making:
             making.is_counting = True
             await bare(url, made(file, settings), settings.concurrency)
-    of_event = [{part: steps / asked.events for part, steps in it.by_part().items()} for it in (making, ours)]
+    of_event = [{part: steps / options.events for part, steps in it.by_part().items()} for it in (making, ours)]
     print_steps("steps an event", *of_event)
 
 
 async def main() -> None:
-    """Measure in turn, and print rates and their ratio."""
+    """Measure all in turn, and print the rates and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=10_000)
     parser.add_argument("--batch", type=int, default=1, help="events in one request")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", action="store_true", help="count the steps of Python's interpreter")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     ours, ready, making = [], [], []
     with beside("receiver.py") as port:
         url = f"http://127.0.0.1:{port}/hook"
         settings = HttpSettings.model_validate(
-            {"type": "http", "url": url, "secret": SECRET, "batch_size": asked.batch}
+            {"type": "http", "url": url, "secret": SECRET, "batch_size": options.batch}
         )
-        if asked.steps:
-            await print_interpreter_steps(asked, url, settings)
+        if options.steps:
+            await print_interpreter_steps(options, url, settings)
             return
-        for _ in range(asked.rounds):
+        for _ in range(options.rounds):
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "notifier.db"
-                ours.append(await notifier(asked.events, settings, FileStore(file)))
+                ours.append(await notifier(options.events, settings, FileStore(file)))
                 making.append(await bare(url, made(file, settings), settings.concurrency))
                 ready.append(await bare(url, list(made(file, settings)), settings.concurrency))
     for name, measured in (
@@ -173,10 +173,10 @@ async def main() -> None:
         ("bare loop, bodies made from the same rows", making),
         ("notifier, signed and written down", ours),
     ):
-        report(name, [asked.events / taken.passed for taken in measured], "events/s")
-    for name, floors in (("to bodies ready", ready), ("to bodies made", making)):
-        report(f"ratio {name}", [a.passed / b.passed for a, b in zip(floors, ours, strict=True)], "")
-        processor = [a.processor / b.processor for a, b in zip(floors, ours, strict=True)]
+        report(name, [options.events / taken.passed for taken in measured], "events/s")
+    for name, minimums in (("to bodies ready", ready), ("to bodies made", making)):
+        report(f"ratio {name}", [a.passed / b.passed for a, b in zip(minimums, ours, strict=True)], "")
+        processor = [a.processor / b.processor for a, b in zip(minimums, ours, strict=True)]
         report(f"ratio {name}, of processor time", processor, "")
 
 

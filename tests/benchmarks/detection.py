@@ -1,11 +1,11 @@
-"""What it costs to find changes out of sight in a large account, beside reading all of it again.
+"""Measures the cost of finding changes below the head of a large account, compared with reading the whole account.
 
     python -m tests.benchmarks.detection [--records 1000000] [--times 10] [--sizes 10000 100000] [--sweeps-only]
 
-The API is a process beside this one, without a rate limit; in this one works the notifier's watching half with a state
-file. Head polls read pages of 100, everything else pages of 1000. The floor fetches and parses every page, and does
-nothing with it. Requests are all that the rounds make until everything is told, their head polls and counts included;
-rests between searches, and the wait for a second look, are left out. What was changed must be found, and nothing else.
+The API is another process without a rate limit. This process runs the notifier's watcher with a state file. Head polls
+read pages of 100 records, all other requests pages of 1000. The minimum only fetches and parses every page. All
+requests of the rounds are counted until everything is reported, including head polls and counts. Pauses between
+searches, and the wait for a second look, are left out. Exactly what was changed must be found.
 """
 
 import argparse
@@ -43,10 +43,7 @@ UNRESTING = replace(
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one thing took; `peak` is the most memory that this process held meanwhile, in MB.
-
-    `processor` is the processor time of this process in seconds.
-    """
+    """The cost of one step: wall and processor time in seconds, requests, and this process's peak of memory in MB."""
 
     requests: int
     seconds: float
@@ -55,28 +52,28 @@ class Figures:
 
 
 class Peak:
-    """The most memory that this process has held since the last look."""
+    """The largest memory of this process since the last call of `take`."""
 
     def __init__(self) -> None:
         self._forget()
 
     def take(self) -> float:
-        """Return it in MB, and begin anew."""
+        """Return the peak in MB, and reset it."""
         status = Path("/proc/self/status").read_text()
         peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
         self._forget()
         return peak
 
     def _forget(self) -> None:
-        # See proc(5): 5 resets the peak, which ru_maxrss would keep for as long as the process lives.
+        # See proc(5): writing 5 resets the peak. The peak in ru_maxrss can't be reset.
         Path("/proc/self/clear_refs").write_text("5")
 
 
 class Bench:
-    """One account, and the watcher that looks after it."""
+    """One account and its watcher."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession, watcher: Watcher, events: list[Event]) -> None:
-        """Take where the account is, and the list that the watcher's events are added to."""
+        """Initialize with the account's URL, and the list to which the watcher's events are added."""
         self._url = url
         self._session = session
         self._watcher = watcher
@@ -84,7 +81,7 @@ class Bench:
         self._peak = Peak()
 
     async def reread(self) -> Figures:
-        """Fetch and parse the whole list: the floor."""
+        """Fetch and parse the whole list; this is the minimum."""
         pages, last_page, started, processor = 0, 1, time.perf_counter(), time.process_time()
         self._peak.take()
         while pages < last_page:
@@ -96,23 +93,23 @@ class Bench:
         return Figures(pages, seconds, self._peak.take(), processor)
 
     async def sweep(self) -> Figures:
-        """Read the whole list; there must be nothing to tell of it."""
+        """Sweep the list, which must not detect anything."""
         return await self._expect(self._watcher.begin_sweep, EventType.CREATED, [])
 
     async def quiet_round(self) -> Figures:
-        """Do a round when nothing has changed."""
+        """Run a round without changes."""
         return await self._expect(self._round, EventType.CREATED, [])
 
     async def enter(self, count: int = 1) -> Figures:
-        """Find so many records that were entered out of sight."""
+        """Enter records below the head, and measure how they are found."""
         return await self._expect(self._round, EventType.CREATED, await self._control("enter", count=count))
 
     async def delete(self, count: int = 1) -> Figures:
-        """Find that so many records out of sight are gone."""
+        """Delete records below the head, and measure how that is found."""
         return await self._expect(self._round, EventType.REMOVED, await self._control("delete", count=count))
 
     async def show_total(self, *, shown: bool) -> None:
-        """Let the API tell `paging.total`, or not."""
+        """Turn the API's `paging.total` on or off."""
         await self._control("total", shown=shown)
 
     async def _round(self) -> None:
@@ -120,7 +117,7 @@ class Bench:
         await self._watcher.run_followups()
 
     async def _expect(self, work: Callable[[], Awaitable[None]], kind: EventType, changed: Sequence[int]) -> Figures:
-        """Measure `work` and all that it begins: it must find what changed, and nothing else."""
+        """Measure `work` and the background tasks that it starts; exactly what was changed must be found."""
         self._events.clear()
         self._peak.take()
         before, started, processor = self._watcher.usage.total, time.perf_counter(), time.process_time()
@@ -153,7 +150,7 @@ class Bench:
 
 @asynccontextmanager
 async def watching(url: str, folder: Path) -> AsyncIterator[Bench]:
-    """Watch account 0 with a new state file; the first round is done."""
+    """Watch account 0 with a new state file, and run the first round."""
     environ = {
         "NOTIFIER_STORE__PATH": str(folder / "notifier.db"),
         "NOTIFIER_SOURCES__ACME__BASE_URL": f"{url}/0/v1",
@@ -178,102 +175,104 @@ async def watching(url: str, folder: Path) -> AsyncIterator[Bench]:
 
 
 @dataclass(frozen=True, slots=True)
-class Lone:
-    """Lone changes, one after the other, each out of sight at a random place."""
+class SingleChanges:
+    """Single changes, one after the other, each at a random place below the head."""
 
     inserts: Sequence[Figures]
     deletions: Sequence[Figures]
 
 
-async def lone_changes(bench: Bench, times: int) -> Lone:
-    """Measure so many lone changes of each kind."""
-    return Lone([await bench.enter() for _ in range(times)], [await bench.delete() for _ in range(times)])
+async def measure_single_changes(bench: Bench, times: int) -> SingleChanges:
+    """Measure a number of single changes of each kind."""
+    return SingleChanges([await bench.enter() for _ in range(times)], [await bench.delete() for _ in range(times)])
 
 
-def show(name: str, floor: Figures, *figures: Figures) -> None:
-    """Print medians, the range of requests, the highest peak, and the ratio of the seconds to the floor's."""
+def show(name: str, minimum: Figures, *figures: Figures) -> None:
+    """Print medians, the range of requests, the highest peak, and the ratio of the time to that of the minimum."""
     requests = sorted(figure.requests for figure in figures)
     seconds = statistics.median(figure.seconds for figure in figures)
     span = f"({requests[0]} to {requests[-1]})" if len(figures) > 1 else ""
     peak = max(figure.peak for figure in figures)
     print(
         f"{name:<36} {statistics.median(requests):>6.0f} {span:<12} requests {seconds:>9.3f} s {peak:>6.0f} MB"
-        f" {seconds / floor.seconds:>8.4f} of the floor",
+        f" {seconds / minimum.seconds:>8.4f} of the minimum",
         flush=True,
     )
 
 
-async def lone_only(records: int, times: int) -> tuple[Lone, Lone]:
-    """Measure lone changes in an account of so many records, without `paging.total` and with it."""
+async def measure_only_single_changes(records: int, times: int) -> tuple[SingleChanges, SingleChanges]:
+    """Measure single changes in an account of this size, without `paging.total` and with it."""
     with beside("accounts.py", "1", str(records)) as url, tempfile.TemporaryDirectory() as folder:
         async with watching(url, Path(folder)) as bench:
             await bench.sweep()
-            without = await lone_changes(bench, times)
+            without = await measure_single_changes(bench, times)
             await bench.show_total(shown=True)
-            return without, await lone_changes(bench, times)
+            return without, await measure_single_changes(bench, times)
 
 
 async def sweeps(records: int) -> None:
-    """Measure the sweeps alone, and print them."""
+    """Measure only sweeps, and print their figures."""
     with beside("accounts.py", "1", str(records)) as url, tempfile.TemporaryDirectory() as folder:
         async with watching(url, Path(folder)) as bench:
             await measure_sweeps(bench)
 
 
 async def measure_sweeps(bench: Bench) -> Figures:
-    """Measure the first scan and a quiet one, and print them; return the floor."""
-    floor = await bench.reread()
-    show("bare re-read, fetched and parsed", floor, floor)
-    show("first sweep", floor, await bench.sweep())
+    """Measure the first sweep and one without changes, and print their figures; return the minimum."""
+    minimum = await bench.reread()
+    show("bare re-read, fetched and parsed", minimum, minimum)
+    show("first sweep", minimum, await bench.sweep())
     quiet = await bench.sweep()
-    show("quiet sweep", floor, quiet)
-    report("bare re-read", [floor.seconds], "s")
+    show("quiet sweep", minimum, quiet)
+    report("bare re-read", [minimum.seconds], "s")
     report("quiet sweep", [quiet.seconds], "s")
-    report("quiet sweep, times the re-read", [quiet.seconds / floor.seconds], "")
-    report("quiet sweep, times its processor time", [quiet.processor / floor.processor], "")
+    report("quiet sweep, times the re-read", [quiet.seconds / minimum.seconds], "")
+    report("quiet sweep, times its processor time", [quiet.processor / minimum.processor], "")
     report("quiet sweep, peak of memory", [quiet.peak], "MB")
-    return floor
+    return minimum
 
 
-async def everything(records: int, times: int) -> tuple[Lone, Lone]:
-    """Measure all there is in an account of so many records, and print it; return the lone changes."""
+async def measure_all(records: int, times: int) -> tuple[SingleChanges, SingleChanges]:
+    """Measure everything in an account of this size, and print the figures; return those of single changes."""
     with beside("accounts.py", "1", str(records)) as url, tempfile.TemporaryDirectory() as folder:
         async with watching(url, Path(folder)) as bench:
-            floor = await measure_sweeps(bench)
-            show("quiet round", floor, await bench.quiet_round())
-            without = await lone_changes(bench, times)
-            show("one hidden insert", floor, *without.inserts)
-            show("one hidden deletion", floor, *without.deletions)
-            show(f"{MANY} scattered inserts", floor, await bench.enter(MANY))
-            show(f"{MANY} scattered deletions", floor, await bench.delete(MANY))
+            minimum = await measure_sweeps(bench)
+            show("quiet round", minimum, await bench.quiet_round())
+            without = await measure_single_changes(bench, times)
+            show("one hidden insert", minimum, *without.inserts)
+            show("one hidden deletion", minimum, *without.deletions)
+            show(f"{MANY} scattered inserts", minimum, await bench.enter(MANY))
+            show(f"{MANY} scattered deletions", minimum, await bench.delete(MANY))
             await bench.show_total(shown=True)
-            show("quiet round, paging.total", floor, await bench.quiet_round())
-            with_total = await lone_changes(bench, times)
-            show("one hidden insert, paging.total", floor, *with_total.inserts)
-            show("one hidden deletion, paging.total", floor, *with_total.deletions)
+            show("quiet round, paging.total", minimum, await bench.quiet_round())
+            with_total = await measure_single_changes(bench, times)
+            show("one hidden insert, paging.total", minimum, *with_total.inserts)
+            show("one hidden deletion, paging.total", minimum, *with_total.deletions)
             return without, with_total
 
 
 def cell(without: Sequence[Figures], with_total: Sequence[Figures]) -> str:
-    """Write the requests that changes took at most, without `paging.total` and with it."""
+    """Return the most requests that a change took, without `paging.total` and with it."""
     return f"{max(figures.requests for figures in without)} ({max(figures.requests for figures in with_total)})"
 
 
 async def main() -> None:
-    """Measure, and print the figures, and then the table of requests as the documentation has it."""
+    """Measure, and print the figures and the table of requests of the documentation."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--sizes", type=int, nargs="*", default=[10_000, 100_000], help="other accounts, for the table")
-    parser.add_argument("--sweeps-only", action="store_true", help="only the floor, a first and a quiet sweep")
-    asked = parser.parse_args()
-    if asked.sweeps_only:
-        await sweeps(asked.records)
+    parser.add_argument("--sweeps-only", action="store_true", help="only the minimum, a first and a quiet sweep")
+    options = parser.parse_args()
+    if options.sweeps_only:
+        await sweeps(options.records)
         return
-    lone = {size: await lone_only(size, asked.times) for size in asked.sizes if size < asked.records}
-    lone[asked.records] = await everything(asked.records, asked.times)
+    single_changes = {
+        size: await measure_only_single_changes(size, options.times) for size in options.sizes if size < options.records
+    }
+    single_changes[options.records] = await measure_all(options.records, options.times)
     print("\n| records | full re-read | one hidden insert | one hidden deletion |\n|---|---|---|---|")
-    for size, (without, with_total) in lone.items():
+    for size, (without, with_total) in single_changes.items():
         inserts = cell(without.inserts, with_total.inserts)
         deletions = cell(without.deletions, with_total.deletions)
         print(f"| {size:,} | {-(-size // DETECTION_LIMITS.large_page):,} | {inserts} | {deletions} |")

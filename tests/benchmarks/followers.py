@@ -1,8 +1,8 @@
-"""Readers of the stream in a process of their own: they count the events that each of them gets.
+"""Runs readers of the event stream in a separate process, and counts the events that each of them receives.
 
     python tests/benchmarks/followers.py PORT READERS
 
-PORT is that of the daemon. Prints a port of its own, on which `/received` tells how many events each reader has.
+PORT is the daemon's port. Prints a port on which `/received` returns each reader's number of events.
 """
 
 import asyncio
@@ -16,33 +16,33 @@ _ADDRESSES = 8
 
 
 class Follower(asyncio.Protocol):
-    """One reader, as quick as Python lets it be."""
+    """One reader that does as little as possible."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Initialize without events."""
         self.events = 0
         self.following = asyncio.Event()
         self._end = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for what comes from now on."""
+        """Request the events from now on."""
         assert isinstance(transport, asyncio.Transport)
         transport.write(b"GET /v1/events/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
     def data_received(self, data: bytes) -> None:
-        """Count."""
+        """Count the events in the received bytes."""
         self.following.set()
         self.events += (self._end + data).count(_MARK)
         self._end = data[1 - len(_MARK) :]
 
 
 async def main() -> None:
-    """Follow until standard input is closed."""
-    # Real readers are on other machines: these must not take the daemon's processor.
+    """Run the readers until standard input is closed."""
+    # Real readers run on other machines, so these must not compete with the daemon for the processor.
     os.nice(19)
     loop = asyncio.get_running_loop()
     port, count = map(int, sys.argv[1:])
-    # From several addresses, as readers are: of one, only a part of the places may be taken.
+    # Several addresses, because one address may use only a part of the connections.
     places = [f"127.0.0.{1 + number % _ADDRESSES}" for number in range(count)]
     followers = [
         (await loop.create_connection(Follower, "127.0.0.1", port, local_addr=(place, 0)))[1] for place in places

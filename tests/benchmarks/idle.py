@@ -1,4 +1,4 @@
-"""Memory and processor time of the daemon at rest: one source at its 60 s interval, one destination of each type.
+"""Measures memory and processor time of an idle daemon: one source polled every 60 s, one destination of each type.
 
 python -m tests.benchmarks.idle [--seconds 180] [--no-port]
 """
@@ -40,11 +40,11 @@ def bare_memory_mb() -> float:
 
 
 def main() -> None:
-    """Start the daemon, leave it alone, and print what it took."""
+    """Start the daemon, let it run without changes, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=180.0)
     parser.add_argument("--no-port", action="store_true", help="listen on no port, and have the webhook only")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with beside("api.py", "5000") as url, beside("receiver.py") as port, tempfile.TemporaryDirectory() as folder:
         environ = {
             **with_bytecode(),
@@ -57,7 +57,7 @@ def main() -> None:
             "NOTIFIER_DESTINATIONS__SLACK__TYPE": "slack",
             "NOTIFIER_DESTINATIONS__SLACK__URL": f"http://127.0.0.1:{port}/hook",
         }
-        if asked.no_port:
+        if options.no_port:
             environ["NOTIFIER_HTTP__LISTEN"] = ""
             del environ["NOTIFIER_DESTINATIONS__SLACK__TYPE"], environ["NOTIFIER_DESTINATIONS__SLACK__URL"]
         daemon = subprocess.Popen(
@@ -66,7 +66,7 @@ def main() -> None:
         try:
             time.sleep(WARM_UP)
             before = processor_seconds(daemon.pid)
-            time.sleep(asked.seconds)
+            time.sleep(options.seconds)
             used = processor_seconds(daemon.pid) - before
             memory = resident_mb(daemon.pid)
         finally:
@@ -74,7 +74,7 @@ def main() -> None:
             daemon.wait(timeout=10)
     report("bare import of the libraries, memory", [bare_memory_mb()], "MB")
     report("notifier at rest, memory", [memory], "MB")
-    report("notifier at rest, processor time", [100 * used / asked.seconds], "%", "of a core")
+    report("notifier at rest, processor time", [100 * used / options.seconds], "%", "of a core")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""From the API's answer to the arrival of the webhook, for one new record on a page of 100.
+"""Measures the time from the API's answer to the arrival of the webhook, for one new record on a page of 100.
 
     python -m tests.benchmarks.latency [--events 200]
 
-The API and the receiver are processes beside this one; all three read the same monotonic clock. What is measured lies
-between the moment when the API's answer begins to arrive and the moment when the receiver has the request. The minimum
-is a loop that parses the page, looks up each id in a set, writes the new record in one transaction, as safely as the
-notifier does, and then sends it. After both, the moments when the notifier has done each step are printed.
+The API and the receiver are other processes; all three read the same monotonic clock. The measured time begins when the
+API's answer begins to arrive, and ends when the receiver has the request. The minimum is a loop that parses the page,
+looks up each id in a set, writes the new record in one transaction, as safely as the notifier does, and then sends it.
+Finally, the times at which the notifier has done each step are printed.
 """
 
 import argparse
@@ -40,13 +40,13 @@ from notifier.store.file.store import FileStore
 from notifier.store.tables import records_by_person
 from notifier.watch import ingest, ingest_transaction
 from notifier.watch.source_reader import SourceReader
-from tests.benchmarks.common import HERE, beside, report, told
+from tests.benchmarks.common import HERE, beside, describe, report
 
 PAGE_SIZE = 100
 
 
 class NotingConnection(ExpiringConnection):
-    """A connection of the program that notes when each answer begins to arrive."""
+    """A connection of the program that records when each answer begins to arrive."""
 
     def __init__(self, answers: list[int], loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
@@ -59,7 +59,7 @@ class NotingConnection(ExpiringConnection):
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        """Note the moment, if an answer begins, and parse the bytes."""
+        """Record the time if an answer begins, and parse the bytes."""
         if self._is_awaiting:
             self._answers.append(time.monotonic_ns())
             self._is_awaiting = False
@@ -67,7 +67,7 @@ class NotingConnection(ExpiringConnection):
 
 
 class Steps:
-    """Notes when each step was done for the first time after an answer began to arrive."""
+    """Records when each step was first done after an answer began to arrive."""
 
     def __init__(self) -> None:
         self.moments: dict[str, int] = {}
@@ -75,7 +75,7 @@ class Steps:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Note the steps from the answer to the request, while this is entered."""
+        """Record the steps from the answer to the request until the end of the block."""
         fetch, hand_over = SourceReader.fetch, Worker.hand_over
         look_up, write = ingest_transaction._look_up, ingest_transaction.evaluate_and_write
 
@@ -105,7 +105,7 @@ class Steps:
             yield
 
     def add(self, answered: int, arrived: int) -> None:
-        """Add the moments of one event, and forget them."""
+        """Add the times of one event to the results, and clear them."""
         for name, moment in (*self.moments.items(), ("the receiver has the request", arrived)):
             self.took.setdefault(name, []).append((moment - answered) / 1e6)
 
@@ -121,7 +121,7 @@ async def measure(
     poll: Callable[[], Awaitable[object]],
     steps: Steps | None = None,
 ) -> list[float]:
-    """Enter records one by one, and poll after each; return the milliseconds that each took."""
+    """Enter records one by one, and poll after each; return the milliseconds for each."""
     steps = steps or Steps()
     assert api.stdin is not None
     took = []
@@ -145,7 +145,7 @@ async def measure(
 async def measure_minimum(
     api: subprocess.Popen[str], url: str, receiver: str, events: int, folder: Path
 ) -> list[float]:
-    """Measure the loop that does the least."""
+    """Measure the minimum."""
     answers: list[int] = []
     known: set[int] = set()
     body = orjson.dumps({"token": "sandbox", "page": 1, "limit": PAGE_SIZE})
@@ -173,7 +173,7 @@ async def measure_minimum(
 
 
 def note_answers(session: aiohttp.ClientSession, answers: list[int]) -> None:
-    """Let the connections of a session note in `answers` when each answer begins to arrive."""
+    """Make the connections of a session record in `answers` when each answer begins to arrive."""
     connector: Any = session.connector
     connector._factory = partial(NotingConnection, answers, asyncio.get_running_loop())
 
@@ -242,14 +242,14 @@ async def main() -> None:
     """Measure both, and print medians and 99th percentiles."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=200)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with beside("receiver.py") as port, tempfile.TemporaryDirectory() as folder:
         receiver = f"http://127.0.0.1:{port}"
         # Each has an account of its own, so that both see the same records.
         with running_api() as (api, url):
-            least = await measure_minimum(api, url, receiver, asked.events, Path(folder))
+            least = await measure_minimum(api, url, receiver, options.events, Path(folder))
         with running_api() as (api, url):
-            took = await measure_notifier(api, url, receiver, asked.events, Path(folder), steps := Steps())
+            took = await measure_notifier(api, url, receiver, options.events, Path(folder), steps := Steps())
     minimum, ours = (statistics.quantiles(figures, n=100) for figures in (least, took))
     report("minimum, p50", [minimum[49]], "ms")
     report("minimum, p99", [minimum[98]], "ms")
@@ -258,7 +258,7 @@ async def main() -> None:
     report("p50, times the minimum's", [ours[49] / minimum[49]], "")
     report("p99, times the minimum's", [ours[98] / minimum[98]], "")
     for name, moments in steps.took.items():
-        print(told(name, statistics.quantiles(moments, n=4), "ms"))
+        print(describe(name, statistics.quantiles(moments, n=4), "ms"))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""The same posts to a webhook by other programs: how many a second, how late, and what a SIGKILL in the middle loses.
+"""Compares the notifier with other programs that post to a webhook: rate, latency, and the loss after a SIGKILL.
 
     python -m tests.benchmarks.peers [--events 10000] [--singles 100]
 
-Beside the notifier: Alertmanager (Debian's package prometheus-alertmanager), each alert in a group of its own; a script
-that posts one event after the other with `requests`, as cron starts it, and stores nothing; and Node-RED (`npm install
-node-red`; NODE_RED may name the program), a flow from an HTTP request to another. One that is not installed is left
-out. The notifier alone signs its requests, and writes each outcome down before it counts.
+The other programs are Alertmanager (Debian's package prometheus-alertmanager), with each alert in a separate group; a
+script as cron would start it, which posts one event after the other with `requests` and stores nothing; and Node-RED
+(`npm install node-red`; NODE_RED may name the program) with a flow that forwards HTTP requests. Programs that are not
+installed are left out. Only the notifier signs its requests, and stores each outcome before it counts.
 
-Events a second are counted between the first and the last arrival of events that are handed over at once. The latency
-is that of events that are handed over one by one, to the others from the moment at which they are sent; to the
-notifier from the moment at which the API's answer with the record begins to arrive. For the kill, all events are handed
-over; the program is killed when it has posted a third of them, and started again, but nothing is handed over again.
+For the rate, all events are submitted at once; it is measured between the first and the last arrival. For the latency,
+events are submitted one by one. It begins when an event is sent to the program or, for the notifier, when the API's
+answer with the record begins to arrive. For the loss, all events are submitted. The program is killed when it has
+posted a third of them, and started again; nothing is submitted again.
 """
 
 import argparse
@@ -52,7 +52,7 @@ _AT_ONCE = 500
 
 
 class Peer(ABC):
-    """A program that posts events to a webhook; it is started with a folder of its own."""
+    """A program that posts events to a webhook. It is started with its own folder."""
 
     name: str
 
@@ -67,26 +67,26 @@ class Peer(ABC):
 
     @staticmethod
     def missing() -> str | None:
-        """Say what is missing, if the program cannot be run."""
+        """Return what is missing if the program cannot be run, otherwise None."""
         return None
 
     @abstractmethod
     def command(self) -> list[str]:
-        """Return the command that starts it; its files are written before."""
+        """Write the program's files, and return the command that starts it."""
 
     @abstractmethod
     async def hand_over(self, session: aiohttp.ClientSession, numbers: range) -> None:
-        """Hand events over to the running program."""
+        """Submit events to the running program."""
 
     async def start(self, session: aiohttp.ClientSession) -> None:
-        """Start it, and wait until it listens."""
+        """Start the program, and wait until it listens."""
         self.process = subprocess.Popen(
             self.command(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
         )
         await self.ready(session)
 
     async def ready(self, session: aiohttp.ClientSession) -> None:
-        """Wait until it answers at all."""
+        """Wait until the program answers."""
         deadline = time.monotonic() + _START_SECONDS
         while True:
             try:
@@ -97,7 +97,7 @@ class Peer(ABC):
                 await asyncio.sleep(0.1)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """End it."""
+        """Stop the program."""
         if self.process is not None:
             self.process.send_signal(number)
             self.process.wait(timeout=30)
@@ -106,7 +106,7 @@ class Peer(ABC):
 
 
 class Alertmanager(Peer):
-    """Alertmanager; every alert is a group of its own, and so a request."""
+    """Alertmanager, configured so that every alert is a separate group and request."""
 
     name = "alertmanager"
 
@@ -137,7 +137,7 @@ class Alertmanager(Peer):
 
 
 class NodeRed(Peer):
-    """Node-RED with a flow that posts what is posted to it."""
+    """Node-RED with a flow that forwards requests."""
 
     name = "node-red"
 
@@ -174,7 +174,7 @@ class NodeRed(Peer):
         await asyncio.gather(*(keep_posting() for _ in range(8)))
 
     async def ready(self, session: aiohttp.ClientSession) -> None:
-        """Wait until the flow is there: it comes after the editor."""
+        """Wait until the flow is deployed, which is later than the editor."""
         await super().ready(session)
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
@@ -186,7 +186,7 @@ class NodeRed(Peer):
 
 
 class Script(Peer):
-    """A script that posts line by line what it is given, and stores nothing."""
+    """A script that posts each line of its input and stores nothing."""
 
     name = "script"
 
@@ -204,20 +204,20 @@ class Script(Peer):
         return [sys.executable, "-c", script, self.webhook]
 
     async def ready(self, session: aiohttp.ClientSession) -> None:
-        """It takes lines as soon as it has started."""
+        """Return at once: the script reads lines as soon as it has started."""
 
     async def hand_over(self, session: aiohttp.ClientSession, numbers: range) -> None:
         del session
         assert self.process is not None
         assert self.process.stdin is not None
         lines = "".join(f"bench-{number}\n" for number in numbers)
-        # More than a pipe holds: it is written while the script reads.
+        # The data is larger than a pipe's buffer, so it is written while the script reads.
         written = await asyncio.to_thread(_write, self.process.stdin.fileno(), lines.encode())
         self.accepted.update(numbers[: lines[:written].count("\n")])
 
 
 def _write(descriptor: int, data: bytes) -> int:
-    """Write all of the data, or what is taken before the reader ends; return how many bytes that was."""
+    """Write the data until the reader ends; return the number of written bytes."""
     written = 0
     while written < len(data):
         try:
@@ -228,7 +228,7 @@ def _write(descriptor: int, data: bytes) -> int:
 
 
 class Notifier(Peer):
-    """The notifier itself, whose state file has the events when it starts."""
+    """The notifier; the events are in its state file when it starts."""
 
     name = "notifier"
 
@@ -241,10 +241,10 @@ class Notifier(Peer):
         return [sys.executable, "-m", "notifier", "run", "--config", str(self.folder / "config.toml")]
 
     async def ready(self, session: aiohttp.ClientSession) -> None:
-        """What it has to post is in its state file."""
+        """Return at once: the events are in the state file."""
 
     async def hand_over(self, session: aiohttp.ClientSession, numbers: range) -> None:
-        """Write events as a poll does, before the start: only one process may have the state file."""
+        """Write events into the state file as a poll does, while the program is stopped, because it locks the file."""
         self.end()
         store = FileStore(self.folder / "notifier.db")
         await store.open()
@@ -266,19 +266,19 @@ def _named(numbers: range) -> list[Change]:
 
 
 class Receiver:
-    """What has arrived at the receiver."""
+    """The events that have arrived at the receiver."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session = session
         self._url = url
 
     async def count(self) -> int:
-        """Return how many different events have arrived since they were taken."""
+        """Return the number of different events that have arrived since the last `take`."""
         async with self._session.get(f"{self._url}/count") as response:
             return int(await response.json())
 
     async def wait_for(self, events: int) -> None:
-        """Wait until so many events have arrived, or none arrives any more."""
+        """Wait until this many events have arrived, or no more arrive."""
         seen, since = await self.count(), time.monotonic()
         while seen < events and time.monotonic() - since < _QUIET_SECONDS:
             await asyncio.sleep(0.02)
@@ -287,7 +287,7 @@ class Receiver:
                 since = time.monotonic()
 
     async def take(self) -> Mapping[int, list[int]]:
-        """Return the moments (monotonic ns) at which each event arrived, and forget them."""
+        """Return and clear the times (monotonic nanoseconds) at which each event arrived."""
         async with self._session.get(f"{self._url}/arrivals") as response:
             return {int(number): moments for number, moments in (await response.json()).items()}
 
@@ -303,7 +303,7 @@ def _running(kind: type[Peer], webhook: str) -> Iterator[Peer]:
 
 
 async def rate(session: aiohttp.ClientSession, receiver: Receiver, peer: Peer, events: int) -> float:
-    """Hand all events over at once; return how many arrived a second."""
+    """Submit all events at once; return the number that arrived per second."""
     await peer.start(session)
     await peer.hand_over(session, range(events))
     await receiver.wait_for(events)
@@ -314,7 +314,7 @@ async def rate(session: aiohttp.ClientSession, receiver: Receiver, peer: Peer, e
 
 
 async def latencies(session: aiohttp.ClientSession, receiver: Receiver, peer: Peer, events: range) -> list[float]:
-    """Hand events over one by one to a program that runs; return the milliseconds until each arrives."""
+    """Submit events one by one to the running program; return the milliseconds until each arrives."""
     took = []
     for number in events:
         began = time.monotonic_ns()
@@ -325,15 +325,15 @@ async def latencies(session: aiohttp.ClientSession, receiver: Receiver, peer: Pe
 
 
 async def killed(session: aiohttp.ClientSession, receiver: Receiver, peer: Peer, events: int) -> tuple[int, int]:
-    """Kill the program in the middle and start it again; return how many events are lost, and how many came twice.
+    """Kill the program half-way, and start it again; return the numbers of lost and of duplicated events.
 
-    Lost is only what the program had accepted: its sender knows of the rest.
+    Only events that the program had accepted can be lost: the sender knows that the others were not accepted.
     """
     await peer.start(session)
     handing = asyncio.create_task(peer.hand_over(session, range(events)))
     await receiver.wait_for(events // 3)
     peer.end(signal.SIGKILL)
-    # The rest fails, since nothing listens.
+    # The other submissions fail, because nothing listens.
     await asyncio.gather(handing, return_exceptions=True)
     await peer.start(session)
     await receiver.wait_for(events)
@@ -341,16 +341,16 @@ async def killed(session: aiohttp.ClientSession, receiver: Receiver, peer: Peer,
     return len(peer.accepted - arrivals.keys()), sum(len(times) > 1 for times in arrivals.values())
 
 
-async def compare(kind: type[Peer], webhook: str, receiver: Receiver, asked: argparse.Namespace) -> None:
+async def compare(kind: type[Peer], webhook: str, receiver: Receiver, options: argparse.Namespace) -> None:
     """Measure one program, and report its figures."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         with _running(kind, webhook) as peer:
-            report(f"{kind.name}, posts", [await rate(session, receiver, peer, asked.events)], "/s")
+            report(f"{kind.name}, posts", [await rate(session, receiver, peer, options.events)], "/s")
             if kind is not Notifier:
-                numbers = range(asked.events, asked.events + asked.singles)
+                numbers = range(options.events, options.events + options.singles)
                 _report_latency(kind.name, await latencies(session, receiver, peer, numbers))
         with _running(kind, webhook) as peer:
-            lost, twice = await killed(session, receiver, peer, asked.events)
+            lost, twice = await killed(session, receiver, peer, options.events)
         accepted = len(peer.accepted)
     report(f"{kind.name}, lost", [lost], "events", f"of {accepted} accepted when killed in the middle")
     report(f"{kind.name}, twice", [twice], "events")
@@ -375,11 +375,11 @@ async def own_latency(singles: int) -> list[float]:
 
 
 async def main() -> None:
-    """Measure one program after the other."""
+    """Measure the programs one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=10_000)
     parser.add_argument("--singles", type=int, default=100)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with_bytecode()
     for kind in (Notifier, Alertmanager, Script, NodeRed):
         if lacking := kind.missing():
@@ -388,8 +388,8 @@ async def main() -> None:
         with beside("peers_receiver.py") as port:
             async with aiohttp.ClientSession() as asking:
                 url = f"http://127.0.0.1:{port}"
-                await compare(kind, f"{url}/hook", Receiver(asking, url), asked)
-    _report_latency(Notifier.name, await own_latency(asked.singles))
+                await compare(kind, f"{url}/hook", Receiver(asking, url), options)
+    _report_latency(Notifier.name, await own_latency(options.singles))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""A receiver in a process of its own that remembers when each event arrived, for programs that post different bodies.
+"""A receiver in a separate process that records when each event arrived, whatever the format of the body.
 
-Every body has the names of its events somewhere, `bench-0` and so on.
+Each body contains the names of its events, such as `bench-0`.
 """
 
 import asyncio

@@ -76,22 +76,22 @@ def main() -> None:
     parser.add_argument("--interval", type=float, default=5.0)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--count-into", type=Path, help=argparse.SUPPRESS)
-    asked, arguments = parser.parse_known_args()
-    if asked.count_into is not None:
-        count_steps(asked.count_into, arguments)
+    options, arguments = parser.parse_known_args()
+    if options.count_into is not None:
+        count_steps(options.count_into, arguments)
         return
-    numbers = str(asked.sources), str(asked.interval)
-    with beside("accounts.py", str(asked.sources), str(RECORDS)) as url, tempfile.TemporaryDirectory() as folder:
-        minimum = steps_of(url, asked.seconds, ["bare", url, *numbers], lambda: time.sleep(2 * asked.interval))
+    numbers = str(options.sources), str(options.interval)
+    with beside("accounts.py", str(options.sources), str(RECORDS)) as url, tempfile.TemporaryDirectory() as folder:
+        minimum = steps_of(url, options.seconds, ["bare", url, *numbers], lambda: time.sleep(2 * options.interval))
         config, state_file = Path(folder, "config.toml"), Path(folder, "notifier.db")
-        config.write_text("\n".join(configuration(url, asked.sources, asked.interval, state_file)))
+        config.write_text("\n".join(configuration(url, options.sources, options.interval, state_file)))
 
         def wait_until_quiet() -> None:
-            next_polls(state_file, asked.interval)
+            next_polls(state_file, options.interval)
             # The first poll after a sweep still parses its page.
-            time.sleep(2 * asked.interval)
+            time.sleep(2 * options.interval)
 
-        ours = steps_of(url, asked.seconds, ["run", "--config", str(config)], wait_until_quiet)
+        ours = steps_of(url, options.seconds, ["run", "--config", str(config)], wait_until_quiet)
     print_steps(f"steps a poll, page of {HEAD_PAGE}", minimum, ours)
 
 

@@ -1,9 +1,9 @@
-"""A store in PostgreSQL: what the daemon takes on it, each beside bare psycopg doing the same in the same run.
+"""Compares the daemon's work on a store in PostgreSQL with plain psycopg doing the same work in the same run.
 
     python -m tests.benchmarks.postgres [--events 10000] [--records 100000] [--seconds 60] [--only WORD ...]
 
-A private server on this machine, which writes to the disk as one in use does (fsync). `deliveries`, `sweep`, `polls`,
-`standby` and `move` are the words. Takeovers are measured by `tests.benchmarks.takeover`.
+Starts a private server, which waits for the disk (fsync) like one in production. WORD is `deliveries`, `sweep`,
+`polls`, `standby` or `move`. `tests.benchmarks.takeover` measures takeovers.
 """
 
 import argparse
@@ -36,9 +36,9 @@ from notifier.store.postgres.location import Location
 from notifier.store.postgres.store import PostgresStore
 from notifier.store.queries import history
 from tests.benchmarks.common import beside, report
-from tests.benchmarks.delivery import SECRET, Taken, notifier
+from tests.benchmarks.delivery import SECRET, Times, notifier
 from tests.benchmarks.idle import processor_seconds, resident_mb
-from tests.benchmarks.sweep import fetch_pages, floor, sweep
+from tests.benchmarks.sweep import fetch_pages, minimum, sweep
 from tests.support.postgres_server import PostgresServer, running_postgres
 from tests.support.standby_pair import Member
 
@@ -61,40 +61,40 @@ while True:
 
 @contextmanager
 def schema_of(server: PostgresServer, name: str) -> Iterator[Location]:
-    """Provide a schema, which does not exist yet."""
+    """Yield the URL of a new schema."""
     yield server.location(name)
     server.execute(f'DROP SCHEMA IF EXISTS "{name}" CASCADE')
 
 
 def now_ms() -> int:
-    """Return the time."""
+    """Return the time in Unix milliseconds."""
     return SystemClock().now_ms()
 
 
-def beside_floor(what: str, unit: str, bare: Sequence[float], ours: Sequence[float], *, is_rate: bool) -> None:
-    """Print a floor, our figure, and how much of the floor is reached (rates) or how many times it is taken."""
+def print_comparison(what: str, unit: str, bare: Sequence[float], ours: Sequence[float], *, is_rate: bool) -> None:
+    """Print the minimum, the notifier's figure, and their ratio."""
     report(f"bare psycopg, {what}", bare, unit)
     report(f"notifier, {what}", ours, unit)
     pairs = list(zip(bare, ours, strict=True))
-    report(f"ratio, {what}", [mine / least for least, mine in pairs], "", "of the floor" if is_rate else "times")
+    report(f"ratio, {what}", [mine / least for least, mine in pairs], "", "of the minimum" if is_rate else "times")
 
 
-async def deliveries(server: PostgresServer, asked: argparse.Namespace) -> None:
-    """Deliver events one by one, beside POSTs whose outcomes are written by executemany."""
+async def deliveries(server: PostgresServer, options: argparse.Namespace) -> None:
+    """Compare the delivery of single events with POSTs whose outcomes are written by executemany."""
     bare, ours = [], []
     with beside("receiver.py") as port:
         url = f"http://127.0.0.1:{port}/hook"
         settings = HttpSettings.model_validate({"type": "http", "url": url, "secret": SECRET})
-        for _ in range(asked.rounds):
+        for _ in range(options.rounds):
             with schema_of(server, "deliveries") as location:
-                ours.append(await notifier(asked.events, settings, PostgresStore(location, now_ms)))
+                ours.append(await notifier(options.events, settings, PostgresStore(location, now_ms)))
                 bare.append(await _bare_deliveries(location, url, settings))
     for figure, unit in (("passed", "events/s"), ("processor", "events/s of processor time")):
-        rates = [[asked.events / getattr(it, figure) for it in taken] for taken in (bare, ours)]
-        beside_floor(f"deliveries, {figure}", unit, *rates, is_rate=True)
+        rates = [[options.events / getattr(it, figure) for it in taken] for taken in (bare, ours)]
+        print_comparison(f"deliveries, {figure}", unit, *rates, is_rate=True)
 
 
-async def _bare_deliveries(location: Location, url: str, settings: HttpSettings) -> Taken:
+async def _bare_deliveries(location: Location, url: str, settings: HttpSettings) -> Times:
     connection = connect(location)
     db = PostgresDatabase(connection)
     events: list[Event] = []
@@ -116,20 +116,20 @@ async def _bare_deliveries(location: Location, url: str, settings: HttpSettings)
             )
 
     async with aiohttp.ClientSession() as session:
-        started = Taken.now()
+        started = Times.now()
         loops = asyncio.gather(*(loop(session) for _ in range(settings.concurrency)))
         while not loops.done() or sent:
             await asyncio.sleep(SETTLED_EVERY)
             settled, sent[:] = list(sent), []
             await asyncio.to_thread(settle, settled)
-        taken = Taken.since(started)
+        taken = Times.since(started)
     connection.close()
     return taken
 
 
-async def sweeps(server: PostgresServer, asked: argparse.Namespace) -> None:
-    """Do a first sweep, beside COPY of the same records, one transaction a page; and beside the floor of the file."""
-    with beside("api.py", str(asked.records)) as url, tempfile.TemporaryDirectory() as folder:
+async def sweeps(server: PostgresServer, options: argparse.Namespace) -> None:
+    """Compare a first sweep with COPY of the same records, page by page, and with the minimum for a state file."""
+    with beside("api.py", str(options.records)) as url, tempfile.TemporaryDirectory() as folder:
         pages = await fetch_pages(url)
         with schema_of(server, "sweep") as location:
             seconds, processor, records = await sweep(url, Path(folder), PostgresStore(location, now_ms))
@@ -138,8 +138,8 @@ async def sweeps(server: PostgresServer, asked: argparse.Namespace) -> None:
             await store.open()
             await store.close()
             bare, bare_processor = await asyncio.to_thread(_copy_pages, location, pages)
-        in_file, _ = await asyncio.to_thread(floor, pages, Path(folder))
-    beside_floor("first sweep", "records/s", [records / bare], [records / seconds], is_rate=True)
+        in_file, _ = await asyncio.to_thread(minimum, pages, Path(folder))
+    print_comparison("first sweep", "records/s", [records / bare], [records / seconds], is_rate=True)
     report("ratio of processor time, first sweep", [bare_processor / processor], "")
     report("orjson and executemany into a file", [records / in_file], "records/s")
 
@@ -147,7 +147,7 @@ async def sweeps(server: PostgresServer, asked: argparse.Namespace) -> None:
 def _copy_pages(location: Location, pages: Sequence[bytes]) -> tuple[float, float]:
     connection = connect(location)
     connection.execute("INSERT INTO sources (name) VALUES ('acme')")
-    started = Taken.now()
+    started = Times.now()
     statement = (
         "COPY records (source, key, revision, user_id, training_id, completed_on, recorded_at, seen_at, net, reason,"
         " fingerprint, record) FROM STDIN"
@@ -159,13 +159,13 @@ def _copy_pages(location: Location, pages: Sequence[bytes]) -> tuple[float, floa
                     ("acme", str(record["id"]), 1, record["m_user_id"], str(record["training_id"]), "2020-02-27",
                      record["created"], 0, "sweep", "history", record["id"], orjson.dumps(record).decode())
                 )  # fmt: skip
-    taken = Taken.since(started)
+    taken = Times.since(started)
     connection.close()
     return taken
 
 
 class _Recorded(PostgresDatabase):
-    """A connection that notes each transaction's statements, as PostgreSQL gets them."""
+    """A connection that records each transaction's statements."""
 
     def __init__(self, connection: Connection, turn: str | None = None) -> None:
         super().__init__(connection, turn)
@@ -179,8 +179,8 @@ class _Recorded(PostgresDatabase):
         connection.execute = noted  # type: ignore[method-assign, assignment]
 
 
-async def polls(server: PostgresServer, asked: argparse.Namespace) -> None:
-    """Poll a quiet account, beside the statements of one poll, executed as often; and beside a state file."""
+async def polls(server: PostgresServer, options: argparse.Namespace) -> None:
+    """Compare polls without changes with the mere statements of these polls, and with polls that use a state file."""
     with beside("api.py", "5000") as url, schema_of(server, "polls") as location, tempfile.TemporaryDirectory() as name:
         store, file_store = PostgresStore(location, now_ms), FileStore(Path(name) / "notifier.db")
         async with _watched(url, Path(name), store) as poll, _watched(url, Path(name), file_store) as poll_file:
@@ -193,7 +193,7 @@ async def polls(server: PostgresServer, asked: argparse.Namespace) -> None:
             bare, ours, of_file = [], [], []
             with closing(connect(location)) as connection:
                 connection.execute("SELECT set_config('notifier.turn', %s, false)", [str(store._epoch)])
-                for _ in range(asked.rounds):
+                for _ in range(options.rounds):
                     ours.append(await _taken(poll))
                     bare.append(await asyncio.to_thread(_replay, connection, recorded.statements))
                     of_file.append(await _taken(poll_file))
@@ -224,24 +224,24 @@ async def _watched(url: str, folder: Path, store: PostgresStore | FileStore) -> 
     await store.close()
 
 
-async def _taken(poll: Callable[[], Any]) -> Taken:
-    """Return what one poll of POLLS took."""
-    started = Taken.now()
+async def _taken(poll: Callable[[], Any]) -> Times:
+    """Return the times of one poll, as the average of POLLS."""
+    started = Times.now()
     for _ in range(POLLS):
         await poll()
-    return Taken(*(it / POLLS for it in Taken.since(started)))
+    return Times(*(it / POLLS for it in Times.since(started)))
 
 
-def _replay(connection: Connection, statements: Sequence[tuple[Any, Any]]) -> Taken:
-    started = Taken.now()
+def _replay(connection: Connection, statements: Sequence[tuple[Any, Any]]) -> Times:
+    started = Times.now()
     for _ in range(POLLS):
         for text, values in statements:
             connection.execute(text, values)
-    return Taken(*(it / POLLS for it in Taken.since(started)))
+    return Times(*(it / POLLS for it in Times.since(started)))
 
 
-async def standby(server: PostgresServer, asked: argparse.Namespace) -> None:
-    """Stand by, beside a loop that only tries a lock as often."""
+async def standby(server: PostgresServer, options: argparse.Namespace) -> None:
+    """Compare a standby with a loop that only tries a lock as often."""
     with tempfile.TemporaryDirectory() as name, beside("api.py", "5000") as api, beside("receiver.py") as port:
         members = Member(Path(name) / "one"), Member(Path(name) / "other")
         command = [sys.executable, "-c", _BARE_STANDBY, server.url()]
@@ -256,7 +256,7 @@ async def standby(server: PostgresServer, asked: argparse.Namespace) -> None:
                 assert process is not None
                 pids = bare.pid, process.pid
                 before = [processor_seconds(pid) for pid in pids]
-                await asyncio.sleep(asked.seconds)
+                await asyncio.sleep(options.seconds)
                 used = [processor_seconds(pid) - took for pid, took in zip(pids, before, strict=True)]
                 memory = [resident_mb(pid) for pid in pids]
             finally:
@@ -266,13 +266,13 @@ async def standby(server: PostgresServer, asked: argparse.Namespace) -> None:
                         await asyncio.to_thread(member.kill)
     for who, megabytes, seconds in zip(("bare loop", "notifier"), memory, used, strict=True):
         report(f"{who}, standby: memory", [megabytes], "MB")
-        report(f"{who}, standby: share of a core", [seconds / asked.seconds * 100], "%")
+        report(f"{who}, standby: share of a core", [seconds / options.seconds * 100], "%")
 
 
-async def move(server: PostgresServer, asked: argparse.Namespace) -> None:
-    """Copy a state file into a schema and back, beside COPY of the table of records alone."""
+async def move(server: PostgresServer, options: argparse.Namespace) -> None:
+    """Compare copying a state file into a schema and back with COPY of only the table of records."""
     with (
-        beside("api.py", str(asked.records)) as url,
+        beside("api.py", str(options.records)) as url,
         tempfile.TemporaryDirectory() as name,
         schema_of(server, "moved") as location,
         schema_of(server, "bare") as other,
@@ -289,8 +289,8 @@ async def move(server: PostgresServer, asked: argparse.Namespace) -> None:
         await store.open()
         await store.close()
         bare_in, bare_out = await asyncio.to_thread(_bare_copy, other, file)
-    beside_floor(f"{asked.records} records into a schema", "s", [bare_in], [moved_in], is_rate=False)
-    beside_floor(f"{asked.records} records out of it", "s", [bare_out], [moved_out], is_rate=False)
+    print_comparison(f"{options.records} records into a schema", "s", [bare_in], [moved_in], is_rate=False)
+    print_comparison(f"{options.records} records out of it", "s", [bare_out], [moved_out], is_rate=False)
 
 
 def _bare_copy(location: Location, file: Path) -> tuple[float, float]:
@@ -316,17 +316,17 @@ BENCHMARKS: Final = {"deliveries": deliveries, "sweep": sweeps, "polls": polls, 
 
 
 def main() -> None:
-    """Measure what was asked for, one after the other."""
+    """Run the requested measurements one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=10_000)
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS))
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with running_postgres(durable=True) as server:
-        for word in asked.only:
-            asyncio.run(BENCHMARKS[word](server, asked))
+        for word in options.only:
+            asyncio.run(BENCHMARKS[word](server, options))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Delivery to a webhook while many follow the stream, beside the same without them.
+"""Compares delivery to a webhook with and without many readers of the event stream.
 
     python -m tests.benchmarks.readers [--readers 200] [--rate 1000] [--seconds 10] [--batch 1] [--rounds 3]
 
-Events arrive in the daemon's store at a steady rate, as pages of polls bring them. The receiver, the API and the
-readers are processes beside this one. What is measured is how quickly the webhook has them, with readers and without
-in turn; and when the readers, who get no more than a small share of the daemon's time, have them all.
+Events are written into the daemon's store at a steady rate, as polls do. The receiver, the API and the readers are
+other processes. The time until delivery to the webhook is measured with and without readers in turn. The time until all
+readers have all events is measured, too; they get only a small share of the daemon's time.
 """
 
 import argparse
@@ -35,13 +35,13 @@ PAGE = 50
 
 @dataclass
 class Deliveries:
-    """What the webhook has got: for each event the seconds since its detection, and when the last one was there."""
+    """The webhook's deliveries: the seconds from detection to arrival of each event, and the last arrival's time."""
 
     latencies: list[float] = field(default_factory=list)
     last: float = 0.0
 
     def note(self, deliveries: Sequence[Delivery], settlements: Sequence[Settlement]) -> None:
-        """Hear of one request."""
+        """Record one request."""
         assert all(settlement.reason == "delivered" for settlement in settlements)
         now_ms = SystemClock().now_ms()
         self.latencies += [(now_ms - delivery.event.time_ms) / 1000 for delivery in deliveries]
@@ -50,9 +50,8 @@ class Deliveries:
 
 @dataclass(frozen=True)
 class Measured:
-    """One measurement: events a second, the daemon's processor time for each in microseconds (which the other work of
-    the machine says little about), their latency in milliseconds, and how many seconds after the last one readers were
-    through with them."""
+    """One measurement: events a second, the daemon's processor time for each in microseconds, and their latency in
+    milliseconds; also the seconds from the last event until all readers had received everything."""
 
     rate: float
     cost: float
@@ -61,18 +60,18 @@ class Measured:
     behind: float | None
 
 
-async def measure(asked: argparse.Namespace, numbers: "count[int]", readers: int) -> Measured:
-    """Let events arrive, and wait until the webhook and the readers have them."""
+async def measure(options: argparse.Namespace, numbers: "count[int]", readers: int) -> Measured:
+    """Write events, and wait until the webhook and the readers have them."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         receiver = stack.enter_context(beside("receiver.py"))
         api = stack.enter_context(beside("api.py", "100"))
-        daemon, port = await started(Path(folder), api, receiver, asked.batch)
+        daemon, port = await started(Path(folder), api, receiver, options.batch)
         delivered = Deliveries()
         daemon._dispatcher._workers["hr"]._on_attempt = delivered.note
         try:
             follow = await asyncio.to_thread(stack.enter_context, beside("followers.py", str(port), str(readers)))
             begun, worked = time.perf_counter(), time.process_time()
-            events = await arrive(daemon, numbers, asked.rate, asked.seconds)
+            events = await arrive(daemon, numbers, options.rate, options.seconds)
             while len(delivered.latencies) < events:
                 await asyncio.sleep(0.01)
             worked = time.process_time() - worked
@@ -85,7 +84,7 @@ async def measure(asked: argparse.Namespace, numbers: "count[int]", readers: int
 
 
 async def started(folder: Path, api: str, receiver: str, batch: int) -> tuple[Daemon, int]:
-    """Start a daemon that has read its list; return it and its port."""
+    """Start a daemon, and wait for its first sweep; return the daemon and its port."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
@@ -109,7 +108,7 @@ async def started(folder: Path, api: str, receiver: str, batch: int) -> tuple[Da
 
 
 async def arrive(daemon: Daemon, numbers: "count[int]", rate: float, seconds: float) -> int:
-    """Let pages of news arrive at a steady rate; return how many events there were."""
+    """Write pages of events at a steady rate; return the number of events."""
     begun = time.perf_counter()
     pages = round(rate * seconds / PAGE)
     for page in range(pages):
@@ -123,7 +122,7 @@ async def arrive(daemon: Daemon, numbers: "count[int]", rate: float, seconds: fl
 
 
 async def until_read(follow: str, events: int, since: float) -> float:
-    """Wait until every reader has every event; return how many seconds after `since` that was."""
+    """Wait until every reader has every event; return the seconds since `since`."""
     async with aiohttp.ClientSession() as session:
         while True:
             async with session.get(f"http://127.0.0.1:{follow}/received") as response:
@@ -135,20 +134,20 @@ async def until_read(follow: str, events: int, since: float) -> float:
 
 
 async def main() -> None:
-    """Measure in turn, and print both and their ratio."""
+    """Measure both in turn, and print the figures and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--readers", type=int, default=200)
     parser.add_argument("--rate", type=float, default=1000)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--batch", type=int, default=1, help="events in one request to the webhook")
     parser.add_argument("--rounds", type=int, default=3)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     numbers = count()
     without, among = [], []
-    for _ in range(asked.rounds):
-        without.append(await measure(asked, numbers, 0))
-        among.append(await measure(asked, numbers, asked.readers))
-    for who, measured in (("without readers", without), (f"with {asked.readers} readers", among)):
+    for _ in range(options.rounds):
+        without.append(await measure(options, numbers, 0))
+        among.append(await measure(options, numbers, options.readers))
+    for who, measured in (("without readers", without), (f"with {options.readers} readers", among)):
         report(f"delivery {who}", [it.rate for it in measured], "events/s")
         report(f"  processor time {who}", [it.cost for it in measured], "us/event")
         report(f"  detection to delivery {who}, p50", [it.median for it in measured], "ms")

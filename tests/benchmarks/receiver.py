@@ -1,4 +1,4 @@
-"""A receiver in a process of its own: answers 200, counts what arrives, and remembers when the last request came."""
+"""A receiver in a separate process: answers 200, counts requests, and records the time of the last one."""
 
 import asyncio
 import sys

@@ -1,12 +1,12 @@
-"""100,000 rounds, which are 69 days, in compressed time: does anything grow?
+"""Runs 100,000 rounds (69 days) in compressed time, and shows whether memory, files or tasks grow.
 
     python -m tests.benchmarks.soak [--rounds 100000] [--folder /dev/shm]
 
-The real daemon with its scheduler, threads, sockets and state file, between the simulated account and a receiver that
-fails now and then, on an event loop whose time leaps to what comes next (`tests/support/time_lapse.py`). Each hour six
-records are edited, which is six events; they are kept for two days. All three live in one process, so that its memory
-is theirs together, and more than a daemon's. The account remembers its last 100,000 changes, with 0.5 kB each, so that
-it grows by 5 MB in 100,000 rounds; nothing else may grow.
+The real daemon runs with its scheduler, threads, sockets and state file, between the simulated account and a receiver
+that sometimes fails. The event loop's time jumps to the next timer (`tests/support/time_lapse.py`). Six records are
+edited each hour, which makes six events; events are kept for two days. Account, receiver and daemon run in one process,
+so its memory is larger than a daemon's. The account stores its last 100,000 changes with 0.5 kB each, so it grows by
+5 MB in 100,000 rounds; nothing else may grow.
 """
 
 import argparse
@@ -21,11 +21,11 @@ TITLES = ("rounds", "events", "memory MB", "file MB", "log MB", "side file KB", 
 
 
 def main() -> None:
-    """Soak, and print a row of figures at ten moments."""
+    """Run the soak test, and print ten rows of figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=100_000)
     parser.add_argument("--folder", type=Path)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     started = time.perf_counter()
     print("  ".join(f"{title:>12}" for title in TITLES), flush=True)
@@ -44,8 +44,8 @@ def main() -> None:
         )
         print("  ".join(f"{cell:>12}" for cell in row), flush=True)
 
-    with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
-        soak(Path(folder), asked.rounds, 10, note)
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        soak(Path(folder), options.rounds, 10, note)
 
 
 if __name__ == "__main__":

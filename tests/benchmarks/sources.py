@@ -1,15 +1,15 @@
-"""Many sources in one process: how late their head polls are, and what they take of the machine.
+"""Measures many sources in one process: the lateness of their head polls, and processor time and memory.
 
     python -m tests.benchmarks.sources [--sources 200] [--interval 5] [--seconds 60] [--profile FILE]
     python -m tests.benchmarks.sources --sources 1000 --interval 60 --seconds 120
 
-Three processes: the accounts, of 500 records each; the daemon, as `notifier run` starts it; and, before it, a bare
-aiohttp loop that asks the same of the accounts at the same intervals, and does nothing with the answers.
+One process serves the accounts, with 500 records each. First, a plain aiohttp loop sends the same requests at the same
+intervals, and ignores the answers; this is the minimum. Then the daemon runs, started by `notifier run`.
 
-A poll's lateness is the time from the moment it was planned for to its arrival at the API. The plan is a grid: the
-daemon says in its status when it polls each source next, and from there on it is every interval. That sees what the
-time between two arrivals would hide: polls that are all equally late, and those that are left out. The plan is made of
-wall-clock time, of which all processes read the same.
+A poll's lateness is the time from its planned time to its arrival at the API. The plan is fixed in advance: the
+daemon's status says when each source is polled next, and the following polls are one interval apart. In contrast to
+the time between two arrivals, this also shows polls that are all equally late, and missing ones. All processes use the
+same wall clock.
 """
 
 import argparse
@@ -45,12 +45,12 @@ _GRACE = 5.0
 
 _WARM_UP = 120.0
 
-_LONGEST_FLOOR = 60.0
+_MAX_MINIMUM_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A process that polls; `due` is a moment (Unix seconds) at which each account is polled, by its number."""
+    """A process that polls. `due` has, for each account, a time (Unix seconds) at which it is polled."""
 
     pid: int
     due: Mapping[int, float]
@@ -58,15 +58,15 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What was measured; lateness in seconds, `cpu` as a share of a core, `memory` in MB."""
+    """The figures: lateness in seconds, `cpu` as a share of a core, `memory` in MB."""
 
     late: Sequence[float]
     left_out: int
     cpu: float
     memory: float
 
-    def told(self, name: str) -> str:
-        """Write it as a line."""
+    def line(self, name: str) -> str:
+        """Return the figures as a line."""
         percentiles = statistics.quantiles(self.late, n=100, method="inclusive")
         p50, p99, worst = (1000 * seconds for seconds in (percentiles[49], percentiles[98], max(self.late)))
         return (
@@ -78,7 +78,7 @@ class Figures:
 def lateness(
     due: float, interval: float, begin: float, end: float, arrivals: Sequence[float]
 ) -> Iterator[float | None]:
-    """Yield for each poll planned between two moments by how many seconds it came late; None where it did not come."""
+    """Yield, for each poll planned between two times, how many seconds late it was; None if it is missing."""
     planned = due + math.ceil((begin - due) / interval) * interval
     window_seconds = min(interval, _GRACE) - _EARLY
     while planned < end:
@@ -89,7 +89,7 @@ def lateness(
 
 @contextmanager
 def daemon(url: str, sources: int, interval: float, profile: str | None) -> Iterator[Subject]:
-    """Run the daemon; yield it when it has read every account for the first time."""
+    """Run the daemon; yield it after the first sweep of every account."""
     with tempfile.TemporaryDirectory() as folder:
         config, state_file = Path(folder, "config.toml"), Path(folder, "notifier.db")
         config.write_text("\n".join(configuration(url, sources, interval, state_file)))
@@ -104,8 +104,8 @@ def daemon(url: str, sources: int, interval: float, profile: str | None) -> Iter
 
 
 def configuration(url: str, sources: int, interval: float, state_file: Path) -> Iterator[str]:
-    """Write a configuration, line by line: each source with as many requests as its polls need, or the default."""
-    # A poll may take two requests, and polls four fifths of them all.
+    """Yield the lines of a configuration in which each source may send the requests that its polls need."""
+    # A poll sends up to two requests, and polls may use four fifths of all requests.
     requests = max(30, math.ceil(60 / interval * 2 / 0.8))
     yield f'[store]\npath = "{state_file}"\n[http]\nlisten = ""'
     for number in range(sources):
@@ -114,7 +114,7 @@ def configuration(url: str, sources: int, interval: float, state_file: Path) -> 
 
 
 def next_polls(state_file: Path, interval: float) -> dict[int, float]:
-    """Wait until every source has been swept; return when each is polled next."""
+    """Wait for the sweep of every source; return the time of each source's next poll."""
     deadline = time.monotonic() + interval + _WARM_UP
     while time.monotonic() < deadline:
         time.sleep(1.0)
@@ -127,7 +127,7 @@ def next_polls(state_file: Path, interval: float) -> dict[int, float]:
 
 @contextmanager
 def bare(url: str, sources: int, interval: float) -> Iterator[Subject]:
-    """Run the bare loop in a process of its own."""
+    """Run the plain loop in a separate process."""
     module = ["-m", "tests.benchmarks.sources", "--only-bare", url]
     command = [sys.executable, *module, "--sources", str(sources), "--interval", str(interval)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
@@ -142,7 +142,7 @@ def bare(url: str, sources: int, interval: float) -> Iterator[Subject]:
 
 
 async def poll_barely(url: str, sources: int, interval: float) -> None:
-    """Poll every account, its page and its count, at moments that are printed first; never return."""
+    """Request every account's page and count at times that are printed first; never return."""
     began = time.time() + 1
     due = {number: began + number / sources * interval for number in range(sources)}
     print(json.dumps(due), flush=True)
@@ -164,7 +164,7 @@ async def poll_barely(url: str, sources: int, interval: float) -> None:
 
 
 async def measure(url: str, subject: Subject, interval: float, seconds: float) -> Figures:
-    """Watch a process that polls for so many seconds."""
+    """Measure a polling process for a number of seconds."""
     async with aiohttp.ClientSession() as session:
 
         async def arrivals() -> dict[int, list[float]]:
@@ -188,28 +188,28 @@ async def measure(url: str, subject: Subject, interval: float, seconds: float) -
 
 
 def main() -> None:
-    """Measure the bare loop and the daemon, and print figures and the ratio of what they take of a core."""
+    """Measure the plain loop and the daemon, and print the figures and the ratio of processor time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sources", type=int, default=200)
     parser.add_argument("--interval", type=float, default=5.0)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--profile", metavar="FILE", help="let cProfile watch the daemon, which slows it down")
     parser.add_argument("--only-bare", metavar="URL", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.only_bare:
-        asyncio.run(poll_barely(asked.only_bare, asked.sources, asked.interval))
+    options = parser.parse_args()
+    if options.only_bare:
+        asyncio.run(poll_barely(options.only_bare, options.sources, options.interval))
         return
-    with beside("accounts.py", str(asked.sources), str(RECORDS)) as url:
-        with bare(url, asked.sources, asked.interval) as subject:
-            floor = asyncio.run(measure(url, subject, asked.interval, min(asked.seconds, _LONGEST_FLOOR)))
-        print(floor.told("bare aiohttp loop"), flush=True)
-        with daemon(url, asked.sources, asked.interval, asked.profile) as subject:
-            ours = asyncio.run(measure(url, subject, asked.interval, asked.seconds))
-        print(ours.told("notifier"))
-    polls_a_second = asked.sources / asked.interval
-    report("bare loop, processor time a poll", [1000 * floor.cpu / polls_a_second], "ms")
+    with beside("accounts.py", str(options.sources), str(RECORDS)) as url:
+        with bare(url, options.sources, options.interval) as subject:
+            minimum = asyncio.run(measure(url, subject, options.interval, min(options.seconds, _MAX_MINIMUM_SECONDS)))
+        print(minimum.line("bare aiohttp loop"), flush=True)
+        with daemon(url, options.sources, options.interval, options.profile) as subject:
+            ours = asyncio.run(measure(url, subject, options.interval, options.seconds))
+        print(ours.line("notifier"))
+    polls_a_second = options.sources / options.interval
+    report("bare loop, processor time a poll", [1000 * minimum.cpu / polls_a_second], "ms")
     report("notifier, processor time a poll", [1000 * ours.cpu / polls_a_second], "ms")
-    report("processor time, times the floor's", [ours.cpu / floor.cpu], "")
+    report("processor time, times the minimum's", [ours.cpu / minimum.cpu], "")
     report("notifier, lateness p99", [1000 * statistics.quantiles(ours.late, n=100, method="inclusive")[98]], "ms")
     report("notifier, polls left out", [ours.left_out], "")
     report("notifier, memory", [ours.memory], "MB")

@@ -1,10 +1,10 @@
-"""A first sweep of a large account, beside bare parsing and inserting of the same pages.
+"""Compares the first sweep of a large account with merely parsing and inserting the same pages.
 
     python -m tests.benchmarks.sweep [--records 1000000]
 
-The floor parses the pages, which it has in memory already, with orjson and inserts their records with executemany,
-into the same table with the same index, one transaction a page. The notifier fetches the pages over HTTP from a
-process beside it, checks and judges every record, and writes them.
+The minimum has the pages in memory. It parses them with orjson and inserts their records with executemany into the same
+table with the same index, in a transaction for each page. The notifier fetches the pages over HTTP from another
+process, checks and classifies every record, and writes them.
 """
 
 import argparse
@@ -32,7 +32,7 @@ PAGE = 1000
 
 
 async def fetch_pages(url: str) -> list[bytes]:
-    """Read the whole list, as bytes."""
+    """Fetch all pages of the list, as bytes."""
     pages: list[bytes] = []
     async with aiohttp.ClientSession() as session:
         while True:
@@ -43,9 +43,9 @@ async def fetch_pages(url: str) -> list[bytes]:
                 return pages
 
 
-def floor(pages: list[bytes], folder: Path) -> tuple[float, float]:
-    """Parse and insert; return the seconds that passed, and those of the processor."""
-    db = open_database(folder / "floor.db")
+def minimum(pages: list[bytes], folder: Path) -> tuple[float, float]:
+    """Parse and insert the pages; return the wall and the processor time in seconds."""
+    db = open_database(folder / "minimum.db")
     started, processor_started = time.perf_counter(), time.process_time()
     for page in pages:
         rows = [
@@ -65,7 +65,7 @@ def floor(pages: list[bytes], folder: Path) -> tuple[float, float]:
 
 
 async def sweep(url: str, folder: Path, store: Store) -> tuple[float, float, int]:
-    """Do a first round and a first sweep; return the seconds of the sweep, those of the processor, and the records."""
+    """Run a first round and a first sweep; return the sweep's wall and processor time, and the number of records."""
     environ = {
         "NOTIFIER_STORE__PATH": str(folder / "notifier.db"),
         "NOTIFIER_SOURCES__ACME__BASE_URL": url,
@@ -89,31 +89,31 @@ async def sweep(url: str, folder: Path, store: Store) -> tuple[float, float, int
 
 
 def measure_sweep(url: str) -> None:
-    """Sweep in a process of its own, so that its peak of memory is its own, and print the figures as JSON."""
+    """Sweep in a separate process, whose peak of memory is then the sweep's, and print the figures as JSON."""
     with tempfile.TemporaryDirectory() as folder:
         seconds, processor, records = asyncio.run(sweep(url, Path(folder), FileStore(Path(folder) / "notifier.db")))
-    # Not ru_maxrss: that starts with what the parent had, which holds all pages for the floor.
+    # Not ru_maxrss: that includes the peak of the parent, which holds all pages for the minimum.
     status = Path("/proc/self/status").read_text()
     peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
     print(json.dumps({"seconds": seconds, "processor": processor, "records": records, "peak": peak}))
 
 
 def main() -> None:
-    """Measure the floor and the sweep, and print rates and their ratio."""
+    """Measure the minimum and the sweep, and print the rates and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--only-sweep", metavar="URL")
-    asked = parser.parse_args()
-    if asked.only_sweep:
-        measure_sweep(asked.only_sweep)
+    options = parser.parse_args()
+    if options.only_sweep:
+        measure_sweep(options.only_sweep)
         return
-    with beside("api.py", str(asked.records)) as url:
+    with beside("api.py", str(options.records)) as url:
         pages = asyncio.run(fetch_pages(url))
         with tempfile.TemporaryDirectory() as folder:
-            bare, bare_processor = floor(pages, Path(folder))
+            bare, bare_processor = minimum(pages, Path(folder))
         command = [sys.executable, "-m", "tests.benchmarks.sweep", "--only-sweep", url]
         ours = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    report("bare orjson and executemany", [asked.records / bare], "records/s", f"{bare:.1f} s")
+    report("bare orjson and executemany", [options.records / bare], "records/s", f"{bare:.1f} s")
     report("notifier, first sweep", [ours["records"] / ours["seconds"]], "records/s", f"{ours['seconds']:.1f} s")
     report("ratio", [bare / ours["seconds"]], "")
     report("ratio of processor time", [bare_processor / ours["processor"]], "")

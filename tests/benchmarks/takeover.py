@@ -1,13 +1,13 @@
-"""A holder of a store in PostgreSQL is killed at random moments under load, and the other daemon takes over.
+"""Kills the holder of a store in PostgreSQL at random times under load, and measures how the other daemon takes over.
 
     python -m tests.benchmarks.takeover [--kills 200] [--rate 40] [--seed 1]
 
-Two real daemons on one schema, a private server, and an account that grows all the time. After each SIGKILL the time
-until the next event arrives is measured; the killed daemon is started again. The floor is a process that holds an
-advisory lock and is killed, while another one tries the lock as often as a standby does.
+Two real daemons share a schema on a private server, and the account grows steadily. After each SIGKILL, the time until
+the next event arrives is measured, and the killed daemon is started again. The minimum is a process that holds an
+advisory lock and is killed, while another process tries the lock as often as a standby does.
 
-At the end it counts records that were not told (lost), records that were told under two ids, and events that arrived
-twice, and fails if there are any of the first two.
+At the end, it counts records without an event (lost), records with events of two ids, and events that arrived twice. It
+fails if there are any of the first two.
 """
 
 import argparse
@@ -51,19 +51,19 @@ time.sleep(600)
 
 @dataclass
 class TimedReceiver(Receiver):
-    """A receiver that notes when each event arrived."""
+    """A receiver that records when each event arrived."""
 
     arrived: list[float] = field(default_factory=list)
 
     async def hook(self, request: web.Request) -> web.Response:
-        """Take an event."""
+        """Receive an event."""
         answer = await super().hook(request)
         self.arrived.append(time.monotonic())
         return answer
 
 
 def bare_takeover(server: PostgresServer) -> float:
-    """Return the seconds from the kill of a process that holds a lock until another one has it."""
+    """Return the seconds from the kill of a process that holds a lock until another process has the lock."""
     command = [sys.executable, "-c", _HOLD, server.url()]
     with (
         psycopg.connect(server.url(), autocommit=True) as connection,
@@ -95,7 +95,7 @@ async def until_state(member: Member, state: str) -> None:
 async def kill_again_and_again(
     members: Sequence[Member], receiver: TimedReceiver, kills: int, moments: random.Random
 ) -> list[float]:
-    """Kill whichever member holds the store; return the seconds until the next event arrived, for each kill."""
+    """Kill the holder repeatedly; return the seconds until the next event arrived for each kill."""
     taken = []
     holder, other = members
     for _ in range(kills):
@@ -104,7 +104,7 @@ async def kill_again_and_again(
         await asyncio.sleep(moments.random())
         holder.kill()
         killed = time.monotonic()
-        # What the killed one had sent may still be read.
+        # Requests of the killed daemon may still arrive.
         already = 0.05
         while not receiver.arrived or receiver.arrived[-1] < killed + already:
             if time.monotonic() > killed + DEADLINE_SECONDS:
@@ -121,8 +121,8 @@ def numbers(account: Account) -> set[str]:
     return {str(record.id) for record in account.records()}
 
 
-async def measure(server: PostgresServer, asked: argparse.Namespace, folder: Path) -> bool:
-    """Do it, print the figures, and return whether nothing was lost and nothing has two ids."""
+async def measure(server: PostgresServer, options: argparse.Namespace, folder: Path) -> bool:
+    """Measure, print the figures, and return whether no record is lost or has two ids."""
     account, receiver = build_account(200), TimedReceiver()
     app = web.Application()
     app.add_routes([web.post("/hook", receiver.hook)])
@@ -136,8 +136,8 @@ async def measure(server: PostgresServer, asked: argparse.Namespace, folder: Pat
             while "sweep has read the whole list" not in members[0].said():
                 await asyncio.sleep(0.1)
             history = numbers(account)
-            growing = asyncio.create_task(Growth(account, seed=asked.seed).run(asked.rate))
-            taken = await kill_again_and_again(members, receiver, asked.kills, random.Random(asked.seed))
+            growing = asyncio.create_task(Growth(account, seed=options.seed).run(options.rate))
+            taken = await kill_again_and_again(members, receiver, options.kills, random.Random(options.seed))
             growing.cancel()
             entered = numbers(account) - history
             deadline = time.monotonic() + DEADLINE_SECONDS
@@ -147,40 +147,42 @@ async def measure(server: PostgresServer, asked: argparse.Namespace, folder: Pat
             for member in members:
                 if member.process is not None and member.process.poll() is None:
                     await asyncio.to_thread(member.kill)
-    floor = [bare_takeover(server) for _ in range(asked.kills)]
-    return told(receiver.events, entered, floor, taken)
+    minimum = [bare_takeover(server) for _ in range(options.kills)]
+    return print_results(receiver.events, entered, minimum, taken)
 
 
-def told(events: Sequence[dict[str, Any]], entered: set[str], floor: Sequence[float], taken: Sequence[float]) -> bool:
-    """Print the figures, and return whether nothing was lost and nothing has two ids."""
-    report("bare lock, from the kill until it is taken", floor, "s", f"99 %: {percentile_99(floor):.3f} s")
+def print_results(
+    events: Sequence[dict[str, Any]], entered: set[str], minimum: Sequence[float], taken: Sequence[float]
+) -> bool:
+    """Print the figures, and return whether no record is lost or has two ids."""
+    report("bare lock, from the kill until it is taken", minimum, "s", f"99 %: {percentile_99(minimum):.3f} s")
     report("takeover, from the kill to the next event", taken, "s", f"99 %: {percentile_99(taken):.3f} s")
-    report("takeover beyond the floor", [statistics.median(taken) - statistics.median(floor)], "s")
+    report("takeover beyond the minimum", [statistics.median(taken) - statistics.median(minimum)], "s")
     lost = entered - {event["subject"] for event in events}
     ids = Counter(subject for subject, _ in {(event["subject"], event["id"]) for event in events})
     second = [subject for subject, count in ids.items() if count > 1]
     times = Counter(event["id"] for event in events)
     doubled = [id_ for id_, count in times.items() if count > 1]
-    report("records lost", [len(lost)], "", f"of {len(entered)} that were told under {len(times)} ids")
-    report("records told under two ids", [len(second)], "")
+    report("records lost", [len(lost)], "", f"of {len(entered)} that have events, with {len(times)} ids")
+    report("records with two ids", [len(second)], "")
     report("events that arrived more than once", [len(doubled)], "", f"at {len(taken)} kills")
     return not lost and not second
 
 
 def percentile_99(figures: Sequence[float]) -> float:
-    """Return the figure that 99 % of all do not exceed."""
+    """Return the 99th percentile."""
     return sorted(figures)[min(len(figures) - 1, round(len(figures) * 0.99))]
 
 
 def main() -> None:
-    """Measure, and exit with 1 if something was lost or has two ids."""
+    """Measure, and exit with 1 if a record is lost or has two ids."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--rate", type=float, default=40.0, help="new records a second")
     parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with running_postgres(durable=True) as server, tempfile.TemporaryDirectory() as folder:
-        is_well = asyncio.run(measure(server, asked, Path(folder)))
+        is_well = asyncio.run(measure(server, options, Path(folder)))
     sys.exit(0 if is_well else 1)
 
 

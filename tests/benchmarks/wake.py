@@ -1,9 +1,9 @@
-"""What it takes to wake the destinations of one new event, among many that have nothing to do.
+"""Measures what it takes to wake the destinations of one new event among many idle destinations.
 
     python -m tests.benchmarks.wake [--destinations 1000] [--rounds 20]
 
-Each destination has a training of its own. Waking all of them, and waking those whose filters admit the event, is
-measured until the store has answered every worker, in wall and processor time.
+Each destination accepts a different training. Waking all destinations, and waking only those that accept the event, are
+measured in wall and processor time until the store has answered every worker.
 """
 
 import argparse
@@ -41,7 +41,7 @@ async def measure(
 
 
 async def run(number: int, rounds: int, folder: Path) -> None:
-    """Measure both, and print them."""
+    """Measure both, and print the figures."""
     settings = {
         f"d{place}": HttpSettings.model_validate(
             {"type": "http", "url": "http://127.0.0.1:9/", "training_ids": [str(place)]}
@@ -69,13 +69,13 @@ async def run(number: int, rounds: int, folder: Path) -> None:
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--destinations", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=20)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(run(asked.destinations, asked.rounds, Path(folder)))
+        asyncio.run(run(options.destinations, options.rounds, Path(folder)))
 
 
 if __name__ == "__main__":

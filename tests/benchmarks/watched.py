@@ -1,4 +1,4 @@
-"""A source under watch in virtual time: all that the benchmarks of busy accounts know of the notifier's inside."""
+"""Watches a source in virtual time, for the benchmark of busy accounts."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -22,13 +22,13 @@ _SCAN_CHECK_SECONDS = 1.0
 
 
 class Watched:
-    """One source, looked at once a minute as the daemon does."""
+    """One source that is polled every minute, as by the daemon."""
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
 
     async def poll_for_ever(self) -> None:
-        """Do a round at every interval; one that takes longer leaves out those that it has run into."""
+        """Run a round at every interval; if a round takes longer, the rounds due meanwhile are left out."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
@@ -37,13 +37,13 @@ class Watched:
             await asyncio.sleep(due - loop.time())
 
     async def round(self) -> None:
-        """Do one round."""
+        """Run one round."""
         done = await self._watcher.poll()
         if done.is_done:
             await self._watcher.run_followups()
 
     async def learn(self) -> None:
-        """Read the whole list for the first time."""
+        """Run the first sweep."""
         await self.round()
         await self._watcher.begin_sweep()
         while self._watcher.is_sweeping:
@@ -51,7 +51,7 @@ class Watched:
         assert self._watcher.memory.swept_at_ms is not None, self._watcher.memory.error
 
     def conditions(self) -> list[str]:
-        """Return the names of what is wrong now."""
+        """Return the names of the active conditions."""
         return [
             it.name
             for it in source_rules.conditions(self._watcher.name, self._watcher.report(), (), SystemClock().now_ms())
@@ -66,7 +66,7 @@ async def watching(
     requests_per_minute: int,
     on_events: Callable[[Sequence[Event]], None],
 ) -> AsyncIterator[Watched]:
-    """Watch the account that is served at `url`; nothing happens until a round is asked for."""
+    """Yield a watcher of the account at `url`; it does nothing until a round is requested."""
     settings = Settings.model_validate(
         {
             "store": {"path": str(state_file)},
