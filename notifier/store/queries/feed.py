@@ -42,6 +42,15 @@ def highest_sequence(db: Database) -> int:
     return row[0] if row else 0
 
 
+def newest_number(db: Database) -> int:
+    """Return the highest number of a stored event; 0 if there is none.
+
+    In PostgreSQL, an event that is being written already has a higher number.
+    """
+    number: int = db.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()[0]
+    return number
+
+
 def page_after(db: Database, after: int, chosen: EventFilter, limit: int, max_bytes: int) -> EventPage:
     """Return a page of requested events among the next EXAMINED_AT_ONCE events after number `after`.
 

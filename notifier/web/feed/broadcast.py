@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from notifier.store.database import Database
 from notifier.store.errors import StoreError
@@ -190,7 +191,7 @@ class Stream:
         self._new_events.clear()
         while True:
             if self._tail is None:
-                self._tail = Tail(await self._reader.run_without_turn_limit(feed.highest_sequence), _TAIL_BYTES)
+                self._tail = Tail(await self._reader.run_without_turn_limit(feed.newest_number), _TAIL_BYTES)
             tail = self._tail
             page = await self._read_page(tail.end, EventFilter())
             # If the tail was dropped in the meantime, the page may contain erased events.
@@ -207,7 +208,9 @@ class Stream:
                 return tail.batch(after, event_filter, _BATCH_BYTES)
         page = await self._read_page(after, event_filter)
         with self._time_budget.measure_work():
-            return format_batch(page)
+            batch = format_batch(page)
+        # Otherwise, the reader would never reach the tail's end if the last events have been deleted.
+        return replace(batch, last=max(batch.last, tail.end)) if page.ended else batch
 
     async def _read_page(self, after: int, event_filter: EventFilter) -> EventPage:
         """Read a page of events. The reading time counts as work, because deliveries cannot use the store meanwhile."""

@@ -74,7 +74,6 @@ def start_position(db: Database, after: int | None, event_filter: EventFilter, c
     """
     if unknown := event_filter.sources - {*configured, *feed.known_source_names(db)}:
         raise UnknownNameError("source", min(unknown), tuple(configured))
-    last = feed.highest_sequence(db)
     if after is None:
-        return last
-    return after if after <= last else 0
+        return feed.newest_number(db)
+    return after if after <= feed.highest_sequence(db) else 0

@@ -13,9 +13,10 @@ import pytest
 from notifier.destinations.webhook.envelope import cloudevent
 from notifier.events import Event
 from notifier.store.errors import StoreError, StoreReason
+from notifier.store.recovery.compare import skip_event_numbers
 from notifier.web.feed.broadcast import StreamTiming
 from notifier.web.feed.subscriber import Subscriber
-from tests.support.event_stream import detect, listening, numbers
+from tests.support.event_stream import Listener, detect, listening, numbers
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -129,6 +130,44 @@ async def test_stream_without_events_sends_comments(interface: "Interface") -> N
         assert listener.received == []
         await interface.feed.stop()
         await reading
+
+
+async def test_stream_behind_skipped_numbers_sends_comments_and_the_next_event(interface: "Interface") -> None:
+    await detect(interface, range(3))
+    # A restored or rebuilt state file skips numbers.
+    await interface.store.run(skip_event_numbers, 3)
+    async with listening(interface, "?after=3") as listener:
+        await _expect_comments_and_next_event(interface, listener)
+
+
+async def test_stream_behind_deleted_events_sends_comments_and_the_next_event(interface: "Interface") -> None:
+    await detect(interface, range(3))
+    async with listening(interface, "?after=0") as other:
+        await other.next(3)
+        await interface.store.run(lambda db: db.execute("DELETE FROM events"))
+        async with listening(interface, "?after=1") as listener:
+            await _expect_comments_and_next_event(interface, listener)
+
+
+@pytest.mark.parametrize("query", ["", "?after=3"])
+async def test_stream_sends_an_event_that_is_written_while_it_begins(interface: "Interface", query: str) -> None:
+    await detect(interface, range(3))
+    # In PostgreSQL, an event has its number before others can read it.
+    await _set_last_number(interface, 4)
+    async with listening(interface, query) as listener:
+        await until(lambda: interface.feed.stream.reader_count == 1)
+        await _set_last_number(interface, 3)
+        await _expect_comments_and_next_event(interface, listener)
+
+
+async def _set_last_number(interface: "Interface", number: int) -> None:
+    await interface.store.run(lambda db: db.execute("UPDATE sqlite_sequence SET seq = ?", [number]))
+
+
+async def _expect_comments_and_next_event(interface: "Interface", listener: Listener) -> None:
+    reading = asyncio.create_task(listener.next(1))
+    await until(lambda: listener.comments >= 2)
+    assert await detect(interface, [10]) == numbers(await reading)
 
 
 async def test_stream_disconnects_a_slow_reader_which_can_resume(interface: "Interface") -> None:
