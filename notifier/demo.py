@@ -60,7 +60,7 @@ class Receiver:
     """Simulates Slack and an HR system: prints each message that arrives, and checks the signatures of webhooks."""
 
     def __init__(self, secret: str, out: TextIO) -> None:
-        """Initialize with the secret that signs the webhook requests, and with the stream to print to."""
+        """Initialise with the secret that signs the webhook requests, and with the stream to print to."""
         self._webhook = Webhook(secret)
         self._out = out
         self.events: set[str] = set()

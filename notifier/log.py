@@ -213,7 +213,7 @@ class TextFormatter(logging.Formatter):
     """Formats lines for a terminal or a file: `12:00:00 warning  destination fails  destination=hr reason=timeout`."""
 
     def __init__(self, *, colours: bool, dated: bool = False) -> None:
-        """Initialize; `colours` colours the level, and `dated` adds the date to the time."""
+        """Initialise; `colours` colours the level, and `dated` adds the date to the time."""
         super().__init__()
         self._colours = colours
         self._moment = "%Y-%m-%d %H:%M:%S" if dated else "%H:%M:%S"

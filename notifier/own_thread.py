@@ -38,7 +38,7 @@ class WorkThread:
     """
 
     def __init__(self, name: str) -> None:
-        """Initialize with the name of the thread, which starts at the first `run`."""
+        """Initialise with the name of the thread, which starts at the first `run`."""
         self._name = name
         self._thread: threading.Thread | None = None
         self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()

@@ -69,7 +69,7 @@ class PendingHangup:
     """Handles SIGHUP during the start of the daemon: only records that the signal has arrived."""
 
     def __init__(self, earlier: Any) -> None:
-        """Initialize with the previous handler of SIGHUP."""
+        """Initialise with the previous handler of SIGHUP."""
         self.has_arrived = False
         self.ends_with_terminal = earlier is not signal.SIG_IGN and has_terminal()
         """Whether the daemon must stop when its terminal closes: it was started from a terminal, without nohup."""

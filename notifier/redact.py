@@ -43,7 +43,7 @@ def hide_remembered(text: str) -> str:
 
 
 def hide_partial_secret(text: str, *secrets: str) -> str:
-    """If `text` ends with the beginning of a secret, replace that part by a placeholder.
+    """If `text` ends with the beginning of a secret, replace that part with a placeholder.
 
     Ellipses and backticks at the end of `text` are ignored.
     """
@@ -105,5 +105,5 @@ def redact(text: str, *secrets: str) -> str:
     text = _URL.sub(_keep_host, text)
     text = _WEBHOOK_SECRET.sub(_PLACEHOLDER, text)
     text = _CREDENTIAL.sub(lambda match: f"{match['name']}{_PLACEHOLDER}", text)
-    # Remembered secrets are removed last, so that the host of a URL is recognized before.
+    # Remembered secrets are removed last, so that the host of a URL is recognised before.
     return hide_remembered(text)

@@ -1,4 +1,4 @@
-"""Examines paths: recognizes pipes, sockets and devices, because a program that reads them may wait for ever."""
+"""Examines paths: recognises pipes, sockets and devices, because a program that reads them may wait for ever."""
 
 import os
 import stat

@@ -44,7 +44,7 @@ class AlertMonitor:
         on_withdrawn: Callable[[str], None] = lambda _destination: None,
         configured_destinations: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        """Initialize with the destination of alerts ("" for none) and callbacks.
+        """Initialise with the destination of alerts ("" for none) and callbacks.
 
         `find_conditions` gets the keys of the conditions that fire already (also from before a restart), and returns
         the conditions that hold now. If it raises StoreError, nothing changes until the next evaluation.

@@ -38,7 +38,7 @@ class UnwritableStore:
         send: Callable[[str, Event], Awaitable[tuple[Outcome, bool]]],
         configured_destinations: Callable[[], Collection[str]],
     ) -> None:
-        """Initialize with the destination of alerts ("" for none).
+        """Initialise with the destination of alerts ("" for none).
 
         `send` makes one attempt to send an event to a destination; the event need not be stored.
         """

@@ -33,7 +33,7 @@ class CommandError(click.ClickException):
     exit_code = ExitCode.FAILED
 
     def __init__(self, *lines: str) -> None:
-        """Initialize with the lines to print."""
+        """Initialise with the lines to print."""
         super().__init__("\n  ".join(terminal_safe(hide_remembered(line)) for line in lines))
 
 

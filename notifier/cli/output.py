@@ -81,7 +81,7 @@ class TableWriter:
     """
 
     def __init__(self, *columns: Column, may_grow: bool = False) -> None:
-        """Initialize with the columns. With `may_grow`, later rows may need more space, so minimum widths apply."""
+        """Initialise with the columns. With `may_grow`, later rows may need more space, so minimum widths apply."""
         self._columns = columns
         self._widths = tuple(max(len(column.title), column.min_width if may_grow else 0) for column in columns)
         self._titles_printed = False

@@ -62,7 +62,7 @@ class FollowedStore:
     """A store that is read repeatedly. If the state file is replaced, for example by a restore, opens the new file."""
 
     def __init__(self, path: Path | None, given_db: Database) -> None:
-        """Initialize with an open database, which the caller closes.
+        """Initialise with an open database, which the caller closes.
 
         `path` is the state file, or None if the store is in PostgreSQL.
         """

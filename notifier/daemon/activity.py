@@ -41,7 +41,7 @@ class ActivityLog:
     """Counts requests, and stores each change of a source's or destination's state."""
 
     def __init__(self, store: Store, clock: Clock, states: Callable[[], States]) -> None:
-        """Initialize with the store, and with a function that returns the current states."""
+        """Initialise with the store, and with a function that returns the current states."""
         self._store = store
         self._clock = clock
         self._current_states = states

@@ -90,7 +90,7 @@ class Changes(Struct, frozen=True):
 def changes_between(before: Settings, after: Settings) -> Changes:
     """Return the differences between two configurations."""
     return Changes(
-        # A new retention counts as a change of every source, because each watcher uses it to recognize a gap.
+        # A new retention counts as a change of every source, because each watcher uses it to recognise a gap.
         Differences.between(
             _with_retention(before.sources, before.store.retention),
             _with_retention(after.sources, after.store.retention),

@@ -23,7 +23,7 @@ class ConfigurationReader:
     """Reads the configuration, each time in a new thread."""
 
     def __init__(self, reload_hooks: ReloadHooks) -> None:
-        """Initialize with the functions that read the configuration."""
+        """Initialise with the functions that read the configuration."""
         self._reload_hooks = reload_hooks
         self._unfinished_reads: list[threading.Event] = []
 

@@ -90,7 +90,7 @@ class Daemon:
         store: Store | None = None,
         configuration_problem: str | None = None,
     ) -> None:
-        """Initialize with the settings, the functions that a reload calls, and the connection to systemd.
+        """Initialise with the settings, the functions that a reload calls, and the connection to systemd.
 
         `detection_limits` has delays and limits for which there are no settings. `systemd_sockets` replace `[http]
         listen`. `store` is an open store; without it, `start` opens the state file. `configuration_problem` is why the

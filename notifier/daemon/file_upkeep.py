@@ -1,4 +1,4 @@
-"""Keeps the state file and its write-ahead log small, and writes the recovery snapshot (the essentials file)."""
+"""Keeps the state file and its write-ahead log small, and writes its essentials beside it."""
 
 import asyncio
 import logging
@@ -25,21 +25,21 @@ SQLite itself keeps the log at about 4 MB, unless another process reads the file
 """
 
 ESSENTIALS_EVERY_SECONDS = 600.0
-"""Seconds after which the recovery snapshot is written again even if its important content has not changed."""
+"""Seconds after which the essentials are written again even if their important content has not changed."""
 
 ESSENTIALS_GRACE_SECONDS = 600.0
-"""Seconds for which all writes of the recovery snapshot may fail before an alert is sent."""
+"""Seconds for which all writes of the essentials may fail before an alert is sent."""
 
 URGENT_AFTER_SECONDS = 0.5
-"""Seconds between an event that could not be detected again and the urgent write of the recovery snapshot.
+"""Seconds between an event that could not be detected again and the urgent write of the essentials.
 
 If the event is delivered within this time, the write is skipped.
 """
 
 URGENT_WAIT_FACTOR = 10.0
-"""The next urgent write of the recovery snapshot waits at least this many times as long as the last write took.
+"""The next urgent write of the essentials waits at least this many times as long as the last write took.
 
-Without it, a large snapshot, which is slow to write, could be written all the time.
+Without it, large essentials, which are slow to write, could be written all the time.
 """
 
 _NOT_DETECTABLE_AGAIN: Final = (EventType.UPDATED, EventType.REMOVED)
@@ -49,10 +49,10 @@ OPTIMIZE_EVERY_SECONDS = 86_400.0
 
 
 class FileUpkeep:
-    """Keeps one state file small, and writes its recovery snapshot."""
+    """Keeps one state file small, and writes its essentials."""
 
     def __init__(self, store: FileStore, clock: Clock) -> None:
-        """Initialize with the open state file."""
+        """Initialise with the open state file."""
         self._store = store
         self._clock = clock
         self._written_signature: tuple[Any, ...] | None = None
@@ -69,12 +69,12 @@ class FileUpkeep:
 
     @property
     def has_snapshot(self) -> bool:
-        """Whether this process has written a recovery snapshot that contains at least one source."""
+        """Whether this process has written essentials that contain at least one source."""
         return self._has_snapshot
 
     @property
     def has_written(self) -> bool:
-        """Whether this process has written the recovery snapshot."""
+        """Whether this process has written the essentials."""
         return self._written_at > 0
 
     async def compact(self) -> None:
@@ -99,7 +99,7 @@ class FileUpkeep:
         await self._store.run_without_transaction(maintenance.release_memory)
 
     def schedule_urgent_write(self, events: Sequence[Event]) -> None:
-        """If `events` contains an update or a removal, schedule an urgent write of the recovery snapshot.
+        """If `events` contains an update or a removal, schedule an urgent write of the essentials.
 
         If the state file were lost before the write, the events would be lost: the API cannot show them again.
         """
@@ -107,13 +107,13 @@ class FileUpkeep:
             self._urgent_write = asyncio.create_task(self._write_urgently(), name="essentials")
 
     async def stop(self) -> None:
-        """Cancel a scheduled urgent write. The caller must then write the recovery snapshot one last time."""
+        """Cancel a scheduled urgent write. The caller must then write the essentials one last time."""
         if self._urgent_write is not None:
             self._urgent_write.cancel()
             await asyncio.wait([self._urgent_write])
 
     async def _write_urgently(self) -> None:
-        """Wait, then write the recovery snapshot if the existing one lacks an undelivered update or removal."""
+        """Wait, then write the essentials if the existing ones lack an undelivered update or removal."""
         await asyncio.sleep(max(URGENT_AFTER_SECONDS, self._urgent_delay_seconds))
         # An event that arrives after this point schedules another write.
         self._urgent_write = None
@@ -126,12 +126,12 @@ class FileUpkeep:
             _log.debug(error.message, extra={"reason": error.reason})
 
     async def write_essentials(self) -> None:
-        """Write the recovery snapshot beside the state file if the existing snapshot is outdated. Raises StoreError."""
+        """Write the essentials beside the state file if the existing ones are outdated. Raises StoreError."""
         async with self._write_lock:
             await self._write_if_outdated()
 
     async def rewrite_essentials(self) -> None:
-        """Write the recovery snapshot twice. Then neither its current nor its previous version contains erased data.
+        """Write the essentials twice, so that neither the current nor the previous file contains erased data.
 
         Raises StoreError.
         """

@@ -30,7 +30,7 @@ class Heartbeat:
     """Fetches the heartbeat URL in the background; does nothing if no URL is configured."""
 
     def __init__(self, url: SecretStr, session: aiohttp.ClientSession, clock: Clock) -> None:
-        """Initialize with the URL, which is secret and may be empty."""
+        """Initialise with the URL, which is secret and may be empty."""
         self._url = url
         self._session = session
         self._fetching: asyncio.Task[None] | None = None

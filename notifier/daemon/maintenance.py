@@ -1,4 +1,4 @@
-"""Periodic maintenance of the store: deletes old data, and writes the recovery snapshot of a state file."""
+"""Periodic maintenance of the store: deletes old data, and writes the essentials of a state file."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ RETENTION_EVERY_SECONDS = 3600.0
 """Seconds between two deletions of data that is older than the retention."""
 
 ESSENTIALS_JOB = "(essentials)"
-"""The name of the job that writes the recovery snapshot (essentials file), from which a lost state file is rebuilt."""
+"""The name of the job that writes the essentials, from which a lost state file is rebuilt."""
 
 DATABASE_JOB = "(database)"
 """The name of the job that checks the database connection, so that a loss is noticed even when nothing is written."""
@@ -44,7 +44,7 @@ class Housekeeping:
         configuration: RunningConfiguration,
         clock_seems_right: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Initialize with the store and the configuration. Delete old data only if `clock_seems_right()`."""
+        """Initialise with the store and the configuration. Delete old data only if `clock_seems_right()`."""
         self._store = store
         self._clock = clock
         self._configuration = configuration
@@ -54,7 +54,7 @@ class Housekeeping:
 
     @property
     def has_snapshot(self) -> bool:
-        """Whether this process has written a recovery snapshot with at least one source; True for a database."""
+        """Whether this process has written essentials with at least one source; True for a database."""
         return self.upkeep is None or self.upkeep.has_snapshot
 
     async def delete_old_data(self) -> None:
@@ -99,7 +99,7 @@ class Housekeeping:
             _log.debug(error.message, extra={"reason": error.reason})
 
     async def maintain_store(self) -> None:
-        """Check that the store still exists, write the recovery snapshot, create missing indexes and free memory.
+        """Check that the store still exists, write the essentials, create missing indexes and free memory.
 
         Errors are only logged.
         """
@@ -117,7 +117,7 @@ class Housekeeping:
             _log.debug(error.message, extra={"reason": error.reason})
 
     def schedule_urgent_write(self, events: Sequence[Event]) -> None:
-        """If `events` contains an update or a removal, schedule an urgent write of the recovery snapshot.
+        """If `events` contains an update or a removal, schedule an urgent write of the essentials.
 
         If the state file were lost before the write, the events would be lost: the API cannot show them again.
         """
@@ -125,13 +125,13 @@ class Housekeeping:
             self.upkeep.schedule_urgent_write(events)
 
     async def stop(self) -> None:
-        """Cancel scheduled writes, and write the recovery snapshot one last time."""
+        """Cancel scheduled writes, and write the essentials one last time."""
         if self.upkeep is not None:
             await self.upkeep.stop()
         await self.maintain_store()
 
     async def rewrite_essentials(self) -> None:
-        """Write the recovery snapshot twice. Then neither its current nor its previous version contains erased data.
+        """Write the essentials twice, so that neither the current nor the previous file contains erased data.
 
         Raises StoreError.
         """
@@ -140,9 +140,9 @@ class Housekeeping:
 
     @property
     def lacks_first_snapshot(self) -> bool:
-        """Whether this process has to write the recovery snapshot, but has not written it yet."""
+        """Whether this process has to write the essentials, but has not written them yet."""
         return self.upkeep is not None and not self.upkeep.has_written
 
     def snapshot_failure(self) -> str | None:
-        """Return an error message if the recovery snapshot could not be written for ten minutes, otherwise None."""
+        """Return an error message if the essentials could not be written for ten minutes, otherwise None."""
         return None if self.upkeep is None else self.upkeep.write_failure()

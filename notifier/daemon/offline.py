@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def exclusive_store(settings: Settings) -> AsyncIterator[Store]:
-    """Open the store exclusively, yield it, and close it. A state file's recovery snapshot is written before closing.
+    """Open the store exclusively, yield it, and close it. A state file's essentials are written before closing.
 
     Raises StoreError; its reason is IN_USE if a daemon is running.
     """
@@ -41,7 +41,7 @@ async def exclusive_store(settings: Settings) -> AsyncIterator[Store]:
 
 
 async def write_essentials(store: Store) -> None:
-    """Write the recovery snapshot beside a state file; do nothing for a database. Raises StoreError, OSError."""
+    """Write the essentials beside a state file; do nothing for a database. Raises StoreError, OSError."""
     if isinstance(store, FileStore):
         content = await store.run(snapshot.take_snapshot, SystemClock().now_ms())
         await asyncio.to_thread(essentials.write, store.path, content)

@@ -67,7 +67,7 @@ class Operations:
         metrics: Callable[[], Awaitable[bytes]],
         reload: "Callable[[], Awaitable[ActionResult[ReloadDocument | ReloadFailedDocument]]]",
     ) -> None:
-        """Initialize with the parts of the daemon, and with functions of the `Daemon` object.
+        """Initialise with the parts of the daemon, and with functions of the `Daemon` object.
 
         `started_ms` returns the start of the daemon (Unix ms), `evaluation` the latest evaluation of conditions, and
         `metrics` the page `/metrics`. `reload` reloads the configuration.

@@ -57,7 +57,7 @@ class Reloader:
         conditions: ConditionCollector,
         manager: SystemdNotifier,
     ) -> None:
-        """Initialize with the parts that a reload changes, and with the connection to systemd (`manager`)."""
+        """Initialise with the parts that a reload changes, and with the connection to systemd (`manager`)."""
         self._configuration = configuration
         self._sources = sources
         self._dispatcher = dispatcher

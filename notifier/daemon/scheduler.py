@@ -244,7 +244,7 @@ class Job:
         progress: Callable[[], Hashable],
         clock: Clock,
     ) -> None:
-        """Initialize a job that has not run yet; the value of `progress()` changes whenever `work` makes progress."""
+        """Initialise a job that has not run yet; the value of `progress()` changes whenever `work` makes progress."""
         self._initial_stats = initial_stats
         self._work = work
         self._progress = progress

@@ -60,7 +60,7 @@ class SourceRegistry:
         on_request: Callable[..., None] = _ignore_request,
         on_deliveries: OnDeliveries = ignore_deliveries,
     ) -> None:
-        """Initialize with the parts that all watchers share; `peer_clocks` collects the times that API servers report.
+        """Initialise with the parts that all watchers share; `peer_clocks` collects the times that API servers report.
 
         `on_round` is called after each scheduled round, with the result and the seconds that its poll took.
         `on_failure` is called after each failure, with the source's name and the reason. `on_request` is called after

@@ -26,7 +26,7 @@ class StandbyReloader:
     """Replaces the settings of a process that stands by; only one reload runs at a time."""
 
     def __init__(self, configuration: RunningConfiguration, manager: SystemdNotifier) -> None:
-        """Initialize with the configuration and with the connection to systemd (`manager`)."""
+        """Initialise with the configuration and with the connection to systemd (`manager`)."""
         self._configuration = configuration
         self._manager = manager
         self._reader = ConfigurationReader(configuration.reload_hooks)

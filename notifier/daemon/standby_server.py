@@ -74,7 +74,7 @@ class StandbyServer:
         reloader: StandbyReloader,
         systemd_sockets: Sequence[socket.socket] = (),
     ) -> None:
-        """Initialize with the objects that hold the current state and the current configuration, and with the reloader.
+        """Initialise with the objects that hold the current state and the current configuration, and with the reloader.
 
         `systemd_sockets` are listening sockets from systemd, which replace `[http] listen`.
         """

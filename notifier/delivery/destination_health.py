@@ -35,7 +35,7 @@ class DestinationHealth:
         trying: TryingClock,
         on_change: OnChange,
     ) -> None:
-        """Initialize with the destination's name and limits; `jitter` returns random numbers in [0, 1).
+        """Initialise with the destination's name and limits; `jitter` returns random numbers in [0, 1).
 
         `trying` measures for how long delivery has been possible. It runs while the destination is enabled.
         """

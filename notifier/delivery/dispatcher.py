@@ -46,7 +46,7 @@ class Dispatcher:
         detect_sleep: Callable[[], Awaitable[None]] | None = None,
         context: Callable[[], MessageContext] = MessageContext,
     ) -> None:
-        """Initialize with the settings of each destination by name; nothing is started yet.
+        """Initialise with the settings of each destination by name; nothing is started yet.
 
         `on_attempt` is called after each request. `peer_clocks` records the times that receivers report. `detect_sleep`
         finds out whether the machine has slept. `context` returns the values that all messages share.

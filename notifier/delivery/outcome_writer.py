@@ -44,7 +44,7 @@ class OutcomeWriter:
         on_written: Callable[[Sequence[Settlement]], None],
         trying_ms: Callable[[], int] = lambda: 0,
     ) -> None:
-        """Initialize with the destination's name and the store.
+        """Initialise with the destination's name and the store.
 
         `on_written` is called with each batch after it was written. `trying_ms` returns the destination's total time
         spent trying to deliver, in milliseconds (see `TryingClock`).

@@ -40,7 +40,7 @@ class QueueReader:
         on_read: Callable[[], None],
         wake_later: Callable[[float], None],
     ) -> None:
-        """Initialize with the destination's name, and the queue to fill with at most `most` deliveries per read.
+        """Initialise with the destination's name, and the queue to fill with at most `most` deliveries per read.
 
         `on_read` is called after each successful read. `wake_later` makes the worker look for deliveries again in the
         given number of seconds.

@@ -41,7 +41,7 @@ class ReplayRunner:
         clock: Clock,
         batch_wait: Callable[[str], float] = lambda _name: 0.0,
     ) -> None:
-        """Initialize; `subscriptions` returns the current filters of all destinations, `wake` wakes the dispatcher.
+        """Initialise; `subscriptions` returns the current filters of all destinations, `wake` wakes the dispatcher.
 
         `batch_wait` returns for how many seconds an event may wait for others before it is sent to a destination.
         """

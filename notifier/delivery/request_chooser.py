@@ -46,7 +46,7 @@ class RequestChooser:
     def __init__(
         self, bounds: Bounds, queue: ReadyQueue, reader: QueueReader, bucket: TokenBucket, clock: Clock
     ) -> None:
-        """Initialize with the configured limits, the queue and its reader, and the bucket that limits the rate."""
+        """Initialise with the configured limits, the queue and its reader, and the bucket that limits the rate."""
         self.may_have_new_events = False
         self._bounds = bounds
         self._queue = queue

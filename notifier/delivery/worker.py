@@ -69,7 +69,7 @@ class Worker:
         on_peer_time: Callable[[int | None], None] = lambda _served_at_ms: None,
         detect_sleep: Callable[[], Awaitable[None]] = _do_nothing,
     ) -> None:
-        """Initialize with the destination, its settings and the store; `jitter` returns random numbers in [0, 1).
+        """Initialise with the destination, its settings and the store; `jitter` returns random numbers in [0, 1).
 
         `bucket` limits the request rate, and is passed on to the next worker when settings change. After each attempt,
         `on_peer_time` gets the receiver's time (Unix ms or None), and `detect_sleep` finds out whether the machine has

@@ -39,7 +39,7 @@ class ApprisePool:
     """Calls apprise in a pool of processes; each process handles one call at a time."""
 
     def __init__(self, *, keep_seconds: float = KEEP_SECONDS) -> None:
-        """Initialize with the seconds for which idle processes are kept; with 0, a process is ended after one call."""
+        """Initialise with the seconds for which idle processes are kept; with 0, a process is ended after one call."""
         self._keep_seconds = keep_seconds
         self._slots = asyncio.Semaphore(MAX_PROCESSES)
         self._slow_slots = asyncio.Semaphore(MAX_SLOW_CALLS)

@@ -75,7 +75,7 @@ class Endpoint:
         proxy: SecretStr = _NO_PROXY,
         certificates: Certificates = _NO_CERTIFICATE_FILES,
     ) -> None:
-        """Initialize with the URL, the time limit of one attempt (seconds), and the headers that all requests have.
+        """Initialise with the URL, the time limit of one attempt (seconds), and the headers that all requests have.
 
         `secrets` and the secrets in the URL are removed from all texts that this object returns. The values of
         `secret_headers` (names in lower case) are not logged. `proxy` is the configuration's value.

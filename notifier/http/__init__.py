@@ -1,1 +1,1 @@
-"""The HTTP client: exchanges, connections, name look-ups, proxies, and the parsing of headers."""
+"""The HTTP client: exchanges, connections, name lookups, proxies, and the parsing of headers."""

@@ -62,7 +62,7 @@ class ExpiringConnection(ResponseHandler):
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Initialize the connection and its expiry time."""
+        """Initialise the connection and its expiry time."""
         super().__init__(loop)
         self._expires_at = loop.time() + CONNECTION_LIFE_SECONDS
         self._awaits_head = False
@@ -156,7 +156,7 @@ class Connector(aiohttp.TCPConnector):
     """
 
     def __init__(self, resolver: "AbstractResolver | None" = None) -> None:
-        """Initialize with a `resolver` for host names (None: a new one, which is closed with the connector)."""
+        """Initialise with a `resolver` for host names (None: a new one, which is closed with the connector)."""
         super().__init__(
             limit=0,
             keepalive_timeout=IDLE_CONNECTION_SECONDS,

@@ -121,7 +121,7 @@ class Poster:
         limit: int,
         proxy: Proxy | None = None,
     ) -> None:
-        """Initialize with what all requests share; `limit` is the maximum size of an answer's body in bytes.
+        """Initialise with what all requests share; `limit` is the maximum size of an answer's body in bytes.
 
         `timeout` is in seconds.
         """

@@ -1,6 +1,6 @@
-"""Looks up host names with the system's resolver. A look-up that hangs does not delay other look-ups.
+"""Looks up host names with the system's resolver. A lookup that hangs does not delay other lookups.
 
-Each look-up has its own thread. In the event loop's small thread pool, a few dead name servers would delay everything
+Each lookup has its own thread. In the event loop's small thread pool, a few dead name servers would delay everything
 else. A separate resolver library (c-ares) would ignore `/etc/nsswitch.conf`, a VPN and the host's name service.
 """
 
@@ -13,26 +13,26 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from msgspec import Struct
 
 LOOK_UP_SECONDS = 10.0
-"""Seconds to wait for a look-up. A slower one continues in the background, and its result is stored."""
+"""Seconds to wait for a lookup. A slower one continues in the background, and its result is stored."""
 
 STALE_SECONDS = 3600.0
 """Seconds for which a known address is still used if its name cannot be looked up again."""
 
 LOOK_UP_SECONDS_IF_KNOWN = 1.0
-"""Seconds to wait for a look-up if an earlier address of the name is known."""
+"""Seconds to wait for a lookup if an earlier address of the name is known."""
 
 MAX_LOOK_UPS = 200
-"""The maximum number of simultaneous look-ups; each has its own thread."""
+"""The maximum number of simultaneous lookups; each has its own thread."""
 
 MAX_SLOW_LOOK_UPS = 16
-"""The maximum number of simultaneous look-ups of names whose previous look-up took too long."""
+"""The maximum number of simultaneous lookups of names whose previous lookup took too long."""
 
 
 class NameTimeoutError(OSError):
     """A name was not resolved in time."""
 
     def __init__(self) -> None:
-        """Initialize with a message that states the time limit."""
+        """Initialise with a message that states the time limit."""
         super().__init__(None, f"not resolved within {LOOK_UP_SECONDS:g} seconds")
 
 
@@ -40,7 +40,7 @@ _NameKey = tuple[str, int, int]
 
 
 class _Name(Struct):
-    """A name: its latest result, and its look-up under way."""
+    """A name: its latest result, and its lookup under way."""
 
     found: list[ResolveResult] | None = None
     found_at: float = 0.0
@@ -52,7 +52,7 @@ class Resolver(AbstractResolver):
     """Looks up names in a limited number of threads, and each name in at most one thread at a time."""
 
     def __init__(self) -> None:
-        """Initialize without known names; call this in the event loop that will use the resolver."""
+        """Initialise without known names; call this in the event loop that will use the resolver."""
         self._names: dict[_NameKey, _Name] = {}
         self._threads = asyncio.Semaphore(MAX_LOOK_UPS)
         self._slow_threads = asyncio.Semaphore(MAX_SLOW_LOOK_UPS)
@@ -85,7 +85,7 @@ class Resolver(AbstractResolver):
             raise
 
     async def close(self) -> None:
-        """Stop waiting for look-ups; threads that hang end when the system answers."""
+        """Stop waiting for lookups; threads that hang end when the system answers."""
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -114,7 +114,7 @@ class Resolver(AbstractResolver):
 
 
 async def _look_up_in_thread(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
-    """Look up a name in a daemon thread, so that the program can end before the look-up does. Raises OSError."""
+    """Look up a name in a daemon thread, so that the program can end before the lookup does. Raises OSError."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[list[ResolveResult]] = loop.create_future()
 

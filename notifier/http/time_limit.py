@@ -14,7 +14,7 @@ class TimeLimit:
     """
 
     def __init__(self, seconds: float) -> None:
-        """Initialize with the limit in seconds."""
+        """Initialise with the limit in seconds."""
         self._seconds = seconds
         self._ends_at: dict[asyncio.Timeout, float] = {}
         """The deadline of each running block, in the event loop's seconds; the earliest comes first."""

@@ -72,7 +72,7 @@ class TlsContextCache:
     """Caches the TLS context of a source or destination, and makes a new one when the files have changed."""
 
     def __init__(self, certificates: Certificates, clock: Clock) -> None:
-        """Initialize with the files; nothing is read yet."""
+        """Initialise with the files; nothing is read yet."""
         self._certificates = certificates
         self._has_files = certificates != Certificates()
         self._clock = clock

@@ -68,7 +68,7 @@ class TransportError(Exception):
     """
 
     def __init__(self, reason: TransportReason, message: str, *, through_proxy: bool = False) -> None:
-        """Initialize with the reason and a sentence for people."""
+        """Initialise with the reason and a sentence for people."""
         super().__init__(message)
         self.reason = reason
         self.message = message

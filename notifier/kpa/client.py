@@ -139,7 +139,7 @@ class Client:
         budget: RateLimiter,
         on_served: Callable[[int | None], None] = lambda _served_at_ms: None,
     ) -> None:
-        """Initialize with shared objects; `on_served` gets the server's clock (Unix ms, or None) from each answer."""
+        """Initialise with shared objects; `on_served` gets the server's clock (Unix ms, or None) from each answer."""
         self._exchange = exchange
         self._on_served = on_served
         self._settings = settings

@@ -134,7 +134,7 @@ class ApiError(Exception):
     """
 
     def __init__(self, reason: ApiErrorReason, detail: str = "", *, retry_after: float | None = None) -> None:
-        """Initialize and build the message; secrets must already be removed from `detail`."""
+        """Initialise and build the message; secrets must already be removed from `detail`."""
         meaning = MEANINGS[reason]
         self.reason = reason
         self.remedy = reason.remedy

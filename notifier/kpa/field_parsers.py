@@ -29,7 +29,7 @@ class UnreadableError(Exception):
     """
 
     def __init__(self, problem: str, field: str | None = None) -> None:
-        """Initialize with the message and the field that it is about."""
+        """Initialise with the message and the field that it is about."""
         super().__init__(problem)
         self.field = field
 

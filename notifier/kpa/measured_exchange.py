@@ -25,7 +25,7 @@ class MeasuredExchange:
     """
 
     def __init__(self, exchange: Exchange, on_request: OnRequest) -> None:
-        """Initialize with the exchange that sends the requests, and the function that gets the measurements."""
+        """Initialise with the exchange that sends the requests, and the function that gets the measurements."""
         self._exchange = exchange
         self._on_request = on_request
 

@@ -80,7 +80,7 @@ class NamesReader(Generic[Name]):
     def __init__(
         self, head: Answer, token: str, list_name: str, keys: Collection[str], name_of: Callable[[Entry], Name | None]
     ) -> None:
-        """Initialize the reader of the list `list_name`; `head` is the answer without its body.
+        """Initialise the reader of the list `list_name`; `head` is the answer without its body.
 
         Of each entry, only the id and the fields in `keys` are read. `name_of` returns an entry's name, None if it has
         none.

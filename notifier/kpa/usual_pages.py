@@ -131,7 +131,7 @@ def parse(body: bytes, version: RecordFormat) -> UsualPage | None:
                 str(it.group_training_id) if it.group_training_id else _id_of_falsy(it.group_training_id),
                 it.notes or "",
                 bool(it.files),
-                # Escaped characters may be spelled in several ways.
+                # Escaped characters may be spelt in several ways.
                 raw if b"\\" not in raw else as_json(orjson.loads(raw)),
             )
             for it, raw in zip(page.completedtrainings, raws, strict=True)

@@ -44,7 +44,7 @@ class TemplateProblemError(Exception):
     """A template could not be rendered; `problem` states the file, the line and the reason."""
 
     def __init__(self, problem: TemplateProblem) -> None:
-        """Initialize with the problem."""
+        """Initialise with the problem."""
         super().__init__(str(problem))
         self.problem = problem
 
@@ -63,7 +63,7 @@ class BoundedRenderer:
     def __init__(
         self, texts: Mapping[str, str], seconds: float = RENDER_SECONDS, start_seconds: float = START_SECONDS
     ) -> None:
-        """Initialize with the texts of all templates by file name, and the time limits in seconds."""
+        """Initialise with the texts of all templates by file name, and the time limits in seconds."""
         self._texts = dict(texts)
         self._seconds = seconds
         self._start_seconds = start_seconds

@@ -82,7 +82,7 @@ class Phrasing(Struct, frozen=True):
         return f"{value.day} {_MONTHS[self.language].split()[value.month - 1]} {value.year}"
 
     def localize_times(self, text: str) -> str:
-        """Replace each UTC time (RFC 3339) in `text` by local time, such as `27 Feb 2020, 10:45 CST`."""
+        """Replace each UTC time (RFC 3339) in `text` with local time, such as `27 Feb 2020, 10:45 CST`."""
         return _MOMENT.sub(self._local_time, text)
 
     def record_url(self, values: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ class MessageRenderer:
     def __init__(
         self, name: str, settings: MessageSettings, fits: Fits, context: Callable[[], MessageContext] = MessageContext
     ) -> None:
-        """Initialize with a destination's name and settings; `fits` checks whether a layout fits the service's limits.
+        """Initialise with a destination's name and settings; `fits` checks whether a layout fits the service's limits.
 
         `context` is called for each message, and returns what all messages have in common at that time.
         """

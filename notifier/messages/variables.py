@@ -137,7 +137,7 @@ def _name_or_id(completion: dict[str, Any], field: str, prefix: str, width: int)
 
 
 def format_day(value: Any, width: int, phrasing: Phrasing = PLAIN) -> str:
-    """Return a date `YYYY-MM-DD` as `27 Feb 2020`; return any other value sanitized."""
+    """Return a date `YYYY-MM-DD` as `27 Feb 2020`; return any other value as one line of safe text."""
     try:
         return phrasing.format_day(date.fromisoformat(value))
     except (TypeError, ValueError):

@@ -37,7 +37,7 @@ class StoreError(Exception):
     """The store cannot be opened, read or written; a failed transaction was undone."""
 
     def __init__(self, reason: StoreReason, message: str) -> None:
-        """Initialize with the reason, and a sentence for people: what is wrong and what to do."""
+        """Initialise with the reason, and a sentence for people: what is wrong and what to do."""
         super().__init__(message)
         self.reason = reason
         self.message = message

@@ -39,7 +39,7 @@ class StoreReader:
     """
 
     def __init__(self, store: Store, limits: ReadingLimits | None = None) -> None:
-        """Initialize with the store; nothing is opened yet."""
+        """Initialise with the store; nothing is opened yet."""
         self._store = store
         self._limits = limits or ReadingLimits()
         self._threads = [_ReaderThread(store, number) for number in range(self._limits.max_readers)]

@@ -24,7 +24,7 @@ class Store(ABC):
     """
 
     def __init__(self) -> None:
-        """Initialize; nothing is opened yet."""
+        """Initialise; nothing is opened yet."""
         self.fatal_error: StoreError | None = None
         """The error that made the store unusable for good, such as damage of the file; None while it can be used.
 

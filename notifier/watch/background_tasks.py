@@ -34,7 +34,7 @@ class BackgroundTasks:
         observations: Observations,
         ensure_first_contact: Callable[[], Awaitable[bool]],
     ) -> None:
-        """Initialize with the collaborators.
+        """Initialise with the collaborators.
 
         `ensure_first_contact` returns whether the source has ever answered. If it has not, the function first polls it.
         """

@@ -65,7 +65,7 @@ class ExpiryOutcome(Struct, frozen=True):
 
 
 def announce_due(db: Database, request: ExpiryRequest, ids: Sequence[int]) -> ExpiryOutcome:
-    """Announce the completions that expire, and take back announcements that are no longer true.
+    """Announce the completions that expire, and withdraw announcements that are no longer true.
 
     `ids` are the store's numbers of the records to examine. Each of them is the newest completion of one training by
     one person.
@@ -89,7 +89,7 @@ def announce_due(db: Database, request: ExpiryRequest, ids: Sequence[int]) -> Ex
         for row in before.get(key, ()):
             if row.valid_until == until:
                 last = _announced(row)
-            # Without the training's rule, the end of the completion is unknown, so nothing is taken back.
+            # Without the training's rule, the end of the completion is unknown, so nothing is withdrawn.
             elif not row.renewed and (until is not None or rule is not None):
                 events += _take_back(db, request, row, completion, revision, names, taken, valid)
         person = names.person_facts.get(completion.user_id)
@@ -113,7 +113,7 @@ def announce_due(db: Database, request: ExpiryRequest, ids: Sequence[int]) -> Ex
 def retract_outdated(
     db: Database, request: ExpiryRequest, rows: Sequence[tuple[ExpiryRow, int | None]]
 ) -> ExpiryOutcome:
-    """Take back announcements about records that are no longer the newest of their person and training.
+    """Withdraw announcements about records that are no longer the newest of their person and training.
 
     `rows` are the announcements, each with the store's number of the newest completion of its person and training (None
     if there is none).
@@ -151,7 +151,7 @@ def _take_back(
     taken: set[str],
     valid: Validity | None = None,
 ) -> list[Event]:
-    """Take back an announcement: delete its waiting deliveries, and write a `renewed` event that shows `completion`."""
+    """Withdraw an announcement: delete its waiting deliveries, and write a `renewed` event that shows `completion`."""
     taken.update(expiries.withdraw(db, request.source, row.key, row.valid_until))
     expiries.store_announcement(db, request.source, row._replace(renewed=1))
     change = Change(EventType.RENEWED, completion, revision, DetectedBy.CALENDAR, NewsReason.RENEWED)

@@ -82,7 +82,7 @@ class ExpiryRounds:
         status_list: Callable[[str], StatusPageReader | None] = lambda _source: None,
         clock_offset_seconds: Callable[[], float | None] = lambda: 0.0,
     ) -> None:
-        """Initialize with functions that return the present settings and subscriptions.
+        """Initialise with functions that return the present settings and subscriptions.
 
         `on_events` gets new events, `on_dequeued` the names of destinations whose waiting deliveries were deleted.
         `status_list` returns the function that reads a source's employee status list; None if the source is not
@@ -216,7 +216,7 @@ class ExpiryRounds:
         self._done_on[name] = request.today
 
     async def _retract_outdated(self, request: ExpiryRequest) -> dict[Pair, PresentRecord]:
-        """Take back announcements about completions that are not the newest of their pair; return the newest, by pair.
+        """Withdraw announcements about completions that are not the newest of their pair; return the newest, by pair.
 
         This is done before completions are examined, so that the same round can announce a completion that now belongs
         to another person.
@@ -284,7 +284,7 @@ class ExpiryRounds:
 
     async def _retract_and_announce_pairs(self, request: ExpiryRequest, pairs: set[Pair]) -> None:
         rows = await self._store.run(expiries.standing_announcements, request.source)
-        # Only announcements about these pairs may have to be taken back. Completions that newly run out are found by
+        # Only announcements about these pairs may have to be withdrawn. Completions that newly run out are found by
         # the next round.
         affected = [row for row in rows if (row.user_id, row.training_id) in pairs]
         if not affected:

@@ -106,7 +106,7 @@ class PageIngester:
         on_events: Callable[[Sequence[Event]], None],
         on_deliveries: OnDeliveries = ignore_deliveries,
     ) -> None:
-        """Initialize with the collaborators.
+        """Initialise with the collaborators.
 
         `subscriptions` returns the current subscriptions. `on_events` gets all new events; before that, `on_deliveries`
         gets those that an answer has caused, with their deliveries. `v1_records` determines the keys of records without

@@ -152,7 +152,7 @@ class NameCache:
         on_failure: Callable[[str, str], None] = lambda _source, _reason: None,
         on_fault: Callable[[NameList, Exception | None], Awaitable[None]] = _report,
     ) -> None:
-        """Initialize with the `store` that stores the names of `source`, and the `client` that fetches them.
+        """Initialise with the `store` that stores the names of `source`, and the `client` that fetches them.
 
         `settings` choose the facts about people. `on_failure` gets the source's name and the reason of each failure.
         After each fetch of a list, `on_fault` gets the list and the internal error that ended the fetch (None: no

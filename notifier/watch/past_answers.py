@@ -26,7 +26,7 @@ class PastAnswers:
     """Remembers what earlier answers have changed, and which records are held back or unreadable."""
 
     def __init__(self, context: SourceContext, looks: SecondLooks) -> None:
-        """Initialize with the source, and with the records that await a second look."""
+        """Initialise with the source, and with the records that await a second look."""
         self._context = context
         self._looks = looks
         self._tally = Tally(context.clock.monotonic())

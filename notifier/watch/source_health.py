@@ -52,7 +52,7 @@ class SourceHealth:
         limits: DetectionLimits,
         on_failure: Callable[[str, str], None],
     ) -> None:
-        """Initialize with shared objects; `on_failure` gets the source's name and the reason of each failure."""
+        """Initialise with shared objects; `on_failure` gets the source's name and the reason of each failure."""
         self._source = source
         self._settings = settings
         self._budget = budget

@@ -73,7 +73,7 @@ class Watcher:
         names: NameCache | None,
         client: Client,
     ) -> None:
-        """Initialize with the collaborators; `retention` is in seconds."""
+        """Initialise with the collaborators; `retention` is in seconds."""
         self._client = client
         self.name = context.name
         self._context = context

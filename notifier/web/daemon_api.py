@@ -47,7 +47,7 @@ class UnknownNameError(Exception):
     """A request names a source or destination that is not configured."""
 
     def __init__(self, kind: str, name: str, known: tuple[str, ...]) -> None:
-        """Initialize with the requested name. `kind` is "source" or "destination". `known` has the configured names."""
+        """Initialise with the requested name. `kind` is "source" or "destination". `known` has the configured names."""
         super().__init__(f"there is no {kind} `{name}`; there is {', '.join(known) or 'none'}")
 
 
@@ -55,7 +55,7 @@ class UnknownRecordError(Exception):
     """A request asks for a record that no source knows."""
 
     def __init__(self, key: str, problem_by_source: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Initialize with the key. `problem_by_source` says why the record is unreadable at a source that lists it."""
+        """Initialise with the key. `problem_by_source` says why the record is unreadable at a source that lists it."""
         if problem_by_source:
             seen = "; ".join(
                 f"{source} has read it, but leaves it out: {problem}" for source, problem in problem_by_source.items()
@@ -76,7 +76,7 @@ class UnknownEventError(Exception):
     """A request names an event that is not in the store."""
 
     def __init__(self, event_id: str, likely: str | None = None) -> None:
-        """Initialize with the requested id. If a stored event has a similar id, that id is `likely`."""
+        """Initialise with the requested id. If a stored event has a similar id, that id is `likely`."""
         advice = "check the id (`notifier events --json` shows all stored events)"
         super().__init__(f"there is no event `{event_id}`: {f'did you mean `{likely}`?' if likely else advice}")
 

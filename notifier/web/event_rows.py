@@ -26,7 +26,7 @@ COLUMNS: Final = (
 """The names of the columns. Later versions may add columns at the end."""
 
 BYTE_ORDER_MARK: Final = "\ufeff".encode()
-"""The first bytes of a file, by which spreadsheets recognize UTF-8."""
+"""The first bytes of a file, by which spreadsheets recognise UTF-8."""
 
 _CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 """Matches characters that could end a line, or control a terminal on which the file is shown."""

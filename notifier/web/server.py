@@ -65,7 +65,7 @@ class LocalServer:
         handed_over: Sequence[socket.socket] = (),
         limits: ConnectionLimits | None = None,
     ) -> None:
-        """Initialize with the daemon and its feed, the settings, and the path of the owner's socket.
+        """Initialise with the daemon and its feed, the settings, and the path of the owner's socket.
 
         `handed_over` are listening sockets from systemd. If there are any, the configured address is not used.
         """

@@ -73,7 +73,7 @@ class Bench:
     """One account and its watcher."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession, watcher: Watcher, events: list[Event]) -> None:
-        """Initialize with the account's URL, and the list to which the watcher's events are added."""
+        """Initialise with the account's URL, and the list to which the watcher's events are added."""
         self._url = url
         self._session = session
         self._watcher = watcher

@@ -19,7 +19,7 @@ class Follower(asyncio.Protocol):
     """One reader that does as little as possible."""
 
     def __init__(self) -> None:
-        """Initialize without events."""
+        """Initialise without events."""
         self.events = 0
         self.following = asyncio.Event()
         self._end = b""

@@ -92,7 +92,7 @@ One process does it for all commands, because the start of a process takes half 
 
 
 def mask_times(text: str) -> str:
-    """Replace times and the API's address, which differ in every run, by placeholders."""
+    """Replace times and the API's address, which differ in every run, with placeholders."""
     text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "MOMENT", text)
     return re.sub(r"http://127\.0\.0\.1:\d+", "http://API", text)
 

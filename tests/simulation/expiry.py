@@ -289,7 +289,7 @@ class ExpiryWorld:
             data = orjson.loads(event.data)
             if event.type == EventType.RENEWED:
                 told = (event.subject, data["previous"]["valid_until"])
-                assert self.announced.pop(told, None), f"{told} was taken back and does not stand"
+                assert self.announced.pop(told, None), f"{told} was withdrawn and does not stand"
             elif event.type in _ENDS:
                 told = (event.subject, data["completion"]["valid_until"])
                 before = self.announced.get(told)

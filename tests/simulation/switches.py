@@ -60,12 +60,12 @@ def _find_target(target: str) -> tuple[Any, str, Any] | None:
 
 
 def _always(value: Any) -> Replacement:
-    """Replace a function by a function that always returns `value`."""
+    """Replace a function with a function that always returns `value`."""
     return lambda _before: lambda *_arguments, **_keywords: value
 
 
 def _always_async(value: Any) -> Replacement:
-    """Replace a coroutine function by a coroutine function that always returns `value`."""
+    """Replace a coroutine function with a coroutine function that always returns `value`."""
 
     def replaced(_before: Any) -> Any:
         async def work(*_arguments: Any, **_keywords: Any) -> Any:

@@ -121,7 +121,7 @@ def _rows(table: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _resolved(described: Any, definitions: Mapping[str, Any]) -> Any:
-    """Replace the references in a JSON Schema by their definitions. Keys beside a reference override the definition."""
+    """Replace the references in a JSON Schema with their definitions. Keys beside a reference have priority."""
     if isinstance(described, list):
         return [_resolved(part, definitions) for part in described]
     if not isinstance(described, dict):

@@ -57,7 +57,7 @@ class DeliveryOperations:
         clock: Clock,
         configuration: RunningConfiguration,
     ) -> None:
-        """Initialize with the parts of the daemon that the requests use."""
+        """Initialise with the parts of the daemon that the requests use."""
         self._reader = reader
         self._store = store
         self._dispatcher = dispatcher

@@ -34,7 +34,7 @@ class MetricsCollector:
         stream_readers: Callable[[], int],
         evaluation: Callable[[], Evaluation | None] = lambda: None,
     ) -> None:
-        """Initialize with the parts that the figures come from.
+        """Initialise with the parts that the figures come from.
 
         `stream_readers` returns the number of connected readers of the event stream. `evaluation` returns the latest
         evaluation of conditions.

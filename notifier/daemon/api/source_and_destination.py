@@ -32,7 +32,7 @@ class SourceAndDestinationReader:
     def __init__(
         self, reader: StoreReader, clock: Clock, configuration: RunningConfiguration, activity: ActivityLog
     ) -> None:
-        """Initialize with the parts that the data comes from; `activity` holds the counts that are not stored yet."""
+        """Initialise with the parts that the data comes from; `activity` holds the counts that are not stored yet."""
         self._reader = reader
         self._clock = clock
         self._configuration = configuration

@@ -29,7 +29,7 @@ class SystemdNotifier:
     """
 
     def __init__(self, address: str | None = None, watchdog_seconds: float | None = None) -> None:
-        """Initialize with the address of systemd's socket (abstract if it begins with `@`).
+        """Initialise with the address of systemd's socket (abstract if it begins with `@`).
 
         `watchdog_seconds` is the time limit of systemd's watchdog, None if there is no watchdog.
         """

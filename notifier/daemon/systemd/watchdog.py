@@ -100,7 +100,7 @@ class Watchdog:
     def __init__(
         self, daemon: SupervisedDaemon, manager: SystemdNotifier, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        """Initialize with a running daemon, the connection to systemd, and a clock."""
+        """Initialise with a running daemon, the connection to systemd, and a clock."""
         self._daemon = daemon
         self._manager = manager
         self._monotonic = monotonic

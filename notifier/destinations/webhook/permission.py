@@ -52,7 +52,7 @@ class PermissionGate:
     """Asks a receiver for permission before the first request and then once a day, and enforces the allowed rate."""
 
     def __init__(self, endpoint: Endpoint, origin: str, rate: float, clock: Clock) -> None:
-        """Initialize with the sender's name (`origin`) and the configured `rate` in requests a second (0: no limit)."""
+        """Initialise with the sender's name (`origin`) and the configured `rate` in requests a second (0: no limit)."""
         self._endpoint = endpoint
         self._origin = origin
         self._rate = rate

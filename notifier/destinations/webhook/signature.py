@@ -25,7 +25,7 @@ class Signer:
     """Builds the `webhook-` headers of a request, with one signature for each secret, in the order of the secrets."""
 
     def __init__(self, secrets: Iterable[SecretStr], plain_header: str = "") -> None:
-        """Initialize with secrets (`whsec_` or `whsk_`, then base64); without a secret, requests are not signed.
+        """Initialise with secrets (`whsec_` or `whsk_`, then base64); without a secret, requests are not signed.
 
         `plain_header` is the header for the plain hash; "" for none. Raises ValueError for a malformed secret, and
         ImportError for a private key without the library cryptography.

@@ -220,7 +220,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace_durably(fresh: Path, path: Path) -> None:
-    """Replace the file at `path`, if any, by the finished file `fresh`, and sync the change to disk. Raises OSError."""
+    """Replace the file at `path`, if any, with the finished file `fresh`, and sync the change. Raises OSError."""
     sync(fresh)
     fresh.replace(path)
     sync_folder(path.parent)

@@ -42,7 +42,7 @@ class FileLock:
     """The locks on a state file and on the lock file beside it; the kernel releases them at the end of the process."""
 
     def __init__(self, state_file: Path) -> None:
-        """Initialize with the state file; nothing is locked yet."""
+        """Initialise with the state file; nothing is locked yet."""
         self._state_file = state_file
         self._real_path = real_path(state_file)
         self._path = sibling_path(state_file, LOCK)

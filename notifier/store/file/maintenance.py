@@ -39,7 +39,7 @@ def checkpoint(db: FileDatabase) -> None:
 
 
 def optimize(db: FileDatabase) -> None:
-    """Let SQLite analyze tables that have changed a lot, to choose better indexes. Runs outside of transactions."""
+    """Let SQLite update its statistics of tables that have changed a lot. Runs outside of transactions."""
     db.execute(f"PRAGMA analysis_limit = {_ANALYZED_ROWS}").fetchall()
     db.execute("PRAGMA optimize").fetchall()
 

@@ -24,7 +24,7 @@ class FileStore(Store):
     """Owns a state file: its lock, its only writing connection, and the thread that uses that connection."""
 
     def __init__(self, path: Path, opener: Opener | None = None, rescue: Rescue | None = None) -> None:
-        """Initialize with the state file; nothing is opened yet.
+        """Initialise with the state file; nothing is opened yet.
 
         `opener` opens the file on the store's thread, with the lock held; the default is for tests and tools. If the
         file or its write-ahead log was removed or replaced while it was open, `rescue` saves its content before the

@@ -57,7 +57,7 @@ class PostgresDatabase:
     engine: Final = Engine.POSTGRES
 
     def __init__(self, connection: Connection, turn: str | None = None) -> None:
-        """Initialize with an open connection.
+        """Initialise with an open connection.
 
         If `turn` is given, a transaction fails unless `mark_turn` was called with this `turn` in the same session.
         """
@@ -155,7 +155,7 @@ class PostgresReadingDatabase(PostgresDatabase):
     """A connection for reading; another thread can interrupt its running statement."""
 
     def __init__(self, connection: Connection) -> None:
-        """Initialize with an open connection."""
+        """Initialise with an open connection."""
         super().__init__(connection)
         # A second descriptor, because the library may close the first one at any moment, and the number may be reused.
         self._socket: socket.socket | None = socket.socket(fileno=os.dup(connection.fileno()))

@@ -36,6 +36,6 @@ def difference_sentence(ahead_ms: int) -> str | None:
     which = "behind" if ahead_ms > 0 else "ahead of"
     return (
         f"this machine's clock is {abs(ahead_ms) / 1000:.0f} seconds {which} that of the database's server; when"
-        " another machine takes over, retries and scheduled sends come earlier or later: synchronize the clocks of all"
+        " another machine takes over, retries and scheduled sends come earlier or later: synchronise the clocks of all"
         " machines (NTP)"
     )

@@ -39,7 +39,7 @@ class PostgresStore(Store):
     """Owns the lock of a schema, the session that has the lock and does all the writing, and that session's thread."""
 
     def __init__(self, location: Location, now_ms: Callable[[], int]) -> None:
-        """Initialize with the schema's location; nothing is opened yet."""
+        """Initialise with the schema's location; nothing is opened yet."""
         super().__init__()
         self.location = location
         self._now_ms = now_ms

@@ -94,7 +94,7 @@ class SalvageReader:
     """Reads one table of a damaged file; afterwards, `is_whole` says whether everything could be read."""
 
     def __init__(self, db: sqlite3.Connection, table: SalvagedTable) -> None:
-        """Initialize with a read-only connection."""
+        """Initialise with a read-only connection."""
         self._db = db
         self._table = table
         self._select = f"SELECT {table.names} FROM {table.name}"

@@ -107,7 +107,7 @@ def stored_content(db: Database, source: str, key: str) -> tuple[int, bytes] | N
 
 
 def standing_announcements(db: Database, source: str) -> list[ExpiryRow]:
-    """Return the announcements of a source that were not taken back.
+    """Return the announcements of a source that were not withdrawn.
 
     Those about records outside the source's filters are left out, because nothing is known about these records now.
     """
@@ -120,7 +120,7 @@ def standing_announcements(db: Database, source: str) -> list[ExpiryRow]:
 
 
 def announcements_of(db: Database, source: str, keys: Sequence[str]) -> list[ExpiryRow]:
-    """Return the announcements about the records with these keys, including those that were taken back."""
+    """Return the announcements about the records with these keys, including those that were withdrawn."""
     rows = db.execute(
         f"SELECT {_ANNOUNCED} FROM expiries WHERE source = ? AND key IN (SELECT value FROM json_each(?))",
         [source, json_list(keys)],

@@ -60,7 +60,7 @@ class SeenRecords:
     """Collects the known records in answers that were requested since a given moment; these records are not gone."""
 
     def __init__(self, ingester: PageIngester, since: float) -> None:
-        """Initialize to observe the answers written by `ingester` and requested since `since` (monotonic seconds)."""
+        """Initialise to observe the answers written by `ingester` and requested since `since` (monotonic seconds)."""
         self._ingester = ingester
         self._since = since
         self._seen = NumberSet()

@@ -56,7 +56,7 @@ class SweepRunner:
         absences: Absences,
         pages: SweepPageLimiter,
     ) -> None:
-        """Initialize with the collaborators; `pages` counts the pages of all sources' sweeps."""
+        """Initialise with the collaborators; `pages` counts the pages of all sources' sweeps."""
         self._pages = pages
         self._context = context
         self._reader = reader

@@ -31,7 +31,7 @@ class V1Records:
     """Assigns keys to the records of one source's answers. Raises StoreError and ApiError."""
 
     def __init__(self, source: str, store: Store, reader: SourceReader) -> None:
-        """Initialize with the `store`, and with the `reader` for requests about records whose keys are unclear."""
+        """Initialise with the `store`, and with the `reader` for requests about records whose keys are unclear."""
         self._source = source
         self._store = store
         self._reader = reader

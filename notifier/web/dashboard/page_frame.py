@@ -28,7 +28,7 @@ class PageFrame:
     """Renders pages, and turns errors into pages."""
 
     def __init__(self, renderer: PageRenderer, has_session: Callable[[web.Request], bool]) -> None:
-        """Initialize with the renderer. `has_session` says whether a request comes from a signed-in browser."""
+        """Initialise with the renderer. `has_session` says whether a request comes from a signed-in browser."""
         self.renderer = renderer
         self._has_session = has_session
 

@@ -33,7 +33,7 @@ class Feed:
         max_readers: int = MAX_READERS,
         max_per_peer: int = MAX_READERS_PER_PEER,
     ) -> None:
-        """Initialize with the reader of the store; `sources` returns the names of the currently configured sources."""
+        """Initialise with the reader of the store; `sources` returns the names of the currently configured sources."""
         self._reader = reader
         self._sources = sources
         self.stream = Stream(reader, timing or StreamTiming(), max_readers, max_per_peer)

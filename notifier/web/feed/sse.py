@@ -54,7 +54,7 @@ class Tail:
     """The latest events, already formatted: all events after number `start` and up to number `end`."""
 
     def __init__(self, start: int, max_bytes: int) -> None:
-        """Initialize for events after number `start`. Beyond `max_bytes`, the oldest events will be dropped."""
+        """Initialise for events after number `start`. Beyond `max_bytes`, the oldest events will be dropped."""
         self.start = start
         self.end = start
         self._max_bytes = max_bytes

@@ -16,7 +16,7 @@ class Subscriber:
     """Sends events over one connection. `after` is the number of the last event that was sent or filtered out."""
 
     def __init__(self, after: int, event_filter: EventFilter) -> None:
-        """Initialize with the requested position and filter; there is no connection yet."""
+        """Initialise with the requested position and filter; there is no connection yet."""
         self.after = after
         self.event_filter = event_filter
         self.ended = asyncio.get_running_loop().create_future()

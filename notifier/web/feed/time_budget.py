@@ -17,7 +17,7 @@ class TimeBudget:
     """Measures how long a task works, and makes it sleep so that it works only for a given share of the time."""
 
     def __init__(self, share: float) -> None:
-        """Initialize with the share of the time for which the task may work, between 0 and 1."""
+        """Initialise with the share of the time for which the task may work, between 0 and 1."""
         self._rest_per_second_of_work = 1 / share - 1
         self._worked = 0.0
 

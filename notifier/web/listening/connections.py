@@ -42,7 +42,7 @@ class Connection(RequestHandler):
     def __init__(
         self, connections: "Connections", listener_kind: ListenerKind, manager: web.Server, **options: Any
     ) -> None:
-        """Initialize with the collection that will hold this connection, and the kind of listener that accepts it."""
+        """Initialise with the collection that will hold this connection, and the kind of listener that accepts it."""
         super().__init__(manager, loop=asyncio.get_running_loop(), **options)
         self.listener_kind = listener_kind
         self.peer = "unknown"
@@ -159,7 +159,7 @@ class Connections:
     """
 
     def __init__(self, limits: ConnectionLimits, on_check: Callable[[], None] = lambda: None) -> None:
-        """Initialize with the limits; `on_check` is called every second while there are connections."""
+        """Initialise with the limits; `on_check` is called every second while there are connections."""
         self.limits = limits
         self._on_check = on_check
         self._open: set[Connection] = set()

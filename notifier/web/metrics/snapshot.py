@@ -95,7 +95,7 @@ class CachedPage:
     """Caches the latest page of metrics for CACHE_SECONDS."""
 
     def __init__(self) -> None:
-        """Initialize without a page."""
+        """Initialise without a page."""
         self._lock = asyncio.Lock()
         self._page = b""
         self._made_at = -CACHE_SECONDS

@@ -17,7 +17,7 @@ __all__ = ["pytest_asyncio_loop_factories"]
 
 @pytest.fixture(autouse=True)
 def free_bytes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Replace the measured free disk space by a number of bytes that a test may change."""
+    """Replace the measured free disk space with a number of bytes that a test may change."""
     free = [10**12]
 
     async def measure_free_space(state_file: Path) -> FreeSpace:

@@ -100,7 +100,7 @@ class Site:
     """An installation with one source, `acme`, and the destinations `hr` and `ops`; `ops` gets the alerts."""
 
     def __init__(self, folder: Path, free_bytes: list[int]) -> None:
-        """Initialize with the folder of the state file, and the number of free bytes there, which a test may change."""
+        """Initialise with the folder of the state file, and the number of free bytes there, which a test may change."""
         self.folder = folder
         self.free_bytes = free_bytes
         self.clock = MachineClock(asyncio.get_running_loop())

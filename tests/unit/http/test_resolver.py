@@ -1,4 +1,4 @@
-"""Names that hang delay no other name, and a known address is used while the look-up of its name hangs."""
+"""Names that hang delay no other name, and a known address is used while the lookup of its name hangs."""
 
 import asyncio
 import socket
@@ -78,7 +78,7 @@ async def test_resolver_limits_the_look_ups_of_names_that_hang_repeatedly(
     outcomes = await asyncio.gather(*(resolver.resolve(name) for name in many), return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {NameTimeoutError}
     assert len(names.asked) == 40
-    # Each of them has hung for longer than a look-up may take.
+    # Each of them has hung for longer than a lookup may take.
     await asyncio.sleep(0.1)
     names.go_on.set()
     await asyncio.sleep(0.2)

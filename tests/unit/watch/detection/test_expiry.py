@@ -1,4 +1,4 @@
-"""When expiry is announced: once for each last day, and again only if the announcement was taken back in between."""
+"""When expiry is announced: once for each last day, and again only if the announcement was withdrawn in between."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
