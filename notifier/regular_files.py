@@ -16,8 +16,8 @@ def is_there(path: Path) -> bool:
 def describe_irregular(path: Path) -> str | None:
     """Return a description such as `is a socket, not a regular file`; None for a regular file or a folder.
 
-    Links are followed, and `/dev/null` is regular. A path that does not exist or cannot be examined gives None, because
-    the code that reads it reports that.
+    Links are followed, and `/dev/null` is regular. Also returns None for a missing or inaccessible path: the code that
+    reads it reports that.
     """
     try:
         found = path.stat()

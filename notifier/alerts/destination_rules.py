@@ -24,7 +24,7 @@ OVER_AFTER_SECONDS = 300.0
 """How long a destination must work without any failure before `destination_failing` ends."""
 
 _SOON_REPORTED_SECONDS = 60.0
-"""A destination is not reported as behind in this time before it is reported as failing."""
+"""A destination that will be reported as failing within this time is not reported as behind."""
 
 DISABLED_REPORTED_AFTER_SECONDS = 86_400.0
 """If events wait for a destination that an operator disabled, the condition is reported after this time."""
@@ -163,8 +163,8 @@ def is_disabling_reported(health: Health, waiting: int, now_ms: int, *, is_firin
 def _endpoint_failure_seconds(serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup], now_ms: int) -> float:
     """Return for how many seconds the endpoint has failed; 0.0 if it does not fail.
 
-    This is the longest of these times: since the destination began to retry; and, for each event that waits for the
-    endpoint, the time in which delivery was possible since its first attempt.
+    An event that waits for the endpoint counts the time in which delivery was possible since its first attempt. The
+    result is the longest of these times, or the time since the destination began to retry if that is longer.
     """
     first_attempts_ms = [
         it.tried_from_ms for it in undelivered if _waits_for_endpoint(it) and it.tried_from_ms is not None

@@ -17,7 +17,7 @@ UNDELIVERED_AFTER_SECONDS: Final = 900.0
 
 
 class EvaluationFindings(Struct, frozen=True):
-    """The conditions that hold now, those that are withdrawn, and those that cannot be judged yet."""
+    """What an evaluation has found: the conditions that hold now, and those that are withdrawn or unknown."""
 
     conditions: Collection[Condition] = ()
     withdrawn: Mapping[ConditionKey, str] = field(default_factory=lambda: MappingProxyType({}))

@@ -38,7 +38,7 @@ _DAY_MS: Final = 24 * 3600 * 1000
 class ChangeReason(StrEnum):
     """The reason for a change of a stored condition.
 
-    If alerts have a destination, a change sends an alert unless the description of its reason says "No alert".
+    A change sends an alert if alerts have a destination, except where a reason's description says "No alert".
     """
 
     SEEN = "seen"

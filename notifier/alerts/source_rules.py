@@ -239,8 +239,9 @@ def unexplained_count(
 ) -> str | None:
     """Return a sentence about a problem with the API's count of records; None if there is no problem.
 
-    The first of these problems counts: the count has differed from the known records for long; a second look is late;
-    the count has a permanent error. Before the first complete sweep, the result is None if `memory.unexplained` is 0.
+    The sentence is about the first of these problems: the count has differed from the known records for long; a second
+    look is late; the count has a permanent error. Before the first complete sweep, the result is None while
+    `memory.unexplained` is 0.
     """
     if memory.swept_at_ms is None and memory.unexplained == 0:
         return None

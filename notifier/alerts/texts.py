@@ -15,10 +15,7 @@ def encode_sentences(summary: str, remedy: str = "") -> str:
 
 
 def with_end_summary(condition: StoredCondition, withdrawn: str = "") -> StoredCondition:
-    """Return a condition with a summary of its end.
-
-    The summary says that the condition has ended or, if there is a reason `withdrawn`, that the condition is withdrawn.
-    """
+    """Return a condition whose summary says that it has ended or, with a reason `withdrawn`, why it is withdrawn."""
     if withdrawn:
         summary = Sentence("general.withdrawn", why=withdrawn, before=condition.summary)
     else:

@@ -42,8 +42,8 @@ def probe_sources(global_options: GlobalOptions, settings: Settings) -> "Sequenc
 def store_warnings(settings: Settings) -> "Iterator[str]":
     """Yield warnings about the store, if it exists.
 
-    These are: events that wait for a destination that is not configured, a source that was probably renamed, and a
-    database server whose clock differs from this machine's. Raises CommandError if the database cannot be used.
+    The warnings are about waiting events of destinations that are not configured, sources that were probably renamed,
+    and a database server with another time. Raises CommandError if the database cannot be used.
     """
     is_file = not settings.store.url.get_secret_value()
     if is_file and not is_there(settings.store.path):

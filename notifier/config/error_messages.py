@@ -104,10 +104,7 @@ def explain(error: ValidationError, layers: Sequence[Layer]) -> Iterator[Problem
 
 
 def _only_mention(table: Sequence[str | int], layers: Sequence[Layer]) -> str | None:
-    """Return the first variable or credential file that sets a key in `table`; otherwise, None.
-
-    If a configuration file also sets a key in `table`, the result is None.
-    """
+    """Return the first variable or credential file that sets a key in `table`; None if another file does, too."""
     owners = [layer.origin for layer in layers if layer.sets(table)]
     return None if None in owners else next(iter(owners), None)
 

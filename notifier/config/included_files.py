@@ -19,7 +19,7 @@ _SHARED: Final = ("sources", "destinations")
 """The tables that an included file may have."""
 
 _ESCAPED: Final = re.compile(r"\[([*?[])\]")
-"""Matches a wildcard character that `glob.escape` has escaped so that it has no special meaning."""
+"""Matches a wildcard character that `glob.escape` has escaped."""
 
 
 class UnmatchedPattern(Struct, frozen=True):

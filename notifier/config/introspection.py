@@ -1,4 +1,4 @@
-"""Inspects the classes of the settings: which keys, of which types, each table of the configuration can have."""
+"""Inspects the classes of the settings: which keys each table of the configuration can have, and of which types."""
 
 import os
 import types

@@ -82,7 +82,7 @@ class _ConfigurationSchema(GenerateJsonSchema):
         return self.generate_inner({**table.__pydantic_core_schema__, "ref": name})
 
     def dict_schema(self, schema: "core_schema.DictSchema") -> JsonSchemaValue:
-        """In a table whose keys users choose, forbid keys that do not match the pattern for names."""
+        """In a table whose keys users choose, forbid keys that are not valid names."""
         described = super().dict_schema(schema)
         if "patternProperties" in described:
             described["additionalProperties"] = False

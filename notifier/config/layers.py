@@ -53,7 +53,10 @@ class Layer(Struct, frozen=True):
     is_included: bool = False
 
     def sets(self, path: Iterable[str | int]) -> bool:
-        """Return whether this layer has a value at `path`, or a value that is no table where `path` needs a table."""
+        """Return whether this layer has a value at `path`.
+
+        If `path` needs a table where the layer has another value, that counts, too.
+        """
         value: Any = self.values
         for key in path:
             if not isinstance(value, dict):

@@ -88,9 +88,9 @@ def _add_file_names(problems: Iterable[Problem], layers: Sequence[Layer]) -> Ite
 
 
 def _world_readable_files(settings: Settings, layers: Iterable[Layer], credentials: Path | None) -> Iterator[Path]:
-    """Yield the files that contain secrets and that every user of the machine can read.
+    """Yield the files with secrets that every user of the machine can read.
 
-    `credentials` is the folder whose credential files are considered; None to consider no credential files.
+    `credentials` is the folder of credential files to consider; None for no such folder.
     """
     secrets = {secret for secret in settings.secrets() if likely_mistakes.of_secret(secret) is None}
     for layer in layers:

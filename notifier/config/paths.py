@@ -20,9 +20,10 @@ STATE_ROOT: Final = Path("/var/lib")
 
 
 def find_file(path: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Path | None:
-    """Return the configuration file to read; None if none was named and none is in the usual places.
+    """Return the configuration file to read; None if there is none.
 
-    `path` (`--config`) takes precedence over `$NOTIFIER_CONFIG`. A named file is returned even if it does not exist.
+    `path` (`--config`) takes precedence over `$NOTIFIER_CONFIG`. Both are returned even if the file does not exist. The
+    usual places follow.
     """
     if path is not None:
         return cwd / path
@@ -90,7 +91,7 @@ def default_state_file(environ: Mapping[str, str], file: Path | None = None) -> 
 def service_state_file(file: Path | None) -> Path | None:
     """Return the state file of the service with the configuration `file`, for commands that an operator types.
 
-    Return None if `file` is not a service's configuration, or the service has no state folder yet.
+    Returns None if `file` belongs to no service, or the service has no state folder yet.
     """
     if file is None or not file.is_relative_to(SYSTEM_FILE.parent):
         return None

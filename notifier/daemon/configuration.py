@@ -107,8 +107,8 @@ def _http_fixed_at_start(settings: Settings) -> HttpInterfaceSettings:
 def keys_pending_restart(settings_at_start: Settings, after: Settings) -> tuple[str, ...]:
     """Return the changed keys that take effect only at the next start.
 
-    These are the changed keys of the store's location (`store.path`, `store.url`, `store.name`), and `http` if any key
-    of the table `[http]` except `public_url` was changed.
+    These are the keys of the store's location (`store.path`, `store.url`, `store.name`), and `http` for any change of
+    the table `[http]` except `public_url`.
     """
     before = _settings_fixed_at_start(settings_at_start)
     current = _settings_fixed_at_start(after)
@@ -172,7 +172,7 @@ class UnloadedChanges(Struct, frozen=True):
 def unloaded_changes(name: str, before: Destination | None, after: Destination | None) -> UnloadedChanges:
     """Compare a destination's settings in the running daemon (`before`) and in the configuration file (`after`).
 
-    `before` is None if the daemon does not have the destination, and `after` is None if the file does not have it.
+    `before` is None for an added destination, `after` for a removed one.
     """
     if before == after:
         return UnloadedChanges()

@@ -28,7 +28,7 @@ ESSENTIALS_JOB = "(essentials)"
 """The name of the job that writes the essentials, from which a lost state file is rebuilt."""
 
 DATABASE_JOB = "(database)"
-"""The name of the job that checks the database connection, so that a loss is noticed even when nothing is written."""
+"""The name of the job that checks the database connection, to notice a loss even when nothing is written."""
 
 DATABASE_CHECK_EVERY_SECONDS = 2.0
 """Seconds between two checks of the database connection."""

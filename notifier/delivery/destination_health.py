@@ -89,7 +89,7 @@ class DestinationHealth:
         )
 
     def note_request_start(self, at: float) -> None:
-        """Note that a request starts at `at` (monotonic seconds), so that the next one keeps to the learned rate."""
+        """Note that a request starts at `at` (monotonic seconds), for the learned rate."""
         rate = after_start(self.state.rate, at)
         if rate is not self.state.rate:
             self.state = replace(self.state, rate=rate)

@@ -12,9 +12,7 @@ BURST: Final = 200
 """The maximum number of requests that are recorded in a burst."""
 
 PER_SECOND: Final = 1.0
-"""The maximum number of requests a second that are recorded on average, so that recording does not slow down the
-delivery of a backlog.
-"""
+"""The maximum average number of recorded requests a second. More would slow down the delivery of a backlog."""
 
 
 class LogAllowance:

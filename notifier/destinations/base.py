@@ -1,4 +1,4 @@
-"""The interfaces that destination types implement, and the values that they share."""
+"""The interfaces of destination types, and the values that they share."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Protocol, runtime_checkable

@@ -84,7 +84,7 @@ def message_of(event: Event) -> Message:
 def concurrent_groups(messages: Iterable[Message]) -> Iterator[list[Message]]:
     """Yield messages in groups with at most one message per record. The messages of a group may be published together.
 
-    Groups are published one after the other, so that a record's events are stored in order even if some are refused.
+    Groups are published one after the other, so that a record's events stay in order even if some are refused.
     """
     left = list(messages)
     while left:
@@ -105,7 +105,7 @@ def combined_outcome(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 OutcomeCallback = Callable[[Message, Outcome], None]
-"""A function that is called with each message and the message's outcome, whose `detail` is the broker's answer."""
+"""A function that is called with each message and its outcome. The outcome's `detail` is the broker's answer."""
 
 
 class AttemptError(Exception):

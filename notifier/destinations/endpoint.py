@@ -31,7 +31,7 @@ ANSWER_LIMIT_BYTES = 4096
 """The maximum number of bytes of an answer's body that are read, after decompression; the rest is ignored."""
 
 HIDDEN: Final = "[hidden]"
-"""The text that is logged in place of a header value that may be secret."""
+"""Logged in place of a header value that may be secret."""
 
 _SECRET_ANSWER_HEADERS: Final = frozenset(
     {"set-cookie", "authorization", "cookie", "www-authenticate", "proxy-authenticate"}

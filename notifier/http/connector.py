@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from aiohttp.tracing import Trace
 
 IDLE_CONNECTION_SECONDS = 30.0
-"""Seconds for which an unused connection is kept. Most servers close an unused connection later than that, so a request
-rarely gets a connection that the server has already closed.
+"""Seconds for which an unused connection is kept. Most servers keep it longer, so a request rarely gets a connection
+that the server has already closed.
 """
 
 CONNECTION_LIFE_SECONDS = 300.0
@@ -47,8 +47,8 @@ MAX_INTERIM: Final = 20
 TOO_MUCH_BEFORE: Final = "too much before the body"
 TOO_MANY_INTERIM: Final = "too many interim answers"
 TOO_MUCH_WITHOUT_BODY: Final = "too much that is no body"
-"""The messages of the exceptions for answers that exceed, in this order, MAX_HEAD_BYTES before the body, MAX_INTERIM,
-or MAX_HEAD_BYTES within the body.
+"""The messages of the exceptions for too large answers: above MAX_HEAD_BYTES before the body, above MAX_INTERIM, and
+above MAX_HEAD_BYTES within the body.
 """
 
 Version = tuple[tuple[int, int, int] | None, ...]

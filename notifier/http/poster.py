@@ -1,8 +1,7 @@
 """Sends many POST requests to one address; what they have in common is prepared only once.
 
-A request takes less processor time than with `exchange.send`, because this module calls internals of aiohttp to write
-to and read from a connection of the session's connector. Connections, parser, limits and results are the same as with
-`send`. If the installed aiohttp has other internals, this module calls `send` instead.
+Connections, parser, limits and results are the same as with `exchange.send`. This module needs less processor time,
+because it calls internals of aiohttp. If the installed aiohttp has other internals, it calls `send` instead.
 """
 
 import asyncio

@@ -54,7 +54,7 @@ class Proxy(Struct, frozen=True):
         return _port(self.url)
 
     def secrets(self) -> tuple[str, ...]:
-        """Return what must not be shown: the URL and the password in it, or nothing if the URL contains no password."""
+        """Return what must not be shown: the URL and the password in it, if it has one."""
         password = urlsplit(self.url).password
         return (self.url, password, unquote(password)) if password else ()
 

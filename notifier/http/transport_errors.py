@@ -37,7 +37,7 @@ MAX_FIELDS: Final = 400
 _PARSER_MESSAGE: Final = re.compile(
     r"(?P<what>[^:\n]+)(?::\s+(?P<why>[^:\n]+))?:\s+b(?P<quote>['\"])(?P<line>.*)(?P=quote)\n"
 )
-"""Matches those messages of aiohttp's parser that name a problem and quote the line with the problem."""
+"""Matches messages of aiohttp's parser that name a problem and quote the line with it."""
 
 _LIMIT_MESSAGES: Final = {
     TOO_MUCH_BEFORE: f"the answer's header is longer than {MAX_HEAD_BYTES:,} bytes, interim answers included",

@@ -26,8 +26,8 @@ _RISE_SHARE: Final = 1 / 100
 HEADS_IN_A_ROW: Final = 6
 """The maximum number of head polls in a row while a request of another kind waits.
 
-So head polls get six of seven requests. The bucket refills at nineteen twentieths of the rate, so they get more than
-four fifths of the rate. A configuration whose head polls need no more than that is accepted without a warning.
+So head polls get six of seven requests, which is more than four fifths of the configured rate. If they need no more
+than four fifths, the configuration is accepted without a warning.
 """
 
 
@@ -115,7 +115,7 @@ class Bucket(Struct, frozen=True):
         return replace(other, full_at=now + (other.capacity - tokens) * other.interval)
 
     def available_at(self, reserve: float) -> float:
-        """Return when a request may pass and still leave `reserve` tokens (at most capacity - 1) in the bucket."""
+        """Return when a request may pass that leaves at least `reserve` tokens (at most capacity - 1) in the bucket."""
         to_spare = max(0.0, self.capacity - 1 - reserve)
         return self.full_at - to_spare * self.interval
 

@@ -42,9 +42,11 @@ class UsualPage(Struct, frozen=True):
 def skim(body: bytes, version: RecordFormat) -> UsualPage | None:
     """Return the keys, days and JSON of the records in an answer's body; None if the body must be parsed instead.
 
-    It must be parsed if it is not a list of records, cannot be stored as it is, or has two records with the same id.
-    The same is true if records of this API version have no ids, if one cannot be read, or if an id or a day is neither
-    text nor a whole number.
+    It must be parsed in each of these cases:
+
+    - It is not a list of records, or cannot be stored as it is.
+    - Its records have no ids (v1), or two have the same id.
+    - A record cannot be read, or its id or day has an unusual type.
     """
     if version.record_id is None:
         return None

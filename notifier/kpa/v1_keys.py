@@ -75,10 +75,9 @@ class AssignedKeys(Struct, frozen=True):
 def assign_keys(equals: Sequence[Completion], known: Mapping[str, KnownRecord], *, complete: bool) -> AssignedKeys:
     """Assign keys to equal records, which share one base and come in order. Pure.
 
-    `known` are the known records of that base. A record with the JSON of a known one gets its key.
-
-    If `equals` are all that the API has (`complete`), each remaining record is a changed form of a remaining known one
-    that is not removed, or else new. If not, the remaining records are unclear, or new if no such known record remains.
+    `known` are the known records of that base. A record with the JSON of a known one gets its key. `complete`: these
+    are all equal records that the API has. Then a remaining record takes the key of a remaining known one that is not
+    removed, as its changed form, or is new. If not `complete`, it is unclear, or new if no such known record remains.
     """
     unmatched_known = dict(sorted(known.items(), key=lambda item: (item[1].removed, key_number(item[0]))))
     assigned: list[Completion] = []

@@ -71,7 +71,7 @@ class RecordFormat(Struct, frozen=True):
         return training_id if number is None else number
 
     def missing_fields(self, raws: Iterable[bytes]) -> frozenset[str]:
-        """Return the content fields that the API should always send but that none of these records has.
+        """Return the content fields that the API should always send, but that none of these records has.
 
         `raws` are the JSON of the records. Such a field counts as not sent, and not as empty.
         """

@@ -181,7 +181,7 @@ class _Process:
         return found
 
     def _reason_of_end(self, seconds: float) -> Exception:
-        """Return the error that states why the process, which has closed its socket, has ended."""
+        """Return the error for the end of the process, which has closed its socket."""
         try:
             _, output = self._process.communicate(timeout=_END_SECONDS)
         except subprocess.TimeoutExpired:

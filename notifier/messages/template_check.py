@@ -16,7 +16,7 @@ from notifier.messages.templates import Templates
 from notifier.suggest import nearest
 
 _INCLUDED_PREFIX: Final = "_"
-"""The first character of the name of a template file that other templates include, and that no message uses itself."""
+"""The first character of the names of template files that only other templates include."""
 
 _FULL_COMPLETION: Final = {
     "training_id": "1046",

@@ -30,7 +30,7 @@ class StoreReason(StrEnum):
 
 
 DAMAGE: Final = frozenset({StoreReason.CORRUPT, StoreReason.NOT_A_STATE_FILE})
-"""The reasons that mean damage if they occur in a store whose file was a valid state file when it was opened."""
+"""The reasons that mean damage, provided that the file was a valid state file when it was opened."""
 
 
 class StoreError(Exception):

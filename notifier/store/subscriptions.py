@@ -125,7 +125,7 @@ class Subscription(Struct, frozen=True):
         return None
 
     def undecided_filters(self, user_id: str, known: KnownFacts) -> tuple[Filter, ...]:
-        """Return the filters that admit an event only because the facts that they compare are unknown."""
+        """Return the filters that admit an event only because facts are unknown."""
         found = [Filter.TRAININGS] if known.training_title is None and self.trainings.could_change(()) else []
         for key, fields in _COMPARED_FIELDS.items():
             if not self._has_all_facts(key, known.person, fields):

@@ -110,10 +110,7 @@ class CountCheck:
         )
 
     def is_stale(self, counted: ApiCount) -> bool:
-        """Return whether `counted` is outdated.
-
-        That is so if the answer to a request sent after `counted.requested_at` has changed the number of known records.
-        """
+        """Return whether `counted` is outdated: a later request has changed the number of known records."""
         return counted.requested_at < self._ingester.existing_changed_at
 
     async def fetch_balance(self) -> Balance:

@@ -1,4 +1,4 @@
-"""Announces completions that expire, and takes announcements back, in the transaction of the caller."""
+"""Announces completions that expire, and withdraws announcements, in the transaction of the caller."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date

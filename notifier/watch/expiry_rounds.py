@@ -218,8 +218,7 @@ class ExpiryRounds:
     async def _retract_outdated(self, request: ExpiryRequest) -> dict[Pair, PresentRecord]:
         """Withdraw announcements about completions that are not the newest of their pair; return the newest, by pair.
 
-        This is done before completions are examined, so that the same round can announce a completion that now belongs
-        to another person.
+        A completion that now belongs to another person can then be announced in the same round.
         """
         newest = await self._newest(request.source)
         await self._retract(request, await self._store.run(expiries.standing_announcements, request.source), newest)

@@ -234,7 +234,7 @@ def _look_up(db: Database, request: IngestRequest) -> Lookup:
 
 
 def _no_longer_absent(request: IngestRequest) -> list[str]:
-    """Return the keys of records that seemed to be removed, but are in the answer, although they are unreadable."""
+    """Return the keys of seemingly removed records that are in the answer, but cannot be read."""
     looks = request.evidence.looks
     keys = (record.key for record in request.unreadable if record.key in looks)
     return [key for key in keys if looks[key].kind is LookKind.REMOVAL]

@@ -34,9 +34,9 @@ class RecentChanges:
         del self._batches[: bisect_right(self._batches, moment, key=_requested_at)]
 
     def changed_after(self, requested_at: float, keys: Sequence[str]) -> dict[str, float]:
-        """Return the keys whose records were changed by an answer that was requested after `requested_at`.
+        """Return which of the keys an answer requested after `requested_at` has changed, and when it was requested.
 
-        Each key is returned with the moment of that request. Moments are in monotonic seconds.
+        Times are monotonic seconds.
         """
         later: dict[str, float] = {}
         for batch in self._batches[bisect_right(self._batches, requested_at, key=_requested_at) :]:

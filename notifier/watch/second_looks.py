@@ -50,7 +50,7 @@ class SecondLooks:
         return frozenset(key for key, at in self._due_at.items() if now >= at)
 
     def waiting(self, kind: LookKind) -> list[SecondLook]:
-        """Return the second looks of this kind that wait or are due, without those that an answer has contradicted."""
+        """Return the second looks of this kind that wait or are due, but not those that an answer has contradicted."""
         return [look for look in self._looks.values() if look.kind is kind and look.since_ms is not None]
 
     def counts(self) -> dict[LookKind, int]:

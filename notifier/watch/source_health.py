@@ -292,10 +292,7 @@ class SourceHealth:
         return 0.0 if failure.remedy is Remedy.OPERATOR and is_first else pause
 
     def record_store_failure(self, error: StoreError) -> None:
-        """Record a failure of the store.
-
-        Nothing was written, so no record counts as known without its event: the next round finds everything again.
-        """
+        """Record a failure of the store. As nothing was written, the next round finds everything again."""
         self._on_failure(self._source, error.reason)
         if not self._already_fails_for(error.reason):
             _log.error(error.message, extra={"source": self._source, "reason": error.reason})

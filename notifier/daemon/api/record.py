@@ -126,7 +126,7 @@ def _held_change(source: str, direction: Direction, reason: str, since_ms: int |
 def deleted_revisions(history: RecordHistory) -> tuple[int, ...]:
     """Return the numbers of the revisions whose events have been deleted. Pure.
 
-    These are all revisions without an event, except a first revision that was stored silently and never had an event.
+    These are all revisions without an event, except a first one that was stored silently.
     """
     unreported = {1} if history.reason in HISTORY_SENTENCES else set()
     return tuple(revision for revision in history.revisions_without_event if revision not in unreported)

@@ -128,7 +128,7 @@ _COMPARED_PROPERTIES: Final[Mapping[Filter, str]] = MappingProxyType(
 
 
 def unjudged_sentence(filters: Iterable[Filter]) -> str:
-    """Return a sentence that says that an event was sent although these filters could not be applied."""
+    """Return the sentence about an event that was sent although these filters could not be applied."""
     keys = tuple(filters)
     written = " and ".join(f"`{key}`" for key in keys)
     unknown = " and ".join(_COMPARED_PROPERTIES[key] for key in keys)

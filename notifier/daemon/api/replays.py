@@ -84,7 +84,7 @@ def replays_document(db: Database, now_ms: int) -> "ReplayProgressDocument":
 def _replay_document(db: Database, replay: ReplayRun, now_ms: int) -> "ReplayDocument":
     """Return a replay as a JSON object.
 
-    The key `goes_on_since` is the time from which a new replay would have to begin to continue this one.
+    `goes_on_since` is the time from which a new replay would continue this one.
     """
     behind = min((part.reached for part in replay.unfinished), default=None)
     behind_ms = None if behind is None else requeue.next_detected_ms(db, behind)

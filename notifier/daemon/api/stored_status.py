@@ -28,7 +28,7 @@ def stored_status_document(
 ) -> "StatusDocument":
     """Return the JSON object of `/v1/status` for the given sources and destinations.
 
-    A source that is not in the store is shown as `starting`, a destination that is not in the store as `untried`.
+    A source without stored state is shown as `starting`, such a destination as `untried`.
     """
     now_ms = clock.now_ms()
     known_sources = sources.read_all(db)

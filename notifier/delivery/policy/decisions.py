@@ -115,9 +115,7 @@ class AttemptDecisions(Struct, frozen=True):
 
 
 _LONGEST_DOUBTFUL_WAIT_SECONDS = 60.0
-"""The longest requested wait in seconds that may have another cause than the rate, such as an event that makes the
-receiver fail. A longer wait is not doubted.
-"""
+"""The longest requested wait in seconds whose cause is doubted: it may be an event that makes the receiver fail."""
 
 _ATTEMPTS_BEFORE_DIVIDING = 40
 """The number of attempts after which a digest may be divided; they take one or two hours."""

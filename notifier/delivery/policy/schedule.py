@@ -31,17 +31,15 @@ least 20 days.
 
 
 class Timetable(Struct, frozen=True):
-    """When the deliveries of one destination may be sent.
-
-    `trigger` fires at the times of the schedule (None: no schedule). `boundaries` are triggers that fire at the times
-    of day at which a quiet time may begin or end.
-    """
+    """When the deliveries of one destination may be sent."""
 
     trigger: Any
+    """Fires at the times of the schedule; None without a schedule."""
     zone: tzinfo
     quiet_hours: QuietHours | None
     quiet_days: frozenset[int]
     boundaries: tuple[Any, ...]
+    """Fire at the times of day at which a quiet time may begin or end."""
     urgent: frozenset[str]
     settings_text: str
     """The settings that determine the slots, as one text. When the text changes, slots are counted from that moment on.

@@ -233,7 +233,7 @@ def remove_database(path: Path) -> None:
 
 
 def give_to_state_file_owner(path: Path, *files: Path) -> None:
-    """If this user is root, give `files` to the owner of the state file `path`, or of its folder if it is missing."""
+    """If this user is root, give `files` to the owner of the state file `path` or, without one, of its folder."""
     if os.geteuid() == 0:
         try:
             owner = path.lstat()

@@ -1,4 +1,4 @@
-"""A connection to PostgreSQL that accepts the SQL of this package, which is written for SQLite."""
+"""A connection to PostgreSQL that accepts this package's SQL, which is written for SQLite."""
 
 import contextlib
 import json

@@ -36,7 +36,7 @@ RETRY_SECONDS: Final = 1.0
 
 
 class PostgresStore(Store):
-    """Owns the lock of a schema, the session that has the lock and does all the writing, and that session's thread."""
+    """Owns the lock of a schema, the session with the lock, which does all the writing, and its thread."""
 
     def __init__(self, location: Location, now_ms: Callable[[], int]) -> None:
         """Initialise with the schema's location; nothing is opened yet."""

@@ -160,7 +160,7 @@ def _delivered_since(db: Database, begin_ms: int) -> dict[str, int]:
 
 
 def _latencies(db: Database, now_ms: int) -> dict[str, list[tuple[int, int]]]:
-    """Return, by destination, pairs of a latency (ms) and the number of deliveries in the last 24 hours that had it."""
+    """Return, by destination, the latencies (ms) of the last 24 hours, each with its number of deliveries."""
     found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     for destination, milliseconds, deliveries in db.execute(
         "SELECT destination, milliseconds, sum(deliveries) FROM latency_counts WHERE hour > ? GROUP BY 1, 2",

@@ -53,7 +53,7 @@ def find_damage(db: FileDatabase, path: Path) -> str | None:
 
 
 def _unreadable_table(db: FileDatabase, tables: set[str]) -> str | None:
-    """Return which table contains text that is not UTF-8, which SQLite's own checks ignore; None if there is none."""
+    """Return the table with text that is not UTF-8; None if there is none. SQLite's own checks ignore such text."""
     for table in sorted(tables):
         try:
             deque(db.execute(f"SELECT * FROM {table}"), maxlen=0)

@@ -33,7 +33,7 @@ MAX_ANNOUNCED: Final = 10_000
 """Maximum number of ids of announced events that are kept (the newest); they take just under a megabyte."""
 
 STAMPS_KEPT: Final = 100
-"""Number of stamps (ids of essentials files) that the state file keeps, many more than there are such files (two)."""
+"""Number of stamps (ids of essentials files) that the state file keeps; there are only two such files."""
 
 MARGIN_MS: Final = 600_000
 """An upper bound in milliseconds for the difference between the server's clock and the local one."""

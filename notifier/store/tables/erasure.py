@@ -21,7 +21,7 @@ _EXAMINED_AT_ONCE: Final = 2000
 
 
 class KnownPerson(Struct, frozen=True):
-    """A person in a source's data; `name` is None if neither the list of people nor an event contains it."""
+    """A person in a source's data; `name` is None if it is in neither the list of people nor an event."""
 
     source: str
     id: str

@@ -1,4 +1,4 @@
-"""Arrivals and changes that are held back, because so many came at once that an operator has to release them."""
+"""Arrivals and changes that are held back until an operator releases them, because too many came at once."""
 
 from collections.abc import Sequence
 

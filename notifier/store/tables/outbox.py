@@ -208,7 +208,7 @@ def _read(db: Database, where: str, values: dict[str, int | str], *, has_slots: 
 
 
 _Row = tuple[Sequence[Any], bytes]
-"""A waiting delivery: its columns, of which the first is a list of the event's columns; and the event's data."""
+"""The columns of a waiting delivery, and the event's data. The first column is a list of the event's columns."""
 
 
 def _rows_by_name(db: Database, selected: str, values: dict[str, int | str]) -> Iterator[_Row]:

@@ -13,7 +13,7 @@ _IS_PRESENT = "source = ? AND removed_at IS NULL AND out_of_view = 0"
 
 
 class RemovalCandidate(Struct, frozen=True):
-    """A known record that may be gone, with the person, training and date by which the API can be asked about it.
+    """A known record that may be gone, with its person, training and date, for a question to the API.
 
     `id` is its number in the store.
     """

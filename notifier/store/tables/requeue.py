@@ -190,7 +190,7 @@ def drop(
 def find_dropped(
     db: Database, wanted: DropSelection, destination: str, subscriptions: Sequence[Subscription]
 ) -> list[int]:
-    """Return the numbers of the events whose deliveries to a destination the function `drop` would remove."""
+    """Return the numbers of the events whose deliveries to a destination `drop` would remove."""
     where, values = _condition(destination, wanted.state, wanted.event_ids)
     if not wanted.unmatched:
         return [sequence for (sequence,) in db.execute(f"SELECT sequence FROM deliveries WHERE {where}", values)]
@@ -258,9 +258,9 @@ def queue_replay_step(
 ) -> ReplayStep:
     """Queue a replay's deliveries to one destination, for the next EXAMINED_AT_ONCE events after number `after`.
 
-    Missing deliveries are created, and waiting ones left as they are. None are added while `max_waiting` are due (None:
-    no limit; those that wait for a slot do not count). None are added either while a new event waits that was detected
-    before `new_before_ms`.
+    Missing deliveries are created, and waiting ones left as they are. Nothing is added in two cases: `max_waiting`
+    deliveries are due (None: no limit), not counting those that wait for a slot; or a new event waits, detected before
+    `new_before_ms`.
     """
     name = subscription.destination
     room = None if max_waiting is None else max_waiting - count_due(db, name, now_ms, max_waiting)
@@ -314,7 +314,7 @@ def count_due(db: Database, destination: str, now_ms: int, enough: int) -> int:
 
 
 def has_new_event(db: Database, destination: str, after: int, now_ms: int, before_ms: int) -> bool:
-    """Return whether an event above number `after` that was detected before `before_ms` can be sent to a destination.
+    """Return whether a new event above number `after`, detected before `before_ms`, can be sent to a destination.
 
     Events that were tried before, or that an operator has requested again, are not new.
     """

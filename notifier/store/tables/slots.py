@@ -96,10 +96,10 @@ def assign_slot(db: Database, destination: str, gate_at: GateFunction, now_ms: i
 
 
 def release_condition(gate: Gate) -> str:
-    """Return SQL, beginning with AND, that is true if a pending delivery `d` of event `e` may pass a gate; "" if open.
+    """Return SQL, beginning with AND, that is true if a pending delivery `d` of event `e` may pass a gate.
 
-    An event passes, too, if a later event of its record does not have to wait, so that they stay in order. The
-    parameters are `destination` and `urgent` (JSON).
+    It is "" for an open gate. To keep a record's events in order, an event also passes if a later one of its record
+    does not have to wait. The parameters are `destination` and `urgent` (JSON).
     """
     if gate.is_open:
         return ""

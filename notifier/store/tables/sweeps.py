@@ -147,7 +147,7 @@ def count_unreadable(db: Database, sweep: int) -> int:
 
 
 def mark_incomplete(db: Database, sweep: int) -> None:
-    """Store that a page of the sweep was incomplete, so that records it did not see may still exist."""
+    """Store that a page of the sweep was incomplete: records that it lacks may still exist."""
     db.execute("UPDATE sweeps SET whole = 0 WHERE id = ?", [sweep])
 
 

@@ -166,7 +166,7 @@ class Absences:
         return events
 
     async def clear_removal_hold(self) -> None:
-        """Record that no removal is held back any more, and that no release of removals has to be carried out."""
+        """Record that no removals are held back or have to be released any more."""
         memory = self._context.health.memory
         if memory.held:
             _log.info("removed records are no longer held back", extra={"source": self._context.name})

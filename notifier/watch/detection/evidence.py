@@ -106,7 +106,7 @@ class _Decisions(Struct):
 
 
 def changed_keys(completions: Iterable[Completion], known: Mapping[str, StoredRecord]) -> list[str]:
-    """Return the keys of known records that are not removed and whose JSON has changed."""
+    """Return the keys of known, not removed records whose JSON has changed."""
     return [
         completion.key
         for completion in completions
@@ -186,7 +186,7 @@ def _evaluate_known(
     context: AnswerContext,
     decisions: _Decisions,
 ) -> None:
-    """Examine a known record that is not removed, and whose content may have changed."""
+    """Examine a known, not removed record whose content may have changed."""
     key, look = completion.key, evidence.looks.get(completion.key)
     if memory.out_of_view:
         decisions.in_view.append(key)

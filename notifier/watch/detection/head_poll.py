@@ -131,7 +131,7 @@ class HeadPoll:
 
 
 def _read_down_to(page: Page) -> PageMetadata:
-    """Return metadata which says that the head poll has read down to the last record of this page."""
+    """Return metadata for a head poll that has read down to the last record of this page."""
     if not page.keys:
         return PageMetadata()
     return PageMetadata(head_key=page.keys[-1], head_day=page.days[-1])

@@ -1,4 +1,4 @@
-"""Decides whether an unknown record is news, which is announced, or history, which is only stored. Pure functions."""
+"""Decides whether an unknown record is news (to announce) or history (only to store). Pure functions."""
 
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -50,7 +50,7 @@ _FRESH = (
 class EarlierView(Struct, frozen=True):
     """The filters that a source had before.
 
-    A record that they include and that was entered before `known_until_ms` (Unix ms) is known.
+    A record that they include is known if it was entered before `known_until_ms` (Unix ms).
     """
 
     training_id: str | None

@@ -34,14 +34,12 @@ _PAGES_PER_PROGRESS_LOG = 100
 
 
 class SweepResult(Struct, frozen=True):
-    """The result of a sweep.
-
-    `is_whole` means that every page was complete, so that missing records could be judged. `is_sorted` means that the
-    list was in the order of completion dates.
-    """
+    """The result of a sweep."""
 
     is_whole: bool
+    """Every page was complete, so missing records could be judged."""
     is_sorted: bool
+    """The list was in the order of completion dates."""
 
 
 class SweepRunner:
@@ -213,7 +211,7 @@ class SweepRunner:
         return page
 
     async def _fetch_broken(self, number: int, sweep: Sweep, failure: ApiError) -> Page:
-        """Fetch a page although it is incomplete, and note that this sweep cannot show that a record is missing."""
+        """Fetch a page although it is incomplete; note that this sweep cannot prove a record to be missing."""
         _log.warning(failure.message, extra={"source": self._context.name, "page": number})
         await self._context.store.run(sweeps.mark_incomplete, sweep.id)
         page = await self._reader.fetch(number, Priority.SWEEP)

@@ -9,7 +9,7 @@ MAX_PAGES: Final = 4
 """The number of pages of all sources that may be in memory; a page of 1,000 records takes about a megabyte."""
 
 UNANSWERED_SECONDS: Final = 0.5
-"""Seconds after which an unanswered request is no longer counted, so that a slow API does not delay other sources."""
+"""Seconds after which an unanswered request is not counted any more: a slow API must not delay other sources."""
 
 
 class SweepPageLimiter:

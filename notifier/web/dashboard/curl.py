@@ -20,7 +20,7 @@ _SIGN_LINES: Final = (
     "KEY=$(printf %s \"${SECRET#whsec_}\" | base64 -d | od -An -v -tx1 | tr -d ' \\n')",
     'SIGNATURE=$(printf %s "$ID.$TIME.$BODY" | openssl dgst -sha256 -mac HMAC -macopt "hexkey:$KEY" -binary | base64)',
 )
-"""The shell lines that sign the body again (Standard Webhooks 1.0.0), because receivers refuse old signatures."""
+"""The shell lines that sign the body again, because receivers refuse old signatures (Standard Webhooks 1.0.0)."""
 _HASH_LINE: Final = 'HASH=$(printf %s "$BODY" | openssl dgst -sha256 -hmac "$SECRET" -r | cut -d \' \' -f 1)'
 """The shell line that computes the plain hash: HMAC-SHA256 of the body, with the secret's text as the key."""
 _ASYMMETRIC_PREFIX: Final = "v1a,"

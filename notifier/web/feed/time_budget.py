@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 _SLICE_SECONDS: Final = 0.002
-"""Seconds of work after which other tasks get a turn, so that none waits longer for the event loop."""
+"""Seconds of work after which other tasks get a turn."""
 
 _LONGEST_REST_SECONDS: Final = 1.0
 """The longest rest in seconds. After a long piece of work, the share may be exceeded because of this limit."""

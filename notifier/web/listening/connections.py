@@ -50,7 +50,7 @@ class Connection(RequestHandler):
         self.has_delayed_refusal = False
         """Whether the request is refused and its answer is delayed. During the delay, the connection may be closed."""
         self.idle_noticed_at: float | None = None
-        """When the connection was made, or a check first found it idle (event loop's clock); None during a request."""
+        """When the connection was made or first found idle by a check (event loop's clock); None during a request."""
         self._connections = connections
         self._head_since: float | None = None
         self._unsent = self._taken_bytes = 0
