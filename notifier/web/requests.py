@@ -147,7 +147,11 @@ def _optional_moment_ms(value: object, *, whole_day: bool = False) -> int | None
 _Text = Annotated[str | None, BeforeValidator(_none_if_empty), MustBe("a text")]
 """A text or None; an empty text is read as None."""
 
-_EventIds = Annotated[tuple[str, ...] | None, MustBe("a list of event ids")]
+_EventIds = Annotated[
+    Annotated[tuple[str, ...], Field(min_length=1)] | None, MustBe("a list of event ids, with at least one")
+]
+"""The ids of events, or None for all events. An empty list is an error: its sender found no event, and means none."""
+
 _Flag = Annotated[bool | None, MustBe("true or false")]
 _FORMATS: Final = [{"format": "date"}, {"format": "date-time"}]
 _MUST_BE_MOMENT: Final = MustBe("a date, 2026-11-21, or a moment, 2026-11-21T17:00:00Z")

@@ -138,7 +138,7 @@ def drop(
     else:
         request = DropSelection((), what, DeliveryState(state), unmatched=unmatched)
     body = {
-        "event_ids": request.event_ids,
+        "event_ids": request.event_ids or None,
         "destination": request.destination,
         "state": state,
         "unmatched": unmatched,

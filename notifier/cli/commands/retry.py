@@ -57,7 +57,7 @@ def retry(
         raise click.UsageError(f"name at most {_MOST_EVENTS:,} events at once (`xargs -n {_MOST_EVENTS}` does that)")
     settings, state_file = settings_and_state_file(global_options)
     require_destination(settings, destination)
-    body: dict[str, Any] = {"event_ids": event_ids, "destination": destination, "state": state}
+    body: dict[str, Any] = {"event_ids": event_ids or None, "destination": destination, "state": state}
     # There is no time limit, because a long outage can leave hundreds of thousands of dead deliveries.
     answer = daemon_client.request(state_file, "POST", "/v1/deliveries/retry", body=body, timeout=None)
     if answer is not None:

@@ -108,6 +108,8 @@ async def test_destination_routes_enable_disable_and_test_a_known_destination(in
         ("POST", "deliveries/retry", '{"event_ids": "x"}', "`event_ids` must be a list"),
         ("POST", "deliveries/retry", '{"event_ids": [1]}', "`event_ids` must be a list"),
         ("POST", "deliveries/retry", '{"event_ids": false}', "`event_ids` must be a list"),
+        ("POST", "deliveries/retry", '{"event_ids": []}', "`event_ids` must be a list of event ids, with at least one"),
+        ("POST", "deliveries/drop", '{"event_ids": [], "destination": "hr"}', "`event_ids` must be a list"),
         ("POST", "deliveries/retry", '{"destination": false}', "`destination` must be a text"),
         ("POST", "deliveries/retry", '{"state": "delivered"}', "name the events to send again"),
         ("POST", "deliveries/retry", '{"destination": 5}', "`destination` must be a text"),
