@@ -77,15 +77,15 @@ class Condition(Struct, frozen=True):
     summary: str
     """A sentence for people, without secrets."""
     cause: str = ""
-    """A fixed word for the reason."""
+    """A fixed word for the reason of the condition."""
     category: str = ""
     """The kind of request to a source's API that the condition is about; otherwise empty."""
     remedy: str = ""
-    """What to do."""
+    """What people should do about the condition."""
     begins_after_seconds: float = 0.0
-    """The condition is reported once it has been seen for so long."""
+    """Seconds for which the condition must be seen before it is reported."""
     ends_after_seconds: float = 0.0
-    """The condition ends once it has not been seen for so long."""
+    """Seconds for which the condition must not be seen before it ends."""
     seen_seconds: float = 0.0
     """How long this process has seen the condition."""
 

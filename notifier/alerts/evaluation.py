@@ -30,9 +30,9 @@ class Evaluation(Struct, frozen=True):
     """One evaluation: when it was made, the firing conditions, and the destination of alerts ("" for none)."""
 
     at_ms: int
-    """Unix milliseconds."""
+    """The time of the evaluation in Unix milliseconds."""
     at_seconds: float
-    """On the monotonic clock."""
+    """The same time in seconds of the monotonic clock."""
     firing: tuple[StoredCondition, ...] = ()
     alerts_to: str = ""
     undelivered_seconds: float | None = None

@@ -41,9 +41,9 @@ class FilterMatches(Struct, frozen=True):
 
     destination: str
     trainings: MatchCount | None = None
-    """None unless the lists of trainings of all these sources were read."""
+    """The counts of trainings; None if some source's list of trainings was not read."""
     people: MatchCount | None = None
-    """None unless the lists of people of all these sources were read."""
+    """The counts of people; None if some source's list of people was not read."""
     unmatched: tuple[tuple[Filter, str], ...] = field(default=())
     """The filter's key and the pattern, for each pattern that matches nothing."""
 

@@ -54,7 +54,7 @@ class ProbeResult(Struct, frozen=True):
     problems: tuple[str, ...] = ()
     """Sentences for the operator."""
     proxy: Proxy | None = None
-    """None if the requests were sent directly."""
+    """The proxy of the requests; None if they were sent directly."""
     directory: Directory = field(default_factory=Directory)
     """The lists of people and trainings."""
 

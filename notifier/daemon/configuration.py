@@ -164,9 +164,10 @@ class UnloadedChanges(Struct, frozen=True):
     """Changes of a destination in the configuration file that the running daemon has not loaded yet."""
 
     keys: tuple[str, ...] = ()
-    """As `destinations.NAME.KEY`, or `destinations.NAME` if the destination was added or removed."""
+    """The changed keys, such as `destinations.NAME.KEY`; `destinations.NAME` if the destination was added or removed.
+    """
     message: str = ""
-    """A sentence without values; empty without changes."""
+    """A sentence that names the changes, but no values; "" without changes."""
 
 
 def unloaded_changes(name: str, before: Destination | None, after: Destination | None) -> UnloadedChanges:

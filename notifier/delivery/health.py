@@ -202,8 +202,9 @@ class ServiceSnapshot(Struct, frozen=True):
 
     health: Health
     seconds_in_service: float
-    """Since the worker started, the destination was enabled, or its address or credentials changed (the latest of
-    these).
+    """Seconds since the worker started, the destination was enabled, or its address or credentials changed.
+
+    The latest of these counts.
     """
     trying_ms: int
     """The total time in which delivery was possible, in this process and in earlier ones."""

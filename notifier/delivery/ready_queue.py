@@ -29,9 +29,9 @@ class ReadyQueue:
         self.busy: dict[Record, int] = {}
         """For each record, the number of events that are under way or have an unwritten failure."""
         self.generation = 0
-        """Grows when all waiting deliveries are dropped."""
+        """A number that grows when all waiting deliveries are dropped."""
         self.revision = 0
-        """Grows when any waiting deliveries are dropped. A read of the store that started earlier is then out of date.
+        """A number that grows when any waiting deliveries are dropped. Older reads of the store are then out of date.
         """
         self._awaiting_write: dict[int, Record | None] = {}
         """Deliveries whose outcome is being written, each with the record that stays busy until then (None: no record).

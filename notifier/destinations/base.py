@@ -14,13 +14,15 @@ class Grouping(Struct, frozen=True):
     """How a destination combines deliveries into requests."""
 
     size: int = 1
-    """A request carries up to this many deliveries."""
+    """The maximum number of deliveries in a request."""
     wait_seconds: float = 0.0
-    """A request that is not full is sent when its first delivery has waited for so long."""
+    """The longest wait of the first delivery of a request for more deliveries."""
     digest_above: int | None = None
-    """If more deliveries are pending, up to 1000 of them are sent as one digest."""
+    """The number of pending deliveries above which up to 1000 of them are sent as one digest."""
     group_key: Callable[[Event], Hashable | None] | None = None
-    """Up to 50 consecutive events with the same key (not None) share a request, even if `size` is lower."""
+    """The group of an event, or None. Up to 50 consecutive events of one group share a request, even if `size` is
+    lower.
+    """
 
 
 class Destination(Protocol):

@@ -128,13 +128,15 @@ class RequestOptions(Struct, frozen=True):
 
     headers: Mapping[str, str]
     timeout: float
-    """Seconds from connecting to the last byte of the body; almost all of them may pass before the connection is made.
+    """Seconds from connecting to the last byte of the body. Almost all of them may pass before the connection is made.
     """
     limit_bytes: int
-    """A longer body is cut if `truncate` is true or `needs_body` is false; otherwise, it is an error."""
+    """The maximum size of the body. A larger one is cut if `truncate` is true or `needs_body` is false, else it is an
+    error.
+    """
     truncate: bool = False
     needs_body: bool = True
-    """If false, the part of the body that arrives before a failure is the body."""
+    """Whether a failure while the body arrives is an error. If not, the part that has arrived is the body."""
     ssl_context: ssl.SSLContext | bool = True
     proxy: Proxy | None = None
 

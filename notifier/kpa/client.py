@@ -57,10 +57,11 @@ class Page(Struct, frozen=True):
     completions: tuple[Completion, ...]
     bad: tuple[InvalidRecord, ...]
     last_page: int | None
-    """None if the API did not state it; likewise `total` and `served_at_ms`."""
+    """The number of the last page; None if the API did not state it."""
     total: int | None
+    """The number of all records; None if the API did not state it."""
     served_at_ms: int | None
-    """The server's clock (Unix ms)."""
+    """The server's time (Unix ms); None if the API did not state it."""
     requested_at: float
     """When the request was sent, in monotonic seconds of the event loop. The page may not show later changes."""
     seconds: float

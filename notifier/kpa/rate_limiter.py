@@ -155,9 +155,9 @@ class Usage(Struct, frozen=True):
     """The request budget of a source and its use."""
 
     configured: float
-    """Requests a minute."""
+    """The configured limit in requests a minute."""
     allowed: float
-    """Requests a minute; during a silence, the rate after it."""
+    """The present limit in requests a minute. During a silence, it is the limit after it."""
     used: int
     """The number of requests in the last 60 seconds."""
     waiting: int

@@ -31,19 +31,19 @@ class InvalidRecord(Struct, frozen=True):
     """A record whose person, training, date or id cannot be read, so that nothing can be concluded from it."""
 
     key: str | None
-    """None if the key itself cannot be read."""
+    """The record's key; None if it cannot be read."""
     problem: str
     """One sentence without text from the record."""
     place: int = 0
     """The record's place in its answer, from 0."""
     is_repeated: bool = False
-    """An earlier record has the same id."""
+    """Whether an earlier record has the same id."""
     field_name: str | None = None
     """The field that cannot be read; None if there is not exactly one."""
     mark: int = 0
     """Distinguishes records without keys."""
     is_too_large: bool = False
-    """The record does not fit into any answer, even alone; `mark` is then its place in the list."""
+    """Whether the record does not fit into any answer, even alone; `mark` is then its place in the list."""
 
 
 class RecordFormat(Struct, frozen=True):

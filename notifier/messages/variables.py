@@ -45,12 +45,12 @@ class EventVariables(Struct, frozen=True):
 
     type: str
     variables: Variables
-    """For the template of the event's type."""
+    """The variables for the template of the event's type."""
     person: str
-    """An identifier that is unique across sources; it distinguishes equal names, and is not displayed. Likewise
-    `training`.
-    """
+    """An identifier of the person that is unique across sources. It distinguishes equal names, and is not displayed."""
     training: str
+    """An identifier of the training that is unique across sources. It distinguishes equal names, and is not displayed.
+    """
     session: tuple[str, ...] | None
     """The completion's group session; None if there is none."""
 

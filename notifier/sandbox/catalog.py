@@ -38,14 +38,13 @@ class Training(Struct, frozen=True):
     ids: IdPair
     title: str
     created: int
-    """Unix milliseconds."""
+    """The time of creation in Unix milliseconds."""
     renewal_months: int = 12
     expiring_days: int | None = 30
     v1: Mapping[str, Any] | None = None
-    """The JSON object that version 1 of the API shows, and `v2` that of version 2. None: it is made from the other
-    fields.
-    """
+    """The JSON object that version 1 of the API shows; None: it is made from the other fields."""
     v2: Mapping[str, Any] | None = None
+    """The JSON object that version 2 of the API shows; None: it is made from the other fields."""
 
     def format_for(self, version: Version) -> Mapping[str, Any]:
         """Return the training in the format of `trainings.list` (v1) or `trainings.v2.list`."""

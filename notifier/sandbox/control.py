@@ -31,17 +31,19 @@ class Scope(Struct, frozen=True):
     method: str = COMPLETIONS
     """The prefix of the method's name; empty: all methods."""
     page: int | None = None
-    """None: any page; likewise `limit` and `purpose`."""
+    """The number of the requested page; None for any."""
     limit: int | None = None
+    """The requested number of records on a page; None for any."""
     purpose: RequestPurpose | None = None
+    """The purpose of the request; None for any."""
     every: int = 1
-    """Every n-th matching request is selected."""
+    """With n, every n-th matching request is selected."""
     times: int | None = None
-    """At most this many requests are selected."""
+    """The maximum number of selected requests; None for no limit."""
     after: float = 0.0
-    """The scope becomes active after so many seconds."""
+    """Seconds until the scope becomes active."""
     lasts: float | None = None
-    """The scope is active for so many seconds; None: for ever."""
+    """Seconds for which the scope is active; None for ever."""
 
     def matches(self, request: ApiRequest) -> bool:
         """Return whether a request matches the scope, regardless of the time."""

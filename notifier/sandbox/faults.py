@@ -71,17 +71,19 @@ class ListFault(Struct, frozen=True):
     age_seconds: float = 0.0
     """The age of the state that the answer shows."""
     change_list: Callable[[list[Record], ApiRequest], list[Record]] = lambda records, _request: records
-    """Returns the whole list, changed, in order. Its records are counted after this step."""
+    """A function that returns the whole list, changed, in order. Its records are counted after this step."""
     unlisted: RecordSelection | None = None
-    """Records that are counted but appear on no page."""
+    """The records that are counted but appear on no page."""
     count_offset: int = 0
-    """Added to the count."""
+    """A number that is added to the count."""
     change_request: Callable[[ApiRequest], ApiRequest] = lambda request: request
-    """Returns the request that is answered in place of the real one, for example with another page."""
+    """A function that returns the request to answer in place of the real one, for example with another page."""
     change_page: Callable[[list[Record]], list[Record]] = lambda records: records
-    """Returns the records as a page shows them."""
+    """A function that returns the records as a page shows them."""
     change_paging: Callable[[Mapping[str, int], int], Mapping[str, int]] = lambda paging, _total: paging
-    """Gets the answer's field `paging` and the number of matching records, and returns the changed field."""
+    """A function that gets the answer's field `paging` and the number of matching records, and returns the changed
+    field.
+    """
 
     def unlisted_ids(self, records: Sequence[Record]) -> frozenset[int]:
         """Return the ids of records that are counted but appear on no page."""

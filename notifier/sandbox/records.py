@@ -38,12 +38,12 @@ class Dialect(Struct, frozen=True):
     """The variants of the API's behaviour that its documentation leaves open, or that have changed over the years."""
 
     total: bool = False
-    """Answers contain `paging.total`."""
+    """Whether answers contain `paging.total`."""
     newer_fields: bool = True
-    """v2 records have `notes`, `signature` and `files`, which they did not have in 2020."""
+    """Whether v2 records have `notes`, `signature` and `files`, which they did not have in 2020."""
     missing_is_error: bool = False
-    """`content_not_found` answers an unknown id in a filter, or a page after the last one. Otherwise, the list is
-    empty.
+    """Whether an unknown id in a filter, or a page after the last one, is answered with `content_not_found`. If not,
+    the list is empty.
     """
 
 
@@ -53,21 +53,24 @@ class Record(Struct, frozen=True):
     id: int
     """The v2 id."""
     user: str
-    """24 hex digits, as in `instructor`."""
+    """The person's id, 24 hexadecimal digits."""
     training: IdPair
     created: int
-    """Unix milliseconds."""
+    """The time of entry in Unix milliseconds."""
     date_number: int
-    """`yyyymmdd` as a number, as in `expiry`."""
+    """The completion date as the number `yyyymmdd`."""
     expiry: int | None = None
+    """The expiry date as the number `yyyymmdd`."""
     instructor: str | None = None
+    """The instructor's id, 24 hexadecimal digits."""
     group: IdPair | None = None
     notes: str = ""
     signature: Mapping[str, Any] | None = None
     files: tuple[Mapping[str, Any], ...] = ()
     overrides: Mapping[str, Any] | None = None
-    """Other JSON values of fields in the API's answer; `Override.ABSENT` leaves a field out. The record's place in the
-    list does not depend on them.
+    """The JSON values that the API shows for some fields instead; `Override.ABSENT` leaves a field out.
+
+    They do not change the record's place in the list.
     """
 
 

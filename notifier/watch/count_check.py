@@ -33,7 +33,7 @@ class ApiCount(Struct, frozen=True):
     """The number of records according to one answer of the API."""
 
     count: int | None
-    """None if the answer does not give the exact number."""
+    """The number of records; None if the answer does not give the exact number."""
     requested_at: float
     """When the answer was requested (monotonic seconds)."""
     served_at_ms: int | None = None

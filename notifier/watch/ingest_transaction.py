@@ -49,25 +49,27 @@ class PageMetadata(Struct, frozen=True):
     """The values to store in the same transaction as a page."""
 
     first_contact_ms: int | None = None
-    """Sets the first contact."""
+    """The moment of the first contact, to be stored."""
     head_key: str | None = None
-    head_day: str | None = None
-    """`head_key` and `head_day` are of the last record that the head poll has read. They are stored if the next page
-    may have new records, too. If the poll is interrupted, the next one reads at least down to this record.
+    """The key of the last record that the head poll has read, stored if the next page may have new records, too.
+
+    If the poll is interrupted, the next one reads at least down to this record.
     """
+    head_day: str | None = None
+    """The completion date of that record."""
     swept: SweptPage | None = None
     """The progress of a sweep."""
     end: "RoundEnd | None" = None
-    """Given if the round can end with this page."""
+    """The success of the round, if the round can end with this page."""
 
 
 class RoundEnd(Struct, frozen=True):
     """Describes the success of a round, which ends with this page unless the next page may have new records."""
 
     is_certain: bool
-    """There is nothing more to read, whatever this page contains."""
+    """Whether there is nothing more to read, whatever this page contains."""
     longest_outage_seconds: float
-    """If the last success is longer ago, a gap is recorded."""
+    """The time since the last success above which a gap is recorded."""
     probe_fraction: float | None = None
     """Chooses the day for a probe after the round (0 to 1); None for no probe."""
 
@@ -82,7 +84,7 @@ class IngestRequest(Struct, frozen=True):
     absent: Collection[str]
     """Keys of known records that a precise answer lacks."""
     max_gone: int | None
-    """At most this many of the `absent` records can be gone; None: any number."""
+    """The maximum number of `absent` records that can be gone; None for any number."""
     max_records: int | None
     """The largest number of records that the API can have according to this answer; None if unknown."""
     memory: SourceMemory
@@ -93,7 +95,7 @@ class IngestRequest(Struct, frozen=True):
     shows_names: bool
     is_precise: bool
     success: RoundSuccess | None = None
-    """Stored if the round ends with this answer."""
+    """The success to store if the round ends with this answer."""
     skimmed: SkimmedRecords | None = None
     """The records, if they are not among the `completions` yet. Only those that differ from the stored ones are parsed.
     """

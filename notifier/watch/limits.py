@@ -22,7 +22,7 @@ class DetectionLimits(Struct, frozen=True):
     """Wait between the first two searches for the same unexplained difference; doubled after each futile search."""
     longest_search_retry_seconds: float = 3600.0
     search_seconds_a_page: float = 5.0
-    """The pause after a search lasts this long for each page that it has read. So about ten pages a minute are read."""
+    """Seconds of pause after a search, for each page that it has read. So about ten pages a minute are read."""
     sweep_seconds_a_page: float = 12.0
     """Minimum wait between two sweeps for an unexplained count, for each page of the list."""
     unexplained_seconds: float = 600.0

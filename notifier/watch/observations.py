@@ -43,10 +43,10 @@ class PollHistory(Struct, frozen=True):
     """The polls of a source since this process started."""
 
     seconds_without_success: float
-    """Since the last successful poll, or since the start if there was none."""
+    """Seconds since the last successful poll, or since the start if there was none."""
     any_succeeded: bool
     is_failing: bool = False
-    """Since the last success, a poll has failed or the rate limit was exceeded."""
+    """Whether a poll has failed, or the rate limit was exceeded, since the last success."""
     blocked_task: str | None = None
     """The task that internal errors have blocked for the longest time, `blocked_seconds`; None if there is none."""
     blocked_seconds: float = 0.0
@@ -60,13 +60,13 @@ class Observations(Struct):
     unsorted_since: float | None = None
     """When the list was first found unsorted; None while it counts as sorted."""
     has_incomplete_pages: bool = False
-    """The last sweep could not get every page complete."""
+    """Whether the last sweep could not get every page complete."""
     is_budget_exhausted: bool = False
-    """The request budget was used up for most of the last minutes (see `note_budget`)."""
+    """Whether the request budget was used up for most of the last minutes (see `note_budget`)."""
     is_budget_known: bool = False
-    """The budget was observed for long enough to say so."""
+    """Whether the budget was observed for long enough to say so."""
     has_read_list: bool = False
-    """A sweep or a search has ended."""
+    """Whether a sweep or a search has ended."""
     used_by: Mapping[str, int] = field(default_factory=dict)
     """The number of requests in the last minute, by purpose."""
     contradicted: Sequence[SecondLook] = field(default_factory=tuple)

@@ -34,9 +34,9 @@ class RecentChanges:
         del self._batches[: bisect_right(self._batches, moment, key=_requested_at)]
 
     def changed_after(self, requested_at: float, keys: Sequence[str]) -> dict[str, float]:
-        """Return which of the keys an answer requested after `requested_at` has changed, and when it was requested.
+        """Return the keys of records that a later answer has changed, each with the time when it was requested.
 
-        Times are monotonic seconds.
+        An answer is later if it was requested after `requested_at`. Times are monotonic seconds.
         """
         later: dict[str, float] = {}
         for batch in self._batches[bisect_right(self._batches, requested_at, key=_requested_at) :]:

@@ -159,7 +159,7 @@ class RequestPreview(Struct, frozen=True):
 
     address: str
     headers: tuple[tuple[str, str], ...]
-    """From the log if the request was logged; otherwise rebuilt."""
+    """The headers from the log or, if the request was not logged, rebuilt ones."""
     body: bytes
     lines: tuple[str, ...] = ()
     """The lines of a message for people."""

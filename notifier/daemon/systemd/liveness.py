@@ -30,11 +30,11 @@ class JobStats(Struct, frozen=True):
     answer_seconds: float = 0.0
     """The longest time that the job may wait for one answer."""
     number: int = 0
-    """Unique; a later job with the same name has another number."""
+    """A unique number; a later job with the same name has another one."""
     started_runs: int = 0
     ended_runs: int = 0
     progress: Hashable = None
-    """Changes whenever a run makes progress."""
+    """A value that changes whenever a run makes progress."""
     started_at: float = 0.0
     """The start of the latest run (monotonic seconds)."""
 

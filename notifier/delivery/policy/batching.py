@@ -28,14 +28,16 @@ class BatchSize(Struct, frozen=True):
     """How many events a receiver accepts in one request."""
 
     limit: int | None = None
-    """None if no limit is known."""
+    """The maximum number of events in a request; None if no limit is known."""
     full_successes: int = 0
     """The number of successful requests with at least `limit` events."""
     successes_before_trial: int = _SUCCESSES_BEFORE_TRIAL
-    """After this many full successes, one request with twice as many events is tried."""
+    """The number of full successes after which one request with twice as many events is tried."""
     is_trial_under_way: bool = False
     proposed_limit: int = 0
-    """Above 0 after a request that was too large, until a half gets through; its size becomes the limit."""
+    """The proposed limit after a request that was too large, else 0. The size of the next half that gets through
+    becomes the limit.
+    """
 
     def effective_limit(self, most: int) -> int:
         """Return the most events for the next request: the learned limit or `most` (configured), whichever is lower."""

@@ -78,12 +78,12 @@ class Breaker(Struct, frozen=True):
     wait_until: float = 0.0
     is_wait_requested: bool = False
     rounds: int = 0
-    """In the mode `OPEN`: failed rounds of probes. In the mode `PACED`: repeated objections to the request rate."""
+    """The number of failed rounds of probes (`OPEN`), or of repeated objections to the request rate (`PACED`)."""
     probes_left: int = 0
     """The remaining probes of the present or next round."""
     wait_started: float = -inf
     has_probed_arrival: bool = False
-    """Whether the new event that may be sent during the wait was sent."""
+    """Whether a new event was sent as a probe during the wait."""
     consecutive_failures: int = 0
     last_success: float = -inf
     recently_failed: frozenset[Hashable] = frozenset()

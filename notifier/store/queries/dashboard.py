@@ -47,11 +47,11 @@ class DashboardCounts(Struct, frozen=True):
 
     days: tuple[Day, ...]
     delivered_today: Mapping[str, int]
-    """By destination; only destinations with deliveries."""
+    """The number of deliveries today by destination; destinations without any are left out."""
     latency: Latency | None
-    """Of all destinations together in the last 24 hours; None without deliveries."""
+    """The latency of all deliveries in the last 24 hours; None without any."""
     latencies: Mapping[str, Latency]
-    """By destination, in the last 24 hours; only destinations with deliveries."""
+    """The latency in the last 24 hours by destination; destinations without deliveries are left out."""
 
 
 class EventLine(Struct, frozen=True):

@@ -40,10 +40,11 @@ class EventLogFilter(Struct, frozen=True):
     source: str = ""
     destination: str = ""
     state: DeliveryState | None = None
-    """Of a delivery to `destination`."""
+    """The state of a delivery to `destination`."""
     since_ms: int | None = None
+    """The earliest time of detection (Unix ms)."""
     until_ms: int | None = None
-    """Events were detected from `since_ms` on, and before `until_ms` (Unix ms)."""
+    """The time before which events were detected (Unix ms)."""
 
 
 class LoggedEvent(Struct, frozen=True):

@@ -75,10 +75,14 @@ class PastDelivery(Struct, frozen=True):
     detail: str | None
     last_attempt_ms: int | None
     next_attempt_ms: int | None
-    """0 if the next attempt is due at once. None if there is none: delivered, dead, or at a disabled destination."""
+    """The time of the next attempt; 0 if it is due at once.
+
+    None if no attempt follows: the delivery is delivered or dead, or its destination is disabled.
+    """
     scheduled_ms: int | None = None
-    """The slot or the end of the quiet time for which it waits; None if it waits for neither, or at a disabled
-    destination.
+    """The slot or the end of the quiet time for which the delivery waits.
+
+    None if it waits for neither, or its destination is disabled.
     """
 
     @property

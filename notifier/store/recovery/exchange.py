@@ -72,7 +72,7 @@ class Header(Struct, frozen=True):
     """Describes a new state file that is complete, but has not replaced the old one yet."""
 
     replaces: Identity | None
-    """Identifies the old file; None if there was none."""
+    """The identity of the old file; None if there was none."""
     kept_name: str | None
     """The name under which the old file is kept; None if it is not kept."""
     reason: str

@@ -112,7 +112,7 @@ class Snapshot(Struct, frozen=True):
     counts.
     """
     announced_since_ms: int = 0
-    """0: all events."""
+    """The time of detection from which `announced` has all events; 0: it has all."""
 
 
 def has_stamp(db: Database, stamp: str) -> bool:

@@ -36,7 +36,7 @@ class StoredCondition(Struct, frozen=True):
     """A condition as it is stored, in any of its phases; times in Unix milliseconds."""
 
     name: str
-    """Plain text, because another version of the program may have other conditions."""
+    """The name as plain text, because another version of the program may have other conditions."""
     subject: str
     summary: str
     since_ms: int
@@ -49,21 +49,21 @@ class StoredCondition(Struct, frozen=True):
     seen_ms: int = 0
     """The total time for which the condition was seen, over all processes."""
     unseen_ms: int = 0
-    """The time for which it has been absent since it was last seen."""
+    """How long the condition has been absent since it was last seen."""
     ends_after_ms: int = 0
-    """The condition ends when `unseen_ms` reaches this."""
+    """The value of `unseen_ms` at which the condition ends."""
     ended_ms: int | None = None
     ending: str = ""
-    """Why it ended."""
+    """Why the condition ended."""
     alerted_to: str = ""
     """The destination of the last alert that reported it as firing."""
     alerts: int = 0
     """The number of its alerts in the day that began at `alerts_from_ms`."""
     alerts_from_ms: int = 0
     returns: int = 0
-    """How often it came back soon after its end."""
+    """How often the condition came back soon after its end."""
     texts: str = ""
-    """JSON with the sentences of `summary` and `remedy` that exist in other languages; "" without any."""
+    """The sentences of `summary` and `remedy` that exist in other languages, as JSON; "" without any."""
 
     @property
     def key(self) -> tuple[str, str]:

@@ -32,9 +32,9 @@ class Health(Struct, frozen=True):
     failures: int = 0
     """The number of consecutive failures of the destination as a whole."""
     retry_at_ms: int | None = None
-    """Until then, at most one new event is sent, as a probe."""
+    """The end of the retry wait. Before then, at most one new event is sent, as a probe."""
     asked: bool = False
-    """The receiver asked for the wait, so nothing is sent during it."""
+    """Whether the receiver asked for the wait. If so, nothing is sent during it."""
 
 
 class LearnedLimits(Struct, frozen=True):
@@ -83,9 +83,9 @@ class DestinationMemory(Struct, frozen=True):
     scheduled: int = 0
     """The number of pending events that wait for a slot or for the end of a quiet time."""
     scheduled_for_ms: int | None = None
-    """Until when the first of these waits."""
+    """The end of the first of these waits."""
     oldest_due_ms: int | None = None
-    """Since when the oldest of all other pending events has waited."""
+    """The time since which the oldest of all other pending events has waited."""
 
     @property
     def was_tried(self) -> bool:
@@ -126,12 +126,14 @@ class DueEvents(Struct, frozen=True):
     """Figures about the events that are due for a destination: those that wait neither for a retry nor for a slot."""
 
     since_ms: int
-    """Since when the oldest has waited (Unix ms): the latest of its detection, the request to send it again, and its
-    slot.
+    """The time since which the oldest event has waited (Unix ms).
+
+    It is the latest of its detection, the request to send it again, and its slot.
     """
     delivered_last_hour: int = 0
+    """The number of events that were delivered to this destination in the last hour."""
     detected_last_hour: int = 0
-    """Events for this destination."""
+    """The number of events for this destination that were detected in the last hour."""
     blocked: int = 0
     """How many of the first _EXAMINED_EVENTS due events wait for an earlier event of the same record."""
     blocked_by: str | None = None

@@ -45,11 +45,13 @@ class Delivery(Struct, frozen=True):
     failures: int = 0
     """The number of attempts that may have failed because of the event itself."""
     proven: bool = False
-    """An attempt has certainly failed because of the event, for example because other events were delivered since."""
+    """Whether an attempt has certainly failed because of the event, for example because other events were delivered
+    since.
+    """
     taken_by: frozenset[str] = frozenset()
     """The receivers that have the event already, if the destination has several."""
     again: bool = False
-    """An operator has requested the delivery again."""
+    """Whether an operator has requested the delivery again."""
     slot_ms: int | None = None
     """The slot of the destination's schedule in which the delivery is sent (Unix ms)."""
 

@@ -18,9 +18,9 @@ class StoredRecord(Struct, frozen=True):
     id: int = 0
     """The record's number in the store."""
     held: bool = False
-    """Its arrival is held back and was not announced."""
+    """Whether the record's arrival is held back and was not announced."""
     out_of_view: bool = False
-    """The source does not request it now."""
+    """Whether the source does not request the record now."""
 
 
 def known_records(db: Database, source: str, keys: Sequence[str]) -> dict[str, StoredRecord]:

@@ -43,7 +43,7 @@ class Findings(Struct, frozen=True):
 
     source: str
     id_namespace: str
-    """Part of the event ids."""
+    """A text that is part of the event ids."""
     learned: Sequence[SilentRecord] = ()
     """Records to store without an event."""
     changes: Sequence[Change] = ()

@@ -79,11 +79,13 @@ class ReplayRange(Struct, frozen=True):
     until_ms: int
     last: int
     source: str | None = None
-    """None: any; likewise `type`."""
+    """The source of the events; None for any."""
     type: str | None = None
+    """The type of the events; None for any."""
     attempt: int = _HIGHEST
-    """The newest attempt at the time of the request. An event that a later attempt delivered was still waiting then,
-    and is left out, so that it is not sent twice.
+    """The number of the newest attempt at the time of the request.
+
+    An event that a later attempt delivered was still waiting then. It is left out, so that it is not sent twice.
     """
 
 

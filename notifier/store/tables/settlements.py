@@ -36,9 +36,9 @@ class Settlement(Struct, frozen=True):
     next_attempt_ms: int
     """When the next attempt is due (Unix ms); 0: as soon as possible."""
     suspicious: bool = False
-    """The event may have caused the failure."""
+    """Whether the event may have caused the failure."""
     proven: bool = False
-    """The event has caused the failure."""
+    """Whether the event has caused the failure."""
     trying_ms: int = 0
     """The value of the destination's trying clock at this attempt."""
     taken_by: frozenset[str] = frozenset()

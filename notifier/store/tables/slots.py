@@ -38,11 +38,11 @@ class Gate(Struct, frozen=True):
     slot_ms: int | None = None
     """A slot that has come but has no deliveries yet; None if there is none."""
     closed_until_ms: int | None = None
-    """Until then, deliveries without a slot wait; None: they do not wait."""
+    """The time until which deliveries without a slot wait; None if they do not wait."""
     held_until_ms: int | None = None
     """The end of a quiet time, for which deliveries with a slot wait; None without a quiet time."""
     changes_ms: int | None = None
-    """The gate does not change before then."""
+    """The time before which the gate does not change."""
     urgent: frozenset[str] = frozenset()
 
     @property

@@ -29,9 +29,9 @@ class SourceMemory(Struct, frozen=True):
     """The stored state of a source; times in Unix milliseconds."""
 
     first_contact_ms: int | None = None
-    """None before the first answer."""
+    """The time of the first contact; None before the first answer."""
     swept_at_ms: int | None = None
-    """None before a sweep has read the whole list."""
+    """When a sweep last read the whole list; None before that."""
     head_key: str | None = None
     """The last record that an interrupted head poll read; `head_day` is its completion date."""
     head_day: str | None = None
@@ -75,10 +75,12 @@ class SourceMemory(Struct, frozen=True):
     gap_since_ms: int | None = None
     """The end of an outage that was so long that records may have been missed; None without such a gap."""
     announced_until_ms: int | None = None
-    """Set if a damaged file has lost records. Records entered before then had been read, and are not announced."""
+    """The time of entry up to which records are not announced, because a damaged file has lost records that were read.
+    """
     view: str | None = None
     view_since_ms: int | None = None
-    """Records entered before then are not announced: the source had another `view` (other filters)."""
+    """The time of entry up to which records are not announced, because the source had another `view` (other filters).
+    """
     renumbered: int = 0
     """The number of records to which the API has given other keys so far, last at `renumbered_ms`."""
     renumbered_ms: int | None = None

@@ -77,7 +77,7 @@ class Balance(Struct, frozen=True):
     unreadable: int
     """The number of unreadable records that are not known, because they were never readable."""
     offset: int
-    """By how much the API's count is proven to be too high (negative: too low)."""
+    """The proven error of the API's count (positive: it is too high)."""
     leaving: int
     """The number of existing records whose removal waits for a second look."""
     held: int

@@ -32,12 +32,12 @@ class Evidence(Struct, frozen=True):
     earlier_forms: Mapping[str, Collection[int]] = field(default_factory=dict)
     """The fingerprints of contents that the records had before."""
     lacks_fields: bool = False
-    """Some content field is missing in all records of the answer."""
+    """Whether some content field is missing in all records of the answer."""
     looks: Mapping[str, SecondLook] = field(default_factory=dict)
     due: Collection[str] = frozenset()
     """The keys of second looks whose wait is over."""
     changed_at: Mapping[str, float] = field(default_factory=dict)
-    """For records that another answer has changed already: when that answer was requested (monotonic seconds)."""
+    """The records that another answer has changed already, each with the time of that request (monotonic seconds)."""
     held_changes: Collection[str] = frozenset()
     """The keys of records with a held-back change."""
     unreadable: Collection[str] = frozenset()

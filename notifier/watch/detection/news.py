@@ -77,10 +77,13 @@ class Baseline(Struct, frozen=True):
     first_run: FirstRun | date
     """The operator's setting for history."""
     announced_until_ms: int | None = None
-    """Set if the state file was rebuilt without some records. Those entered before then were announced already."""
+    """The time of entry up to which lost records were announced. Set if the state file was rebuilt without some
+    records.
+    """
     view_since_ms: int | None = None
-    """Set if the source had another view (other filters) before. Records entered before then are not news, unless
-    `earlier_view` includes them.
+    """The time of entry up to which records are not news, unless `earlier_view` includes them.
+
+    Set if the source had another view (other filters) before.
     """
     earlier_view: EarlierView | None = None
 

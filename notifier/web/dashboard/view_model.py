@@ -62,13 +62,13 @@ class ListedRows(Struct, frozen=True):
     """The sources or destinations on a page."""
 
     rows: Sequence[Row]
-    """Shown in a table."""
+    """The rows of a table."""
     folded: Sequence[Row] = ()
-    """Shown in a list that opens on a click."""
+    """The rows of a list that opens on a click."""
     well: bool = True
     """Whether everything that is not in the table is well."""
     left_out: int = 0
-    """The number of those in neither the table nor the list."""
+    """The number of sources or destinations in neither the table nor the list."""
 
 
 class UnreportedChanges(Struct, frozen=True):

@@ -36,13 +36,13 @@ class StreamTiming(Struct, frozen=True):
     """The intervals and time limits for serving readers."""
 
     batch_seconds: float = 0.1
-    """Events are collected for so long before they are sent."""
+    """Seconds for which events are collected before they are sent."""
     slow_reader_seconds: float = 30.0
-    """A reader that does not receive a batch within this time is disconnected."""
+    """Seconds after which a reader that has not received a batch is disconnected."""
     keep_alive_seconds: float = 15.0
-    """A reader to which nothing was sent for so long gets a keep-alive line."""
+    """Seconds without any event after which a reader gets a keep-alive line."""
     disconnect_check_seconds: float = 1.0
-    """A closed connection is noticed within this time."""
+    """Seconds within which a closed connection is noticed."""
 
 
 class TooManyReadersError(Exception):

@@ -23,19 +23,19 @@ class ConnectionLimits(Struct, frozen=True):
     """The maximum numbers of open connections, and the time limits of each connection."""
 
     most: int = _MOST
-    """For all listeners but the owner's socket together."""
+    """The maximum for all listeners together, without the owner's socket."""
     max_per_peer: int = _MAX_PER_PEER
-    """For each peer of these listeners."""
+    """The maximum for each peer of these listeners."""
     max_for_owner: int = _MAX_FOR_OWNER
-    """For the owner's socket."""
+    """The maximum for the owner's socket."""
     head_seconds: float = 10.0
-    """A request's head must arrive within this time."""
+    """Seconds within which a request's head must arrive."""
     body_seconds: float = 10.0
-    """A request's body must arrive within this time."""
+    """Seconds within which a request's body must arrive."""
     idle_seconds: float = 75.0
-    """A connection without a request is closed after this time."""
+    """Seconds after which a connection without a request is closed."""
     stalled_seconds: float = 30.0
-    """A connection whose client receives no byte of an answer for so long is closed."""
+    """Seconds after which a connection is closed if its client receives nothing of an answer."""
 
 
 def limits_for(descriptors: int) -> ConnectionLimits:

@@ -35,7 +35,7 @@ class SourceFigures(Struct, frozen=True):
     """The present limit of requests."""
     used_last_minute: int
     sweep_progress: float
-    """Of the latest sweep, from 0 to 1."""
+    """The progress of the latest sweep, from 0 to 1."""
     last_sweep_ms: int | None
     """When a sweep last reached the end of the list."""
     held: Mapping[Direction, int]
@@ -80,9 +80,9 @@ class MetricsSnapshot(Struct, frozen=True):
     conditions: Sequence[ConditionKey]
     """The firing conditions."""
     store_address: str
-    """Identifies the store."""
+    """A text that identifies the store."""
     store: StoreFigures | None
-    """Of the state file; None if the store is in PostgreSQL."""
+    """The figures of the state file; None if the store is in PostgreSQL."""
     readers: int
     """The number of readers of the stream."""
     evaluation_age_seconds: float | None = None
