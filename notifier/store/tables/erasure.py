@@ -200,7 +200,7 @@ def erase_records(db: Database, person: KnownPerson) -> Erased:
         "UPDATE records SET record = '{}', user_id = '' WHERE source = ? AND user_id = ? AND removed_at IS NOT NULL",
         here,
     ).rowcount
-    expiries.delete_person(db, person.source, person.id)
+    expiries.erase_person(db, person.source, person.id)
     # Any of these answers may name the person: the event that it is about may be deleted already.
     db.execute("UPDATE destinations SET error_message = '' WHERE error_message <> ''")
     names = db.execute("DELETE FROM people WHERE source = ? AND id = ?", here).rowcount

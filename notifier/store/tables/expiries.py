@@ -166,9 +166,17 @@ def validity_source(db: Database, source: str, key: str, valid_until: str) -> st
     return None if row is None else row[0]
 
 
-def delete_person(db: Database, source: str, user_id: str) -> None:
-    """Delete the stored announcements about a person's completions."""
-    db.execute("DELETE FROM expiries WHERE source = ? AND user_id = ?", [source, user_id])
+def erase_person(db: Database, source: str, user_id: str) -> None:
+    """Erase a person from the rows of the person's removed records.
+
+    The rows of the records that the account still has stay as they are: without them, the next round would make the
+    same announcements again.
+    """
+    db.execute(
+        "UPDATE expiries SET user_id = '' WHERE source = :source AND user_id = :user AND key NOT IN"
+        " (SELECT key FROM records WHERE source = :source AND user_id = :user AND removed_at IS NULL)",
+        {"source": source, "user": user_id},
+    )
 
 
 def erase_people(db: Database, records: Iterable[tuple[str, str]]) -> None:

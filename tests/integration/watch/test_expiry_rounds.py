@@ -154,15 +154,33 @@ async def test_failed_expiry_round_is_repeated_and_announces_each_end_once(
     assert len(calendar.events) == 5
 
 
-async def test_expiry_event_has_only_default_person_fields_and_erasure_deletes_expiries(calendar: Calendar) -> None:
-    record = enter(calendar, person=1, left=5)
+async def test_expiry_event_has_only_default_person_fields(calendar: Calendar) -> None:
+    enter(calendar, person=1, left=5)
     await calendar.look()
     await calendar.days(1)
     (event,) = calendar.events
     assert data_of(event)["user"].keys() == {"id", "employee_number"}
     Draft202012Validator(schema()).validate(orjson.loads(orjson.dumps(cloudevent(event))))
-    await calendar.station.store.run(erasure.erase_records, KnownPerson("acme", record.user, None))
-    assert await calendar.station.query("SELECT * FROM expiries") == []
+
+
+async def test_erasing_a_person_whose_record_still_exists_repeats_no_announcement(calendar: Calendar) -> None:
+    record = enter(calendar, person=1, left=5)
+    await calendar.look()
+    await calendar.days(1)
+    person, store = KnownPerson("acme", record.user, None), calendar.station.store
+    await store.run(erasure.erase_events, person)
+    await store.run(erasure.erase_records, person)
+    # The name and the facts are read again, because the account still has the person.
+    await calendar.station.query("DELETE FROM names_fetched")
+    await calendar.look()
+    await names_are_stored(calendar.station)
+    await calendar.days(9)
+    assert calendar.told() == [("expiring", str(record.id)), ("expired", str(record.id))]
+    calendar.station.account.remove(record.id)
+    await calendar.station.watcher.begin_sweep()
+    await calendar.look()
+    await store.run(erasure.erase_records, person)
+    assert await calendar.station.query("SELECT user_id FROM expiries") == [("",)]
 
 
 async def test_expiry_round_announces_nothing_before_the_first_sweep_is_over(calendar: Calendar) -> None:

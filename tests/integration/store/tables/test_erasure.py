@@ -72,6 +72,14 @@ def test_erase_removed_erases_the_person_in_expiry_announcements(db: Database) -
     assert rows == {"1": ("", 3), "2": (DAVID, 3)}
 
 
+def test_erase_records_keeps_expiry_announcements_of_records_that_the_account_has(db: Database) -> None:
+    for key in ("1", "2"):
+        expiries.store_announcement(db, "acme", ExpiryRow(key, "2026-01-01", DAVID, "10", "expired", 3, 0))
+    erasure.erase_records(db, KnownPerson("acme", DAVID, "David Ball"))
+    rows = {row.key: (row.user_id, row.turn) for row in expiries.announcements_of(db, "acme", ["1", "2"])}
+    assert rows == {"1": ("", 3), "2": (DAVID, 3)}
+
+
 def test_record_that_returns_after_erasure_gets_a_new_event_id(db: Database, completion: MakeCompletion) -> None:
     erasure.erase_removed(db, NOW + 1)
     memory = known_records(db, "acme", ["1"])["1"]
