@@ -68,11 +68,14 @@ def forget_offline(settings: Settings, person: str, *, dry_run: bool) -> "Person
         done = await people.erase(store, person, dry_run=dry_run, by="the command line")
         if not dry_run:
             # Closing the store writes the essentials once more, so that their older generation loses the data too.
-            await write_essentials(store)
+            try:
+                await write_essentials(store)
+            except OSError:
+                # Closing the store logs the reason.
+                done["unreached"].insert(0, people.IN_THE_ESSENTIALS)
         return done
 
-    with as_command_error(OSError):
-        return _run(settings, forget)
+    return _run(settings, forget)
 
 
 def drop_offline(settings: Settings, request: DropSelection, *, dry_run: bool) -> "DroppedDocument":

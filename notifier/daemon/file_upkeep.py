@@ -130,15 +130,16 @@ class FileUpkeep:
         async with self._write_lock:
             await self._write_if_outdated()
 
-    async def rewrite_essentials(self) -> None:
+    async def rewrite_essentials(self) -> bool:
         """Write the essentials twice, so that neither the current nor the previous file contains erased data.
 
-        Raises StoreError.
+        Return False if it could not be written. Raises StoreError.
         """
         async with self._write_lock:
             for _ in ("current version", "previous version"):
                 self._written_signature = None
                 await self._write_if_outdated()
+        return self._failing_since is None
 
     async def _write_if_outdated(self) -> None:
         now = self._clock.monotonic()

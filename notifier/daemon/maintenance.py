@@ -130,13 +130,12 @@ class Housekeeping:
             await self.upkeep.stop()
         await self.maintain_store()
 
-    async def rewrite_essentials(self) -> None:
+    async def rewrite_essentials(self) -> bool:
         """Write the essentials twice, so that neither the current nor the previous file contains erased data.
 
-        Raises StoreError.
+        Return False if it could not be written. Raises StoreError.
         """
-        if self.upkeep is not None:
-            await self.upkeep.rewrite_essentials()
+        return self.upkeep is None or await self.upkeep.rewrite_essentials()
 
     @property
     def lacks_first_snapshot(self) -> bool:

@@ -191,7 +191,8 @@ class Operations:
         if not dry_run:
             # The workers may have read this person's events into memory.
             self._dispatcher.reload_queues(self._dispatcher.health())
-            await self._housekeeping.rewrite_essentials()
+            if not await self._housekeeping.rewrite_essentials():
+                done["unreached"].insert(0, people.IN_THE_ESSENTIALS)
         return done
 
     async def reload(self) -> "ActionResult[ReloadDocument | ReloadFailedDocument]":

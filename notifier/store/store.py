@@ -79,11 +79,12 @@ class Store(ABC):
     async def check_access(self) -> None:
         """Check that the tables were not moved or replaced, and that this process may write. Raises StoreError."""
 
-    async def empty_write_ahead_log(self) -> None:  # noqa: B027 - not every engine has something to do
-        """Empty the write-ahead log, if the engine has one, because it may still contain deleted personal data.
+    async def empty_write_ahead_log(self) -> bool:
+        """Empty the write-ahead log of a state file, because it may still contain deleted personal data.
 
-        Raises StoreError.
+        Return False if a reader prevents that. Raises StoreError.
         """
+        return True
 
     @abstractmethod
     def open_reader(self) -> ReadingDatabase:

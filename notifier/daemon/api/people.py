@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from notifier.store.queries.record_history import can_be_stored
 from notifier.store.store import Store
@@ -23,6 +23,15 @@ NOT_ERASED = (
 )
 """Places from which this program does not erase a person's data."""
 
+_IN_THE_LOG: Final = (
+    "the write-ahead log of the state file (-wal), because another program is reading that file: end it; the daemon"
+    " empties the log every hour"
+)
+IN_THE_ESSENTIALS: Final = (
+    "the essentials beside the state file (.essentials), because they cannot be written: free some space, or make the"
+    " folder writable"
+)
+
 
 async def erase(store: Store, text: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
     """Erase the data of the person that `text` identifies; with `dry_run`, only find the person at each source.
@@ -37,9 +46,10 @@ async def erase(store: Store, text: str, *, dry_run: bool, by: str) -> "PersonFo
     total = erasure.Erased()
     for person in () if dry_run else people:
         total = _total(total, await _erase_person(store, person))
+    unreached = [*NOT_ERASED]
     if not dry_run:
-        # Removes the data from the write-ahead log, too.
-        await store.empty_write_ahead_log()
+        if not await store.empty_write_ahead_log():
+            unreached.insert(0, _IN_THE_LOG)
         _log.warning("a person's data was erased", extra={"events": total.events, "records": total.records, "by": by})
     return {
         "people": [{"source": person.source, "id": person.id, "name": person.name} for person in people],
@@ -49,7 +59,7 @@ async def erase(store: Store, text: str, *, dry_run: bool, by: str) -> "PersonFo
         "records": total.records,
         "names": total.names,
         "living": total.living,
-        "unreached": list(NOT_ERASED),
+        "unreached": unreached,
     }
 
 

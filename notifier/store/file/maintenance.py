@@ -27,13 +27,17 @@ def release_pages(db: FileDatabase) -> bool:
     return surplus > _PAGES_AT_ONCE
 
 
-def checkpoint(db: FileDatabase) -> None:
-    """Checkpoint and truncate the write-ahead log, if no reader prevents it. Runs outside of transactions."""
+def checkpoint(db: FileDatabase) -> bool:
+    """Checkpoint and truncate the write-ahead log, if no reader prevents it; return whether the log is empty now.
+
+    Runs outside of transactions.
+    """
     (busy_timeout_ms,) = db.execute("PRAGMA busy_timeout").fetchone()
     # Waiting for a slow reader would delay all other work. The reader may have finished by the next checkpoint.
     db.execute("PRAGMA busy_timeout = 0")
     try:
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        (is_blocked, *_) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not is_blocked
     finally:
         db.execute(f"PRAGMA busy_timeout = {busy_timeout_ms}")
 

@@ -1,10 +1,11 @@
 """The store in a state file: its lock, its writing connection, and the checks that the file is still in its place."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from notifier.store.errors import DAMAGE, StoreError, StoreReason
 from notifier.store.file import maintenance
@@ -15,6 +16,9 @@ from notifier.store.file.lock import FileLock
 from notifier.store.store import Store
 
 T = TypeVar("T")
+
+_EMPTYING_ATTEMPTS: Final = 20
+_EMPTYING_PAUSE_SECONDS: Final = 0.1
 
 Opener = Callable[[Path], FileDatabase]
 Rescue = Callable[[FileDatabase, Path], None]
@@ -57,9 +61,16 @@ class FileStore(Store):
         """
         await self._run_on_thread(self._check_access)
 
-    async def empty_write_ahead_log(self) -> None:
-        """Truncate the write-ahead log. Raises StoreError."""
-        await self.run_without_transaction(maintenance.checkpoint)
+    async def empty_write_ahead_log(self) -> bool:
+        """Truncate the write-ahead log; return False if a reader prevents it for too long. Raises StoreError.
+
+        The daemon's own readers soon end.
+        """
+        for _ in range(_EMPTYING_ATTEMPTS):
+            if await self.run_without_transaction(maintenance.checkpoint):
+                return True
+            await asyncio.sleep(_EMPTYING_PAUSE_SECONDS)
+        return False
 
     def open_reader(self) -> FileDatabase:
         """Open a read-only connection; because of the write-ahead log, it can read while the store writes."""

@@ -1,5 +1,7 @@
 """`notifier forget`, with and without a running daemon."""
 
+import sqlite3
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,21 @@ async def test_forget_without_a_daemon_leaves_no_byte_of_the_name(home: Home) ->
     assert "backups" in said.out
     assert b"Wilhelmina" not in state_bytes(home.folder)
     assert b"Eve Ball" in state_bytes(home.folder)
+
+
+@pytest.mark.parametrize("with_daemon", [False, True])
+async def test_forget_says_which_files_still_contain_the_person(home: Home, api: Api, *, with_daemon: bool) -> None:
+    home.configure(api.url)
+    await home.remember("Wilhelmina Ode")
+    async with home.daemon() if with_daemon else nullcontext():
+        (home.folder / "notifier.db.essentials.new").mkdir()
+        with closing(sqlite3.connect(home.state_file, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM events").fetchone()
+            said = await home.call("forget", "Wilhelmina Ode", "--yes", "--json")
+        assert said.code == 0, said.err
+        places = said.documents[0]["unreached"]
+        assert [place for place in places if "-wal" in place or ".essentials" in place] == places[:2]
 
 
 @pytest.mark.parametrize("answer", ["n\n", ""])
