@@ -10,7 +10,8 @@ transaction:
 - *Undelivered events*, with their ids, numbers and deliveries. An event of which only the identity was kept is *owed*:
   it is announced when its record is found again (`notifier.store.tables.announced_events`).
 - *Announced events*, so that they are not announced again: the table `told_before` stores their ids, records and
-  revisions. Deliveries that are finished according to the essentials are not sent again.
+  revisions. Deliveries that are finished according to the essentials are not sent again. A replay or release that is
+  unfinished in a file that is too old is ended, because it may have been finished since.
 - *A time of entry* (`told_until`), if records were lost: unknown records from before are not announced, because they
   had all been read.
 - *Numbers*: the next event's number is higher than every number that receivers may have seen.
@@ -29,7 +30,7 @@ from msgspec import Struct
 from notifier.store.database import Database, json_list
 from notifier.store.queries.feed import highest_sequence
 from notifier.store.recovery.snapshot import MARGIN_MS, Row, Snapshot, add_stamp, columns, has_stamp, read_until_ms
-from notifier.store.tables import sweeps
+from notifier.store.tables import holds, replays, sweeps
 
 SKIPPED_EVENT_NUMBERS: Final = 1_000_000
 """How far the next event's number is above the highest known one, because higher numbers may have been used."""
@@ -227,6 +228,8 @@ def _write_missing_data(db: Database, known: Snapshot, missing: Missing, now_ms:
         skip_event_numbers(db, highest)
     if rebuild is None:
         _mark_delivered(db, known)
+        replays.stop(db, now_ms)
+        holds.cancel_releases(db)
     for undelivered in known.undelivered:
         _add_undelivered_event(db, undelivered.event, undelivered.deliveries)
     for orphans in _ORPHANED_ROWS if rebuild else ():
@@ -273,11 +276,10 @@ def _store_comparison(db: Database, known: Snapshot, missing: Missing, now_ms: i
     kind = RebuildKind.REBUILT if rebuild else RebuildKind.BEHIND
     problem = rebuild.problem if rebuild else "it was older than the essentials beside it"
     since_ms = known.written_ms if known.sources else missing.since_ms
-    values = [now_ms, problem, rebuild.kept_as if rebuild else None, lost, kind, since_ms]
     db.execute(
         "INSERT INTO rebuilds (at, problem, set_aside, lost, kind, since)"
         " SELECT max(?1, coalesce((SELECT max(at) + 1 FROM rebuilds WHERE at >= ?1), 0)), ?2, ?3, ?4, ?5, ?6",
-        values,
+        [now_ms, problem, rebuild.kept_as if rebuild else None, lost, kind, since_ms],
     )
 
 

@@ -76,6 +76,11 @@ def begin_release(db: Database, source: str, what: str, release: Release) -> Sou
     return sources.update(db, source, **{f"release_{what}": release})
 
 
+def cancel_releases(db: Database) -> None:
+    """Cancel all releases of held-back removals and changes, which have to be requested again."""
+    db.execute("UPDATE sources SET release_removals = NULL, release_changes = NULL")
+
+
 def end_release_of_changes(db: Database, source: str) -> SourceMemory:
     """Store that no held-back changes are being released any more; return the source's new state."""
     sources.write(db, source, release_changes=None)

@@ -18,8 +18,11 @@ from notifier.store.recovery import compare, essentials
 from notifier.store.recovery.compare import RebuildKind
 from notifier.store.recovery.opener import open_state_file
 from notifier.store.subscriptions import Subscription
-from notifier.store.tables import destinations, record_lookups, records, sources, sweeps
+from notifier.store.tables import destinations, holds, record_lookups, records, replays, requeue, sources, sweeps
 from notifier.store.tables.records import Findings
+from notifier.store.tables.replays import ReplayState
+from notifier.store.tables.requeue import ReplayPlan, ReplayRange
+from notifier.store.tables.sources import Release
 from notifier.store.tables.sweeps import SweptPage
 from notifier.watch.detection.evidence import AnswerContext, Evidence, HoldState, evaluate_records, removal_change
 from notifier.watch.detection.holds import HoldLimits
@@ -150,6 +153,26 @@ def test_older_file_does_not_resend_events_delivered_since(place: Place) -> None
             "disabled",
             "operator",
         )
+
+
+def test_older_file_continues_no_replay_and_no_release(place: Place) -> None:
+    with closing(place.open()) as db, db.atomic():
+        past = ReplayRange(0, NOW, len(NEWS))
+        replays.start(db, past, requeue.extend_plan(db, past, HR, ReplayPlan()), NOW)
+        holds.begin_release(db, "acme", "removals", Release.TELL)
+        holds.begin_release(db, "acme", "changes", Release.LEARN)
+    with closing(place.open()) as db:
+        assert [run.state for run in replays.latest(db)] == [ReplayState.RUNNING]
+    older = place.path.read_bytes()
+    with closing(place.open()) as db:
+        with db.atomic():
+            sources.record_success(db, "acme", NOW + HOUR)
+        write_essentials(place.path, db, NOW + HOUR)
+    place.path.write_bytes(older)
+    with closing(place.open()) as db:
+        assert [run.state for run in replays.latest(db)] == [ReplayState.STOPPED]
+        memory = sources.read_or_create(db, "acme")
+        assert (memory.release_removals, memory.release_changes) == (None, None)
 
 
 def test_older_file_does_not_resend_events_to_the_destination_that_has_them(place: Place) -> None:
