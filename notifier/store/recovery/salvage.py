@@ -124,7 +124,10 @@ class SalvageReader:
 
     def _blocks_between(self, number: str, low: int, high: int) -> Iterator[list[Row]]:
         """Yield the rows from `low` to `high`; if reading them fails, read each half, down to single rows."""
-        block = self._fetch(f"{number} BETWEEN ? AND ? ORDER BY {number}", (low, high))
+        # For a range, SQLite also looks for the next row. That fails if the next page is damaged.
+        is_one = low == high
+        where = f"{number} = ?" if is_one else f"{number} BETWEEN ? AND ? ORDER BY {number}"
+        block = self._fetch(where, (low,) if is_one else (low, high))
         if block is not None:
             yield block
         elif low < high and self._failures < _MAX_FAILURES:

@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import sqlite3
 import stat
 from collections.abc import Callable
 from contextlib import closing
@@ -15,8 +16,10 @@ from hypothesis import strategies as st
 from notifier.store.recovery import compare
 from notifier.store.tables import sources
 from tests.support.used_state_file import (
+    HISTORY,
     HOUR,
     MET,
+    NEWS,
     NOW,
     PAGE,
     Place,
@@ -94,6 +97,31 @@ def test_damaged_file_is_set_aside_and_rebuilt_with_all_guarantees(
     assert [record.levelname for record in caplog.records] == ["CRITICAL", "WARNING"]
     beside = {path.name.removeprefix("notifier.db") for path in place.path.parent.iterdir()}
     assert {name for name in beside if not name.startswith(".damaged-")} == {"", ".essentials"}
+
+
+def number_at(content: bytes, offset: int, size: int = 2) -> int:
+    return int.from_bytes(content[offset : offset + size], "big")
+
+
+def zero_middle_leaf(place: Place, table: str) -> int:
+    """Zero a page in the middle of a table whose root page points to its leaves; return how many rows were on it."""
+    with closing(sqlite3.connect(place.path)) as db:
+        (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [table]).fetchone()
+    content, root = place.path.read_bytes(), (page - 1) * PAGE
+    middle = number_at(content, root + 3) // 2
+    leaf = (number_at(content, root + number_at(content, root + 12 + 2 * middle), 4) - 1) * PAGE
+    assert (content[root], content[leaf]) == (5, 13)
+    place.overwrite(leaf, bytes(PAGE))
+    return number_at(content, leaf + 3)
+
+
+@pytest.mark.parametrize(("table", "rows"), [("records", len(HISTORY) + len(NEWS)), ("events", len(NEWS))])
+def test_rebuild_loses_only_the_rows_of_a_damaged_page(place: Place, table: str, rows: int) -> None:
+    lost = zero_middle_leaf(place, table)
+    assert 1 < lost < 40
+    with closing(place.open()) as db:
+        assert db.execute(f"SELECT count(*) FROM {table}").fetchone() == (rows - lost,)
+        check_guarantees(db)
 
 
 @settings(max_examples=12)
