@@ -1,7 +1,7 @@
 """Facts about people and trainings other than their names, and how long a completion is valid. Pure.
 
-A person's facts are a mapping. A missing key means that the fact is unknown; None or an empty list, that the account
-has no value.
+A person's facts are a mapping. If a key is missing, the fact is unknown. If its value is None or an empty list, the
+account has no value.
 """
 
 import calendar

@@ -1,7 +1,7 @@
 """The log of the program, in one of three formats: text, text with priorities for the journal, or JSON.
 
 The daemon writes through a queue (`log_queue.py`), so that a slow reader of the log cannot block it. Commands write
-directly. The formatters are small, because a package for structured logging would need more memory and start-up time.
+directly. A package for structured logging is not used, because it would need more memory and start-up time.
 """
 
 import json

@@ -182,7 +182,7 @@ def unknown_conditions(
 ) -> Iterator[ConditionKey]:
     """Yield the keys of the conditions about which this process does not know anything yet, mostly after its start.
 
-    `evaluation` is the last one. `essentials_unwritten`: this process has not written the essentials yet.
+    `evaluation` is the last evaluation. `essentials_unwritten`: this process has not written the essentials yet.
     `heartbeat_untried`: it has not requested the configured heartbeat URL yet.
     """
     if evaluation is None:

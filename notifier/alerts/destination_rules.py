@@ -149,8 +149,8 @@ def failing_seconds(
 def is_disabling_reported(health: Health, waiting: int, now_ms: int, *, is_firing: bool) -> bool:
     """Return whether to report that a destination is disabled.
 
-    If the notifier itself disabled it, it is reported at once. If an operator did, it may be forgotten: it is reported
-    after a day, and only if events wait for it.
+    A destination that the notifier itself disabled is reported at once. One that an operator disabled is reported after
+    a day, and only if events wait for it: the operator may have forgotten it.
     """
     if health.state is not HealthState.DISABLED:
         return False

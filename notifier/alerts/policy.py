@@ -1,12 +1,11 @@
 """Decides when a condition begins and ends, and when an alert about it is sent. Pure functions.
 
-A condition begins when it has been seen for long enough, including the time before a restart. It is resolved when it
-has not been seen for long enough. It is withdrawn at once if it should no longer be reported although the problem may
-still exist, for example because its source was removed from the configuration.
-
-A condition that comes back within an hour after its end is the same one. From then on, it must be unseen for at least
-an hour before it ends (unless its `ends_after_seconds` is 0). Each condition causes at most MAX_ALERTS_A_DAY alerts a
-day, and the last one gives its true state.
+- A condition begins when it has been seen for long enough, including the time before a restart.
+- It is resolved when it has not been seen for long enough.
+- It is withdrawn at once if it should no longer be reported, for example because its source was removed.
+- If it comes back within an hour, it is the same condition. Then it must be unseen for at least an hour before it ends
+  (unless its `ends_after_seconds` is 0).
+- It causes at most MAX_ALERTS_A_DAY alerts a day, and the last one gives its true state.
 """
 
 from collections.abc import Collection, Mapping
@@ -78,11 +77,11 @@ def find_changes(
 ) -> tuple[ConditionChange, ...]:
     """Compare the `current` conditions with the `stored` conditions, and return the changes to store.
 
-    `step_ms` is the time since the last evaluation. `alerts_to` is the destination of alerts, "" for none.
+    `step_ms` is the time since the last evaluation. `alerts_to` is the destination of alerts, "" for none. A condition
+    of a destination is never reported to that destination. `_end_recipient` gets the alert about the end.
 
-    A destination gets no alerts about itself. Only the destination that got the alert about a condition's beginning
-    gets the alert about its end, if it is still configured. A condition that is no longer seen is withdrawn if
-    `withdrawn` has a reason for its key. Otherwise, it is resolved, unless its key is in `unknown`.
+    A condition that is no longer seen is withdrawn if `withdrawn` has a reason for its key. Otherwise, it is resolved,
+    unless its key is in `unknown`.
     """
     seen: dict[ConditionKey, Condition] = {(it.name.value, it.subject): it for it in current}
     known: dict[ConditionKey, StoredCondition] = {it.key: it for it in stored}
@@ -137,9 +136,9 @@ def _is_alerted_elsewhere(condition: StoredCondition, alerts_to: str) -> bool:
 
 
 def _end_recipient(condition: StoredCondition, alerts_to: str, configured_destinations: Collection[str]) -> str | None:
-    """Return the destination that gets the alert about a condition's end; None if no destination gets it.
+    """Return the destination to alert about the end of a condition; None if there is none.
 
-    This is the destination that got the alert about the beginning, if that destination is still configured.
+    It is the destination that got the alert about the beginning, if it is still configured.
     """
     if condition.alerted_ms is None:
         return None

@@ -106,9 +106,9 @@ def unknown_conditions(source: str, report: SourceReport) -> Iterator[ConditionK
 def _other_request_conditions(
     source: str, report: SourceReport, firing: Collection[ConditionKey]
 ) -> Iterator[Condition]:
-    """Yield a condition for each of these kinds of request that fails: count check, sweep, names.
+    """Yield a condition each for count checks, sweeps and names, if these requests fail.
 
-    The head poll has its own condition. A condition from before a restart is yielded until its kind of request is tried
+    The head poll has its own condition. A condition from before a restart is yielded until such a request is tried
     (`report.untried`).
     """
     subject = source_subject(source)
@@ -268,8 +268,8 @@ def unexplained_count(
 def _waits_since(look: SecondLook) -> int | None:
     """Return since when (Unix ms) a second look has been waiting; None if it is not waiting now.
 
-    For a removal, this is `first_ms`, the first answer without the record. `since_ms` may be set again and again, by
-    each answer that omits a record which the API counts.
+    For a removal, this is `first_ms`, the first answer without the record. `since_ms` does not serve: each answer that
+    omits a counted record sets it again.
     """
     return look.since_ms if look.since_ms is None or look.kind is not LookKind.REMOVAL else look.first_ms
 

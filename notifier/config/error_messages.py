@@ -112,8 +112,8 @@ def _only_mention(table: Sequence[str | int], layers: Sequence[Layer]) -> str | 
 def _locate(loc: tuple[str | int, ...]) -> _Place:
     """Return the place of an error; `loc` is the location that pydantic gives.
 
-    `loc` consists of keys, with two exceptions. After a table whose class the key `type` selects comes the value of
-    `type`. If the wrong thing is a key and not its value, `[key]` follows it.
+    `loc` consists of keys, with two exceptions. If the value of the key `type` selects a table's class, that value
+    follows the table's key. If a key is wrong, and not its value, `[key]` follows it.
     """
     kind: Any = Settings
     table: Any = None

@@ -13,7 +13,7 @@ from notifier.http.proxy import Proxy, proxy_of
 _ANY_SERVICE: Final = "https://apprise.invalid"
 """A placeholder for the web address of an apprise service.
 
-apprise derives that address from the configured URL, and compares the address, not the URL, with `NO_PROXY`.
+apprise derives that address from the configured URL. `NO_PROXY` applies to the address, not to the URL.
 """
 
 

@@ -202,9 +202,8 @@ class ServiceSnapshot(Struct, frozen=True):
 
     health: Health
     seconds_in_service: float
-    """Seconds since the worker started, the destination was enabled, or its address or credentials changed.
-
-    The latest of these counts.
+    """Seconds since the latest of these: the worker started, the destination was enabled, its address or credentials
+    changed.
     """
     trying_ms: int
     """The total time in which delivery was possible, in this process and in earlier ones."""

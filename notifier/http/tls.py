@@ -81,10 +81,10 @@ class TlsContextCache:
         self._cached: _CachedContext | None = None
 
     async def context(self) -> ssl.SSLContext | bool:
-        """Return the TLS context for the next request, made from the current files.
+        """Return the TLS context for the next request, made from the current files; True without files.
 
-        Without files, returns True, aiohttp's default. Raises CertificateFileError while the files are unusable, even
-        if the cached context would still work. So a failed renewal is reported at once, not when the old one expires.
+        True is aiohttp's default context. Raises CertificateFileError while the files are unusable, even if the cached
+        context would still work. So a failed renewal is reported at once, not when the old certificate expires.
         """
         if not self._has_files:
             return True

@@ -128,7 +128,7 @@ def _object_field(data: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _name_or_id(completion: dict[str, Any], field: str, prefix: str, width: int) -> str:
-    """Return the name for the id in `field`; `prefix` and the id if the name is not known; "" if there is no id."""
+    """Return the name for the id in `field`; if it is not known, `prefix` and the id; without an id, ""."""
     name = sanitize(completion.get(_NAME_FIELDS[field]), width)
     if name:
         return name

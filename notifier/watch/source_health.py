@@ -197,14 +197,13 @@ class SourceHealth:
         """Return whether a success at `now_ms` has to be stored at once.
 
         Storing a success has to wait for the disk. A success that ends no failure, no silence and no interrupted poll
-        is stored later: with the next change that a head poll finds, after 30 seconds, or when the polls stop. All
-        readers of the stored moment allow for that:
+        is stored later: with the next change that a head poll finds, after 30 seconds, or when the polls stop. So the
+        stored moment may be up to half a minute too early. That does little harm:
 
-        - After a change of filters, records entered since the stored moment are announced, even hidden ones: an event
-          too many is better than one too few (`detection/view`).
-        - In the comparison with the essentials, news begins at least ten minutes before the stored moment. A moment
-          that is too early announces more events, with the same ids (`store/recovery/compare`).
-        - A gap may be recorded for an outage that was half a minute too short. The next sweep ends the gap.
+        - After a change of filters, some more records may be announced (`detection/view`).
+        - After a comparison with the essentials, some more events may be sent, with the same ids
+          (`store/recovery/compare`).
+        - A gap may be recorded although the outage was half a minute too short. The next sweep ends it.
         """
         memory, stored_ms = self._memory, self._stored_success_ms
         if stored_ms is None or not 0 <= now_ms - stored_ms < _STORED_EVERY_MS:

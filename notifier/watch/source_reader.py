@@ -178,8 +178,8 @@ class SourceReader:
     def _is_consistent(self, pages: Sequence[Page], before: Sequence[Page] | None) -> bool:
         """Return whether all pages belong to one list that did not change while they were read.
 
-        The keys must be those of the previous attempt (`before`) in two cases: pages were read in parts, or pages
-        without ids repeat a record, which may have moved to the next page.
+        In two cases, the previous attempt (`before`) must have had the same keys: pages were read in parts, or pages
+        without ids repeat a record.
         """
         if len({page.last_page for page in pages}) > 1:
             return False

@@ -82,7 +82,7 @@ NEEDED_ANSWERS: Final[Mapping[LookKind, str]] = MappingProxyType(
 class UnsentReason(StrEnum):
     """Why an event is not sent to a destination: the key of the filter that excludes it, or `configured_later`.
 
-    `configured_later` means one of two things, which the store cannot tell apart. The destination was added or its
+    `configured_later` has several possible causes, which the store cannot tell apart: the destination was added or its
     filters were changed after the event was detected, or the delivery was dropped.
     """
 

@@ -5,8 +5,8 @@ event would have the id of an earlier event, and receivers would drop it as a du
 the record and the revision of each announced event that was lost:
 
 - A change whose event id is in the table is not announced. The next revision is above all announced ones.
-- If the record was found, or its source read to the end, after the row was added, the change is a new one. It is
-  announced with a new revision. But the first `created` event of a record is never announced again.
+- There is an exception after the record was found again, or its source read to the end. Then the change is a new one,
+  and is announced with a new revision. Only the first `created` event of a record is never announced again.
 
 The table `owed` has the events still to be sent. Each is announced when its record is found again, to the destinations
 that lack it. In nearly every file both tables are empty, and one query shows that.

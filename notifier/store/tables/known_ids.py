@@ -44,9 +44,9 @@ def ids_in_records(
 ) -> tuple[set[str], int | None]:
     """Return which ids occur in the next EXAMINED_AT_ONCE records after row `after`, and the last row examined.
 
-    The second value is None if there are no more records. They are read in order, because no index begins with the
-    training, and the index by person does not exist during a first sweep.
+    The second value is None if there are no more records.
     """
+    # No index begins with the training, and the index by person does not exist during a first sweep.
     column = _RECORD_COLUMNS[names]
     last = db.execute(
         "SELECT max(id) FROM (SELECT id FROM records WHERE id > ? ORDER BY id LIMIT ?) AS looked_at",

@@ -136,9 +136,9 @@ def read_spread_due(
 ) -> DueDeliveries:
     """Return due deliveries from different parts of the queue, in order.
 
-    `spread` gets the numbers of the first and the last waiting event, and returns numbers between them. The first
-    waiting event from each number on is chosen, and a few from both ends of the queue. Events that are not due, `busy`,
-    or behind an earlier event of their record are left out.
+    `spread` gets the numbers of the first and the last waiting event, and returns numbers between them. From each
+    number on, the first waiting event is chosen, and a few from both ends of the queue. Events are left out if they are
+    not due, `busy`, or wait for an earlier event of their record.
     """
     now: dict[str, int | str] = {"destination": destination, "now": now_ms, "horizon": horizon_ms}
     first, last = db.execute(

@@ -85,7 +85,7 @@ class ReplayRange(Struct, frozen=True):
     attempt: int = _HIGHEST
     """The number of the newest attempt at the time of the request.
 
-    An event that a later attempt delivered was still waiting then. It is left out, so that it is not sent twice.
+    Events that later attempts delivered are left out, so that they are not sent twice: they were still waiting then.
     """
 
 

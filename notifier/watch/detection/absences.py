@@ -39,8 +39,8 @@ _MAX_REREADINGS = 6
 def exceeds_hold_limit(suspects: int, known: int, share: float, few: int) -> bool:
     """Return whether removals are held back because too many records are missing.
 
-    The limit is exceeded if `suspects`, the number of missing records, is above `few` and above this `share` of the
-    `known` records. An error in a filter, a permission or the API is then the likely cause.
+    That is so if `suspects`, the number of missing records, is above `few` and above this `share` of the `known`
+    records. The likely cause is an error in a filter, a permission or the API.
     """
     return suspects > few and suspects > known * share
 

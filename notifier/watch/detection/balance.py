@@ -62,7 +62,7 @@ def _bounds_of_empty_page(number: int, limit: int, last: int | None) -> CountBou
 def page_cap(page: Page, count: int | None) -> int | None:
     """Return the API's own limit of records per page if it is proven to be below the requested limit, else None.
 
-    The proof is the number of pages together with `count`, the exact number of records in the list.
+    `count` is the exact number of records in the list. Together with the number of pages, it proves the limit.
     """
     if page.number != 1 or page.last_page is None or not 0 < page.size < page.limit or count is None:
         return None

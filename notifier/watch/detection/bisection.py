@@ -149,8 +149,8 @@ class Bisection:
     def next_page(self) -> int | None:
         """Return the page to read next; None if all pages of the changed ranges were read.
 
-        The page is the middle unread one of a range, or a random one if many records have changed there. The range is
-        the one with the greatest change per unread page; the newest of several.
+        It belongs to the range with the greatest change per unread page (the newest of several such ranges). It is the
+        middle unread page of the range, or a random one if many records have changed there.
         """
         best: list[int] = []
         most, excess = 0.0, 0

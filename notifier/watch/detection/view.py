@@ -24,8 +24,9 @@ class View(Struct, frozen=True):
     user_id: str | None = None
     has_attachments: bool | None = None
     renumbers: bool = False
-    """The known records have other keys in this API version than in the earlier one. Until a sweep has read the whole
-    list, unknown records are matched with them.
+    """Whether the known records had other keys in the earlier API version.
+
+    If so, unknown records are matched with them until a sweep has read the whole list.
     """
     earlier: EarlierView | None = None
     """The view before this one; None if there was none, or if it does not tell which records of this view are known."""

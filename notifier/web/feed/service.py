@@ -68,9 +68,9 @@ class Feed:
 def start_position(db: Database, after: int | None, event_filter: EventFilter, configured: Collection[str]) -> int:
     """Return the event number after which the requested events begin: usually `after`.
 
-    Returns the newest event's number if `after` is None. Returns 0 if `after` is higher than that: it comes from
-    another state file, and the client recognises known events by their ids. Raises UnknownNameError if the filter names
-    a source that never existed.
+    If `after` is None, it is the newest event's number. If `after` is higher than the newest event's number, it comes
+    from another state file: the result is 0, and the client recognises known events by their ids. Raises
+    UnknownNameError if the filter names a source that never existed.
     """
     if unknown := event_filter.sources - {*configured, *feed.known_source_names(db)}:
         raise UnknownNameError("source", min(unknown), tuple(configured))

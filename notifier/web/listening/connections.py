@@ -153,9 +153,9 @@ class Connection(RequestHandler):
 class Connections:
     """All open connections of the interface, with limits on their number.
 
-    At the total limit, a new connection replaces the one that has been idle longest; at a peer's limit, the one of this
-    peer. If none is idle, the new connection is closed. The owner's socket has a limit of its own, so that others
-    cannot lock the owner out. The limits leave file descriptors for polls and deliveries.
+    At the total limit, a new connection replaces the one that has been idle longest. At the limit for one peer, it
+    replaces an idle connection of that peer. If none is idle, the new connection is closed. The owner's socket has its
+    own limit, so that others cannot lock the owner out. The limits leave file descriptors for polls and deliveries.
     """
 
     def __init__(self, limits: ConnectionLimits, on_check: Callable[[], None] = lambda: None) -> None:
