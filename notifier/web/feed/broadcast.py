@@ -175,14 +175,16 @@ class Stream:
             elif reader.has_unsent_data:
                 self._drop_if_too_slow(reader)
                 remaining.add(_RemainingWork.UNSENT)
-            elif reader.after < tail.end:
-                batch_key = reader.after, reader.event_filter
-                if batch_key not in batches:
-                    batches[batch_key] = await self._read_batch(tail, *batch_key)
-                await self._send(reader, batches[batch_key])
-                remaining.add(_RemainingWork.MORE_EVENTS if reader.after < tail.end else _RemainingWork.NOTHING)
-            elif reader.seconds_since_send() >= self._timing.keep_alive_seconds:
-                await self._send(reader, FrameBatch(KEEP_ALIVE, reader.after))
+            else:
+                if reader.after < tail.end:
+                    batch_key = reader.after, reader.event_filter
+                    if batch_key not in batches:
+                        batches[batch_key] = await self._read_batch(tail, *batch_key)
+                    await self._send(reader, batches[batch_key])
+                    remaining.add(_RemainingWork.MORE_EVENTS if reader.after < tail.end else _RemainingWork.NOTHING)
+                # A search of very many old events for the few that match can take minutes.
+                if reader.seconds_since_send() >= self._timing.keep_alive_seconds:
+                    await reader.send(KEEP_ALIVE)
             await self._time_budget.rest()
         return max(remaining)
 

@@ -132,6 +132,20 @@ async def test_stream_without_events_sends_comments(interface: "Interface") -> N
         await reading
 
 
+async def test_stream_sends_comments_while_it_searches_old_events(
+    interface: "Interface", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await detect(interface, range(1000))
+    monkeypatch.setattr("notifier.store.queries.feed.EXAMINED_AT_ONCE", 1)
+    async with listening(interface, "?after=0&type=completion.removed") as listener:
+        reading = asyncio.create_task(listener.to_the_end())
+        await until(lambda: listener.comments >= 2)
+        (reader,) = interface.feed.stream._readers
+        assert reader.after < 1000
+        await interface.feed.stop()
+        assert await reading == []
+
+
 async def test_stream_behind_skipped_numbers_sends_comments_and_the_next_event(interface: "Interface") -> None:
     await detect(interface, range(3))
     # A restored or rebuilt state file skips numbers.
