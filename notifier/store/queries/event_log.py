@@ -24,7 +24,11 @@ EXAMINED_AT_ONCE: Final = 5_000
 
 _HIGHEST: Final = 2**63 - 1
 _LONGEST: Final = 200
+_MAX_PEOPLE: Final = 10_000
 _MAX_TRAININGS: Final = 1_000
+_MAX_PEOPLE_BY_INDEX: Final = 50
+"""Maximum number of people whose events are found by the keys of their records instead of by reading all events."""
+
 _CLOCK_WINDOW: Final = 200
 """How many events next to a date are examined, because their times may be out of order after the clock was set back."""
 
@@ -203,7 +207,7 @@ def _matching_people(db: Database, text: str) -> list[str] | None:
     """Return the people whom a search text matches, each as "source id"; None if the text is empty."""
     if not text:
         return None
-    return [*(f"{it.source} {it.id}" for it in search.find_people(db, text)), *_at_each_source(db, text)]
+    return [*(f"{it.source} {it.id}" for it in search.find_people(db, text, _MAX_PEOPLE)), *_at_each_source(db, text)]
 
 
 def _matching_trainings(db: Database, text: str) -> list[str] | None:
@@ -226,9 +230,9 @@ def _keys_of(db: Database, people: Collection[str]) -> list[str] | None:
 
     Return None if finding them would mean reading too many records.
     """
-    if records_by_person.index_hint(db) is None:
-        return None
     ids = {person.partition(" ")[2] for person in people}
+    if len(ids) > _MAX_PEOPLE_BY_INDEX or records_by_person.index_hint(db) is None:
+        return None
     rows = db.execute(
         "SELECT key FROM records WHERE user_id IN (SELECT value FROM json_each(:ids)) UNION SELECT subject FROM events"
         " WHERE moved_from IN (SELECT value FROM json_each(:ids)) AND moved_from IS NOT NULL",

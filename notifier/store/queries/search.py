@@ -70,8 +70,8 @@ def find(db: Database, text: str) -> FoundRecords:
     return FoundRecords(people=tuple(people), records=tuple(_records(db, people, by)))
 
 
-def find_people(db: Database, text: str) -> list[FoundPerson]:
-    """Return the people with this id or employee number, or whose names contain each word of the text."""
+def find_people(db: Database, text: str, limit: int = MAX_PEOPLE) -> list[FoundPerson]:
+    """Return up to `limit` people with this id or employee number, or whose names contain each word of the text."""
     terms, values = ["id = ?", "employee_number = ?"], [text, text]
     if len(text) >= SHORTEST_NAME:
         contained, patterns = contains_words("name", text)
@@ -81,7 +81,7 @@ def find_people(db: Database, text: str) -> list[FoundPerson]:
     rows = db.execute(
         f"SELECT source, id, name, employee_number FROM people WHERE {' OR '.join(terms)}"
         " ORDER BY length(name), name, source LIMIT ?",
-        [*values, MAX_PEOPLE],
+        [*values, limit],
     )
     return [FoundPerson(*row) for row in rows.fetchall()]
 

@@ -83,6 +83,16 @@ def test_person_filter_matches_name_parts_id_and_employee_number(db: Database, e
         assert found(db, person=nobody) == [], nobody
 
 
+@pytest.mark.parametrize("people", [40, 60])
+def test_person_filter_matches_every_person_with_a_common_name(db: Database, enter: Enter, people: int) -> None:
+    names.store_people(db, "acme", [PersonName(f"s{number}", f"Smith {number}", None) for number in range(people)])
+    records_by_person.create_index(db)
+    enter("1")
+    for number in range(people):
+        enter(f"of {number}", user=f"s{number}")
+    assert len(found(db, person="smith", limit=100)) == people
+
+
 def test_person_filter_by_name_ignores_the_same_id_in_another_source(db: Database, enter: Enter) -> None:
     enter("1")
     enter("2", source="other")
