@@ -21,7 +21,7 @@ from notifier.store.queries.dashboard import DashboardCounts, Day, EventLine
 from notifier.store.queries.delivery_detail import AttemptDetail, EventDeliveries, StoredDelivery
 from notifier.store.queries.event_log import EventLogFilter, EventLogPage
 from notifier.store.queries.history import PastDelivery
-from notifier.store.queries.search import FoundRecords
+from notifier.store.queries.search import FoundPerson, FoundRecords
 from notifier.store.reader import StoreReader
 from notifier.store.tables.activity import RequestCount, StateChange
 from notifier.store.tables.outbox import DeliveryState
@@ -197,6 +197,7 @@ class Daemon:
     deliveries: Deliveries = field(default_factory=Deliveries)
     details: Details = field(default_factory=Details)
     parts: dict[str, Any] = field(default_factory=dict)
+    people: tuple[FoundPerson, ...] = ()
     delivery_inspection: Inspection = field(default_factory=Inspection)
     event_log: EventLog = field(default_factory=EventLog)
 
@@ -254,7 +255,7 @@ class Daemon:
         return DashboardFigures(1_795_280_400_123, DashboardCounts(days, {}, None, {}), (), ())
 
     async def find_records(self, text: str) -> FoundRecords:
-        return FoundRecords(is_key=text in self.records)
+        return FoundRecords(is_key=text in self.records, people=self.people)
 
     def _do(self, what: str, source: str) -> ActionResult[Any]:
         if source != "acme":

@@ -59,11 +59,16 @@ class MainPages:
         return await self._frame.page(request, "record.html", query=key, record=document)
 
     async def _search(self, request: web.Request) -> web.Response:
+        # Imported here, because pages are seldom requested.
+        from notifier.store.queries.search import MAX_PEOPLE, MAX_RECORDS  # noqa: PLC0415
+
         query = request.query.get("q", "").strip()
         found = await request.app[DAEMON].find_records(query)
         if found.is_key:
             return redirect(f"/records/{quote(query, safe='')}")
-        return await self._frame.page(request, "records.html", query=query, found=found)
+        return await self._frame.page(
+            request, "records.html", query=query, found=found, max_people=MAX_PEOPLE, max_records=MAX_RECORDS
+        )
 
     async def _asset(self, request: web.Request) -> web.Response:
         return await self._frame.renderer.asset(request.match_info["name"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from notifier.store.errors import StoreError, StoreReason
+from notifier.store.queries.search import MAX_PEOPLE, FoundPerson
 
 if TYPE_CHECKING:
     from tests.support.local_interface import Interface, Open
@@ -56,6 +57,13 @@ async def test_records_search_for_a_key_redirects_to_the_record_page(interface: 
             f"{interface.url}/records", params={"q": key}, allow_redirects=False
         ) as response:
             assert (response.status, response.headers["Location"]) == (303, place)
+
+
+async def test_records_page_says_that_it_may_not_show_everyone(interface: "Interface") -> None:
+    for number, is_said in ((MAX_PEOPLE - 1, False), (MAX_PEOPLE, True)):
+        interface.daemon.people = (FoundPerson("acme", "u1", "Ann Smith", None),) * number
+        async with interface.over_tcp.get(f"{interface.url}/records?q=smith") as response:
+            assert ("At most 20 people and 100 completions are shown." in await response.text()) is is_said
 
 
 async def test_pages_explain_unknown_records_and_store_errors(interface: "Interface") -> None:
