@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from notifier import __version__
-from notifier.cli.app import COMMANDS, program
+from notifier.cli.app import program
 from notifier.cli.errors import ExitCode
 from notifier.config.paths import CONFIG_VARIABLE, FILE_NAME, STATE_FILE_NAME, SYSTEM_FILE
 
@@ -110,9 +110,9 @@ def _page_lines() -> Iterator[str]:
     yield from (".SH DESCRIPTION", *_paragraphs(_ABOUT))
     yield from (".SH OPTIONS", "These are accepted before a command and after it.")
     yield from _options(program_context, set())
-    yield from (".SH COMMANDS",)
-    for name in COMMANDS:
-        yield from _command_section(program_context, name)
+    yield ".SH COMMANDS"
+    for context in command_contexts(program_context):
+        yield from _command_section(context)
     yield from (".SH EXIT STATUS", *_tagged((str(int(code)), text) for code, text in EXITS))
     yield from (".SH FILES", *_tagged(_FILES))
     yield from (".SH ENVIRONMENT", *_tagged(_ENVIRONMENT))
@@ -125,13 +125,23 @@ def _page_lines() -> Iterator[str]:
     yield from (".SH SEE ALSO", ".BR systemd.exec (5),", ".BR journalctl (1)")
 
 
-def _command_section(program_context: click.Context, name: str) -> Iterator[str]:
-    command = program.get_command(program_context, name)
-    if command is None:
-        raise RuntimeError(f"there is no command {name}")
-    context = click.Context(command, info_name=name, parent=program_context)
+def command_contexts(context: click.Context) -> Iterator[click.Context]:
+    """Yield a context for each command below a group, each followed by those of its own commands."""
+    group = context.command
+    if isinstance(group, click.Group):
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            if command is None:
+                raise RuntimeError(f"there is no command {name}")
+            below = click.Context(command, info_name=name, parent=context)
+            yield below
+            yield from command_contexts(below)
+
+
+def _command_section(context: click.Context) -> Iterator[str]:
+    command = context.command
     pieces = [piece for piece in command.collect_usage_pieces(context) if piece != "[OPTIONS]"]
-    yield f".SS {_verbatim(' '.join(['notifier', name, *pieces]))}"
+    yield f".SS {_verbatim(' '.join([context.command_path, *pieces]))}"
     yield from _paragraphs((command.help or "").split("\n\n"))
     yield from _options(context, _GLOBAL_OPTIONS)
     shown = [line.strip() for line in (command.epilog or "").splitlines() if line.strip().startswith("notifier")]

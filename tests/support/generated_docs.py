@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from notifier.cli.app import program
-from notifier.cli.man_page import EXITS
+from notifier.cli.man_page import EXITS, command_contexts
 from notifier.config.durations import PATTERN
 from notifier.config.json_schema import schema
 
@@ -45,22 +45,10 @@ def _commands() -> Iterator[str]:
     whole = click.Context(program, info_name="notifier", help_option_names=["-h", "--help"])
     yield from ("### Options of every command", "", "Each is accepted before the command's name and after it.", "")
     yield from _table(("option", "what it does"), _options(whole))
-    for context in contexts(whole):
+    for context in command_contexts(whole):
         yield from ("", *_command(context))
     yield from ("", "### Exit codes", "")
     yield from _table(("code", "means"), ((str(int(code)), text) for code, text in EXITS))
-
-
-def contexts(context: click.Context) -> Iterator[click.Context]:
-    """Yield the contexts of all commands of a group, including commands of nested groups."""
-    group = context.command
-    if isinstance(group, click.Group):
-        for name in group.list_commands(context):
-            command = group.get_command(context, name)
-            assert command is not None
-            below = click.Context(command, info_name=name, parent=context)
-            yield below
-            yield from contexts(below)
 
 
 def _command(context: click.Context) -> Iterator[str]:

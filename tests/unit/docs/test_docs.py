@@ -9,9 +9,10 @@ import click
 import pytest
 
 from notifier.cli.app import program
+from notifier.cli.man_page import command_contexts
 from notifier.config.layers import read_environment
 from tests.support.command_line import call
-from tests.support.generated_docs import WRITE, contexts, on_page, references
+from tests.support.generated_docs import WRITE, on_page, references
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "notifier" / "docs"
@@ -131,7 +132,7 @@ def test_the_generated_part_of_a_page_is_up_to_date() -> None:
 
 
 def test_help_of_each_option_with_a_default_names_the_default() -> None:
-    for context in contexts(click.Context(program, info_name="notifier")):
+    for context in command_contexts(click.Context(program, info_name="notifier")):
         for parameter in context.command.params:
             default = parameter.get_default(context)
             if isinstance(parameter, click.Option) and not parameter.is_flag and isinstance(default, str | int | Path):
