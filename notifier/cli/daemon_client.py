@@ -16,10 +16,16 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-from notifier.cli.errors import CommandError, NameNotFoundError
-from notifier.daemon.socket_path import lock_path, socket_path
+from notifier.cli.errors import CommandError, NameNotFoundError, StandbyError
+from notifier.daemon.socket_path import STANDBY, lock_path, socket_path
 
-_NOT_FOUND_REASONS: Final = ("unknown_event", "unknown_name", "unknown_person")
+_ERROR_TYPES: Final = {
+    "unknown_event": NameNotFoundError,
+    "unknown_name": NameNotFoundError,
+    "unknown_person": NameNotFoundError,
+    STANDBY: StandbyError,
+}
+"""The error to raise for the `reason` of an error response, if it is not CommandError."""
 
 ANSWER_TIMEOUT_SECONDS: Final = 5.0
 """The default time limit for an answer of the daemon."""
@@ -43,8 +49,8 @@ def request(
     """Send a request to the daemon that uses this state file; return None if no daemon is running.
 
     `timeout` is in seconds. Without one, the request goes on while the daemon answers other requests, which is tested
-    every ANSWER_TIMEOUT_SECONDS. Raises CommandError if the daemon does not answer or reports a failure, and
-    NameNotFoundError if it does not know the source, destination, event or person.
+    every ANSWER_TIMEOUT_SECONDS. Raises CommandError if the daemon does not answer or reports a failure,
+    NameNotFoundError if it does not know the source, destination, event or person, and StandbyError if it stands by.
     """
     is_long = timeout is None or timeout > ANSWER_TIMEOUT_SECONDS
     # This notices a daemon that hangs within ANSWER_TIMEOUT_SECONDS, even if `timeout` is longer.
@@ -82,7 +88,7 @@ def request(
                 "the daemon closed the connection before it answered; see its log for the reason"
             ) from error
     if "error" in document:
-        error_type = NameNotFoundError if document["error"]["reason"] in _NOT_FOUND_REASONS else CommandError
+        error_type = _ERROR_TYPES.get(document["error"]["reason"], CommandError)
         raise error_type(f"the daemon says: {document['error']['message']}")
     return DaemonAnswer(response.status == HTTPStatus.OK, document)
 

@@ -43,6 +43,10 @@ class NameNotFoundError(CommandError):
     exit_code = ExitCode.WRONG_USAGE
 
 
+class StandbyError(CommandError):
+    """The daemon on this machine stands by, so it does nothing but say which process holds the store."""
+
+
 class ConfigurationError(CommandError):
     """The configuration is wrong or missing."""
 

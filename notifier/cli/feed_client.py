@@ -92,7 +92,7 @@ async def follow_events(
                 query = [("type", one) for one in types]
                 async with session.get("http://localhost/v1/events/stream", params=query, headers=headers) as answer:
                     if answer.status != HTTPStatus.OK:
-                        await _raise_if_refused(answer)
+                        await _raise_if_refused(answer, is_reconnect=position is not None)
                     else:
                         position = _start_position(answer, position)
                         if not is_connected:
@@ -122,9 +122,12 @@ def _start_position(answer: aiohttp.ClientResponse, known: int | None) -> int | 
     return int(header) if known is None and header.isdecimal() else known
 
 
-async def _raise_if_refused(answer: aiohttp.ClientResponse) -> None:
-    """Raise CommandError for an answer that is an error. If the daemon is only busy or stopping, do nothing."""
-    if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
+async def _raise_if_refused(answer: aiohttp.ClientResponse, *, is_reconnect: bool) -> None:
+    """Raise CommandError for an answer that is an error.
+
+    At a reconnect, do nothing if the daemon is only busy, stopping or standing by.
+    """
+    if is_reconnect and answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
         return
     try:
         message = (await answer.json())["error"]["message"]

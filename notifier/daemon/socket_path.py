@@ -1,10 +1,16 @@
-"""The paths of the socket and the lock file of a running daemon. This module has few imports, so it loads quickly."""
+"""What commands must know of a running daemon: the paths of its socket and lock file, and two of its `reason`s.
+
+This module has few imports, so it loads quickly.
+"""
 
 from pathlib import Path
 from typing import Final
 
 WRONG_CONFIGURATION: Final = "wrong_configuration"
 """The `reason` in the result of a reload that failed because the configuration is invalid."""
+
+STANDBY: Final = "standby"
+"""The `reason` in error responses of a process that stands by."""
 
 
 def socket_path(state_file: Path) -> Path:

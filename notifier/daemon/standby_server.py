@@ -16,7 +16,7 @@ from msgspec import Struct
 from notifier.clock import SystemClock, iso_utc
 from notifier.config import Settings, TcpAddress, UnixAddress
 from notifier.daemon.configuration import RunningConfiguration
-from notifier.daemon.socket_path import socket_path
+from notifier.daemon.socket_path import STANDBY, socket_path
 from notifier.daemon.standby_reload import StandbyReloader
 from notifier.daemon.systemd.liveness import LONG_TRANSACTION_SECONDS, STORE
 from notifier.store.errors import StoreError
@@ -28,9 +28,6 @@ from notifier.web.security.headers import add_default_headers
 from notifier.web.server import RETRY_INTERVAL_SECONDS
 
 _log = logging.getLogger(__name__)
-
-STANDBY: Final = "standby"
-"""The `reason` in error responses of a process that stands by."""
 
 _PAGE: Final = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'

@@ -114,8 +114,9 @@ async def test_standby_reports_its_role_and_takes_over_when_the_holder_stops(
         assert "ask the holder" in refused.stderr
         by_holder = await asyncio.to_thread(first.command, "status")
         assert "Its state is in a database" in by_holder.stdout
-        listed = await asyncio.to_thread(second.command, "deliveries", "--json")
-        assert listed.returncode == 0, listed.stderr
+        for command in (("deliveries", "--json"), ("replay", "--status")):
+            listed = await asyncio.to_thread(second.command, *command)
+            assert listed.returncode == 0, listed.stderr
         history = record_keys(account)
         Growth(account, seed=1).grow(10)
         await until(lambda: set(receiver.subjects) == record_keys(account) - history)

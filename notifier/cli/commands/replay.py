@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ import orjson
 
 from notifier.cli import daemon_client
 from notifier.cli.context import require_destination, require_source, settings_and_state_file, settings_without_daemon
-from notifier.cli.errors import CommandError
+from notifier.cli.errors import CommandError, StandbyError
 from notifier.cli.formatting import format_count, local_time, parse_time_ms
 from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
@@ -182,11 +182,12 @@ def _find_replay(progress: Mapping[str, Any], number: int) -> Mapping[str, Any]:
 
 
 def _read_progress(store: StoreSettings | Path) -> Mapping[str, Any]:
-    """Return the object of `GET /v1/replay` from the daemon or, if no daemon is running, from the store."""
+    """Return the object of `GET /v1/replay` from the daemon or, if it stands by or does not run, the store."""
     path = store if isinstance(store, Path) else store.path
-    answer = daemon_client.request(path, "GET", "/v1/replay")
-    if answer is not None:
-        return answer.body
+    with suppress(StandbyError):
+        answer = daemon_client.request(path, "GET", "/v1/replay")
+        if answer is not None:
+            return answer.body
     with open_store_read_only(store) as db:
         return replays_document(db, SystemClock().now_ms())
 

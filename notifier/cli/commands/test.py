@@ -11,7 +11,7 @@ import click
 from notifier import log
 from notifier.cli import daemon_client
 from notifier.cli.context import read_settings, require_destination
-from notifier.cli.errors import CommandError
+from notifier.cli.errors import CommandError, StandbyError
 from notifier.cli.formatting import NOTHING, format_count, terminal_safe, terminal_safe_json
 from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
@@ -155,9 +155,11 @@ def _destination_state(settings: Settings, destination: str) -> Mapping[str, Any
     from notifier.daemon.api.deliveries import destination_document  # noqa: PLC0415
     from notifier.daemon.configuration import UnloadedChanges  # noqa: PLC0415
 
-    answer = daemon_client.request(settings.store.path, "GET", f"/v1/destinations/{destination}")
-    if answer is not None:
-        return {key: answer.body[key] for key in ("state", "reason", "unfollowed", "message")}
+    # On a machine whose daemon stands by, the test shows whether this machine could take over.
+    with suppress(StandbyError):
+        answer = daemon_client.request(settings.store.path, "GET", f"/v1/destinations/{destination}")
+        if answer is not None:
+            return {key: answer.body[key] for key in ("state", "reason", "unfollowed", "message")}
     health = Health()
     # Errors of the state file are ignored, because the test does not need the file.
     if settings.store.url.get_secret_value() or is_there(settings.store.path):
@@ -168,7 +170,10 @@ def _destination_state(settings: Settings, destination: str) -> Mapping[str, Any
 
 def _end_pause(settings: Settings, destination: str) -> bool:
     """End a destination's pause after failures; return whether it was paused."""
-    answer = daemon_client.request(settings.store.path, "POST", f"/v1/destinations/{destination}/try", timeout=None)
+    try:
+        answer = daemon_client.request(settings.store.path, "POST", f"/v1/destinations/{destination}/try", timeout=None)
+    except StandbyError:
+        return False
     if answer is not None:
         return bool(answer.body["waited"])
     if not is_there(settings.store.path):
