@@ -65,7 +65,7 @@ def forget_offline(settings: Settings, person: str, *, dry_run: bool) -> "Person
     """Erase a person's data or, with `dry_run`, only look the person up; return the same object as the daemon would."""
 
     async def forget(store: Store) -> "PersonForgottenDocument":
-        done = await people.erase(store, person, dry_run=dry_run, by="the command line")
+        done = await people.erase(store, person, SystemClock().now_ms(), dry_run=dry_run, by="the command line")
         if not dry_run:
             # Closing the store writes the essentials once more, so that their older generation loses the data too.
             try:

@@ -187,7 +187,7 @@ class Operations:
         # Imported here, because a person's data is erased perhaps once a year.
         from notifier.daemon.api import people  # noqa: PLC0415
 
-        done = await people.erase(self._store, person, dry_run=dry_run, by=by)
+        done = await people.erase(self._store, person, self._clock.now_ms(), dry_run=dry_run, by=by)
         if not dry_run:
             # The workers may have read this person's events into memory.
             self._dispatcher.reload_queues(self._dispatcher.health())

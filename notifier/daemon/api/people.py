@@ -33,7 +33,7 @@ IN_THE_ESSENTIALS: Final = (
 )
 
 
-async def erase(store: Store, text: str, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
+async def erase(store: Store, text: str, now_ms: int, *, dry_run: bool, by: str) -> "PersonForgottenDocument":
     """Erase the data of the person that `text` identifies; with `dry_run`, only find the person at each source.
 
     `text` is an id, an employee number or an exact name. `by` is the requester, whom the log names. Returns the person
@@ -45,7 +45,7 @@ async def erase(store: Store, text: str, *, dry_run: bool, by: str) -> "PersonFo
     _require_one_person(text, people)
     total = erasure.Erased()
     for person in () if dry_run else people:
-        total = _total(total, await _erase_person(store, person))
+        total = _total(total, await _erase_person(store, person, now_ms))
     unreached = [*NOT_ERASED]
     if not dry_run:
         if not await store.empty_write_ahead_log():
@@ -63,13 +63,13 @@ async def erase(store: Store, text: str, *, dry_run: bool, by: str) -> "PersonFo
     }
 
 
-async def _erase_person(store: Store, person: KnownPerson) -> erasure.Erased:
+async def _erase_person(store: Store, person: KnownPerson, now_ms: int) -> erasure.Erased:
     events = deliveries = 0
     behind: int | None = 0
     while behind is not None:
         done = await store.run(erasure.erase_events, person, behind)
         events, deliveries, behind = events + done.events, deliveries + done.deliveries, done.behind
-    rest = await store.run(erasure.erase_records, person)
+    rest = await store.run(erasure.erase_records, person, now_ms)
     return erasure.Erased(events, deliveries, rest.records, rest.names, rest.living)
 
 

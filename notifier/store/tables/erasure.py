@@ -189,22 +189,22 @@ The id of the person who completed the training is left out, because that person
 """
 
 
-def erase_records(db: Database, person: KnownPerson) -> Erased:
+def erase_records(db: Database, person: KnownPerson, now_ms: int) -> Erased:
     """Erase a person's name and facts, the content of the person's removed records, and texts of last errors.
 
     Records that the account still has are only counted. Otherwise, the next poll would read their content again, and
-    their next change would be reported wrongly.
+    their next change would be reported wrongly. Records that the source's filters exclude become removed records,
+    because their removal from the account cannot be detected.
     """
     here = [person.source, person.id]
     records = db.execute(
-        "UPDATE records SET record = '{}', user_id = '' WHERE source = ? AND user_id = ? AND removed_at IS NOT NULL",
-        here,
+        "UPDATE records SET record = '{}', user_id = '', removed_at = coalesce(removed_at, ?), out_of_view = 0"
+        " WHERE source = ? AND user_id = ? AND (removed_at IS NOT NULL OR out_of_view = 1)",
+        [now_ms, *here],
     ).rowcount
     expiries.erase_person(db, person.source, person.id)
     # Any of these answers may name the person: the event that it is about may be deleted already.
     db.execute("UPDATE destinations SET error_message = '' WHERE error_message <> ''")
     names = db.execute("DELETE FROM people WHERE source = ? AND id = ?", here).rowcount
-    (living,) = db.execute(
-        "SELECT count(*) FROM records WHERE source = ? AND user_id = ? AND removed_at IS NULL", here
-    ).fetchone()
+    (living,) = db.execute("SELECT count(*) FROM records WHERE source = ? AND user_id = ?", here).fetchone()
     return Erased(records=records, names=names, living=living)

@@ -123,7 +123,7 @@ async def test_erasing_a_person_deletes_their_entries_in_the_log_of_requests(wor
     event_id, _ = await wait_for_attempt(world, daemon)
     assert await daemon._reader.run(_logged) == 1
     user = str(world.account.users[0]["id"])
-    await people.erase(daemon._store, user, dry_run=False, by="test")
+    await people.erase(daemon._store, user, daemon._clock.now_ms(), dry_run=False, by="test")
     assert await daemon._reader.run(_logged) == 0
     with pytest.raises(UnknownEventError):
         await daemon.operations.delivery_inspection.detail(event_id, "hr")

@@ -169,7 +169,7 @@ async def test_erasing_a_person_whose_record_still_exists_repeats_no_announcemen
     await calendar.days(1)
     person, store = KnownPerson("acme", record.user, None), calendar.station.store
     await store.run(erasure.erase_events, person)
-    await store.run(erasure.erase_records, person)
+    await store.run(erasure.erase_records, person, calendar.station.clock.now_ms())
     # The name and the facts are read again, because the account still has the person.
     await calendar.station.query("DELETE FROM names_fetched")
     await calendar.look()
@@ -179,7 +179,7 @@ async def test_erasing_a_person_whose_record_still_exists_repeats_no_announcemen
     calendar.station.account.remove(record.id)
     await calendar.station.watcher.begin_sweep()
     await calendar.look()
-    await store.run(erasure.erase_records, person)
+    await store.run(erasure.erase_records, person, calendar.station.clock.now_ms())
     assert await calendar.station.query("SELECT user_id FROM expiries") == [("",)]
 
 

@@ -292,7 +292,7 @@ class EnginesAgree(RuleBasedStateMachine):
     def forget_a_person(self, person: str) -> None:
         known = KnownPerson("acme", person, None)
         self.both(erasure.erase_events, known)
-        self.both(erasure.erase_records, known)
+        self.both(erasure.erase_records, known, self.now_ms)
         self.both(erasure.delete_names, "acme", [person])
         self.both(erasure.erase_removed, self.now_ms)
 

@@ -21,6 +21,7 @@ from notifier.store.tables.record_lookups import known_records, stored_json
 from notifier.store.tables.records import Findings
 from notifier.store.tables.request_log import LoggedRequest, SentRequest
 from notifier.store.tables.settlements import Settlement, store_settlements
+from notifier.store.tables.view import mark_out_of_view
 from tests.integration.store.conftest import MakeCompletion
 from tests.support.table_rows import STORE_TABLES, table_rows
 
@@ -75,7 +76,7 @@ def test_erase_removed_erases_the_person_in_expiry_announcements(db: Database) -
 def test_erase_records_keeps_expiry_announcements_of_records_that_the_account_has(db: Database) -> None:
     for key in ("1", "2"):
         expiries.store_announcement(db, "acme", ExpiryRow(key, "2026-01-01", DAVID, "10", "expired", 3, 0))
-    erasure.erase_records(db, KnownPerson("acme", DAVID, "David Ball"))
+    erasure.erase_records(db, KnownPerson("acme", DAVID, "David Ball"), NOW)
     rows = {row.key: (row.user_id, row.turn) for row in expiries.announcements_of(db, "acme", ["1", "2"])}
     assert rows == {"1": ("", 3), "2": (DAVID, 3)}
 
@@ -109,7 +110,7 @@ def test_erasing_a_person_keeps_only_their_existing_records(db: Database) -> Non
     person = KnownPerson("acme", DAVID, "David Ball")
     events = erasure.erase_events(db, person)
     assert (events.events, events.deliveries, events.behind) == (3, 3, None)
-    assert erasure.erase_records(db, person) == erasure.Erased(records=1, names=1, living=1)
+    assert erasure.erase_records(db, person, NOW) == erasure.Erased(records=1, names=1, living=1)
     left = everything(db)
     assert "David Ball" not in left
     assert "E-17" not in left
@@ -123,6 +124,15 @@ def test_erasing_a_person_keeps_only_their_existing_records(db: Database) -> Non
         None,
         None,
     )
+
+
+def test_erase_records_erases_records_that_the_filters_exclude(db: Database) -> None:
+    mark_out_of_view(db, "acme", training_id="another", user_id=None, has_attachments=None)
+    erased = erasure.erase_records(db, KnownPerson("acme", DAVID, "David Ball"), NOW + 5)
+    assert erased == erasure.Erased(records=2, names=1)
+    assert stored_json(db, "acme", ["1", "2"]) == {}
+    removed = db.execute("SELECT key, removed_at FROM records WHERE removed_at IS NOT NULL ORDER BY key").fetchall()
+    assert removed == [("1", NOW), ("2", NOW + 5)]
 
 
 def move(db: Database, before: Completion, after: Completion) -> int:
@@ -159,7 +169,7 @@ def test_erase_events_erases_answers_shared_with_other_events(db: Database, comp
     destinations.read_or_create(db, "hr")
     destinations.store_health(db, "hr", Health(), LastError("server_error", "David is unknown", 9))
     erasure.erase_events(db, KnownPerson("acme", DAVID, None))
-    erasure.erase_records(db, KnownPerson("acme", DAVID, None))
+    erasure.erase_records(db, KnownPerson("acme", DAVID, None), NOW)
     assert "David" not in everything(db)
     assert destinations.read_all(db)["hr"].last_error == LastError("server_error", "", 9)
     details = "SELECT sequence, detail FROM {} WHERE sequence IN (?, ?) ORDER BY sequence"
