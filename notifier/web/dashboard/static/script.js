@@ -123,13 +123,19 @@ document.addEventListener("click", (event) => {
 
 // Long lists of names
 
-document.addEventListener("input", ({ target }) => {
-  if (!target.dataset.filter) return;
-  const list = document.getElementById(target.dataset.filter);
-  const wanted = target.value.trim().toLowerCase();
+/** Show only those names of a list that contain the text of its field. */
+function find(field) {
+  const list = document.getElementById(field.dataset.filter);
+  const wanted = field.value.trim().toLowerCase();
   for (const item of list.children) item.classList.toggle("unfit", !item.textContent.toLowerCase().includes(wanted));
   const fit = list.querySelectorAll("li:not(.unfit)").length;
-  target.nextElementSibling.textContent = wanted ? `${fit} of ${list.children.length}` : "";
+  const words = wanted ? `${fit} of ${list.children.length}` : "";
+  // A screen reader would say the same words again.
+  if (field.nextElementSibling.textContent !== words) field.nextElementSibling.textContent = words;
+}
+
+document.addEventListener("input", ({ target }) => {
+  if (target.dataset.filter) find(target);
 });
 
 // Updates: the page is fetched again, and the elements that differ are changed in place
@@ -209,6 +215,7 @@ async function fetchAgain() {
     const state = document.querySelector("#connection");
     const [text, className] = [state?.textContent, state?.className];
     follow(main, fresh);
+    for (const field of main.querySelectorAll("[data-filter]")) find(field);
     if (document.title !== page.title) speak(main.querySelector("h1").textContent.trim());
     document.title = page.title;
     const stays = document.querySelector("#connection");

@@ -200,6 +200,9 @@ async def test_dashboard_collapses_healthy_destinations_and_finds_them_by_name(
     server.complete()
     await expect(seen.page.locator(".tiles > div").filter(has_text="New completions").locator("dd")).to_have_text("1")
     await expect(names.filter(visible=True)).to_have_count(10)
+    await server.daemon.deliveries.set_enabled("gate-05", enabled=False)
+    await expect(seen.page.get_by_role("status").filter(has_text="10 of 28")).to_be_visible()
+    await expect(names.filter(visible=True)).to_have_count(10)
     assert await seen.overflow() == 0
     assert await serious(seen.page) == []
     await seen.page.get_by_role("link", name="gate-21").click()
