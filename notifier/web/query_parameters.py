@@ -68,7 +68,8 @@ def _parse_cursor(text: str) -> DeliveryCursor:
     place = _CURSOR.fullmatch(text)
     if place is None:
         raise ValueError(text)
-    return DeliveryCursor(int(place[1]), place[2] or "")
+    # A number alone stands for the place after all deliveries of that event.
+    return DeliveryCursor(int(place[1]) + 1) if place[2] is None else DeliveryCursor(int(place[1]), place[2])
 
 
 def _split_list(text: str) -> tuple[str, ...]:

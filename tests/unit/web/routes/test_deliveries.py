@@ -33,7 +33,8 @@ async def ask(interface: "Interface", method: str, path: str, **more: Any) -> tu
             DeliveryPageRequest(DeliveryFilter(DeliveryState.DEAD, "hr"), DeliveryCursor(), 100),
         ),
         ("?after=42,hr&limit=1000", DeliveryPageRequest(EVERYTHING, DeliveryCursor(42, "hr"), 1000)),
-        ("?after=42", DeliveryPageRequest(EVERYTHING, DeliveryCursor(42), 100)),
+        ("?after=42", DeliveryPageRequest(EVERYTHING, DeliveryCursor(43), 100)),
+        ("?after=42,", DeliveryPageRequest(EVERYTHING, DeliveryCursor(42), 100)),
     ],
 )
 async def test_deliveries_route_reads_the_requested_page(
