@@ -131,6 +131,14 @@ class FileLock:
         except OSError:
             return False
 
+    def is_overwritten(self) -> bool:
+        """Return whether another database, such as a backup, was copied over the locked file while it was in use.
+
+        The open state file always has a write-ahead log, and its header says so. A backup has none.
+        """
+        header = b"" if self._file_descriptor is None else os.pread(self._file_descriptor, 20, 0)
+        return header.startswith(b"SQLite format 3") and header[18:20] == b"\1\1"
+
     @property
     def holds_file(self) -> bool:
         """Whether the state file itself is locked; if not, the result of `is_in_place` means nothing."""

@@ -21,7 +21,7 @@ _EMPTYING_ATTEMPTS: Final = 20
 _EMPTYING_PAUSE_SECONDS: Final = 0.1
 
 Opener = Callable[[Path], FileDatabase]
-Rescue = Callable[[FileDatabase, Path], None]
+Rescue = Callable[[FileDatabase | None, Path], None]
 
 
 class FileStore(Store):
@@ -121,12 +121,19 @@ class FileStore(Store):
             raise self.fatal_error
 
     def _is_displaced(self) -> bool:
-        """Return whether the state file or its write-ahead log was removed or replaced since it was opened."""
+        """Return whether the state file or its log was removed, replaced or overwritten since it was opened."""
         if self._db is None or not self._lock.holds_file:
             return False
-        return not self._lock.is_in_place() or self._opened_log_file not in (None, self._log_file_identity())
+        is_replaced = not self._lock.is_in_place() or self._opened_log_file not in (None, self._log_file_identity())
+        return is_replaced or self._lock.is_overwritten()
 
     def _displaced_error(self) -> StoreError:
+        if self._lock.is_overwritten():
+            return StoreError(
+                StoreReason.DISPLACED,
+                f"a backup was copied over state file {self.path} while it was in use: start again, to continue from"
+                " the backup; the next time, stop the daemon first, and use `notifier restore`",
+            )
         return StoreError(
             StoreReason.DISPLACED,
             f"state file {self.path} or its write-ahead log was removed or replaced while it was in use: the open"
@@ -146,6 +153,6 @@ class FileStore(Store):
             displaced = self.fatal_error is not None and self.fatal_error.reason is StoreReason.DISPLACED
             # If the lock file is gone too, another process may use the file that has the state file's name now.
             if displaced and self._rescue is not None and self._lock.is_valid():
-                self._rescue(self._db, self.path)
+                self._rescue(None if self._lock.is_overwritten() else self._db, self.path)
             self._db.close()
             self._db = None

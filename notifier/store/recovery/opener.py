@@ -21,6 +21,7 @@ Rules:
 
 import logging
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -127,14 +128,20 @@ def needed_recovery(path: Path) -> str | None:
     return None
 
 
-def rescue(db: FileDatabase, path: Path, now_ms: int) -> None:
+def rescue(db: FileDatabase | None, path: Path, now_ms: int) -> None:
     """Save the content of an open state file after it or its write-ahead log was removed or replaced.
 
     Writes the essentials. If no file has the state file's name now, a new state file is made, too. Failures are logged;
     the next opening then uses the essentials.
+
+    If `db` is None, another database was copied over the open file. That database is saved instead, under a new inode,
+    because SQLite would write the present log into it.
     """
     real = real_path(path)
     try:
+        if db is None:
+            exchange.replace_state_file(real, lambda fresh, _: _copy(real, fresh), "overwritten", now_ms, keep_as=None)
+            return
         with db.atomic():
             known = snapshot.take_snapshot(db, now_ms)
         essentials.write(real, known)
@@ -145,6 +152,10 @@ def rescue(db: FileDatabase, path: Path, now_ms: int) -> None:
             )
     except (*UNREADABLE, OSError, StoreError):
         _log.exception("the contents of the open state file could not be saved", extra={"path": str(path)})
+
+
+def _copy(file: Path, fresh: Path) -> None:
+    shutil.copyfile(file, fresh)
 
 
 def _copy_content(db: FileDatabase, fresh: Path) -> None:

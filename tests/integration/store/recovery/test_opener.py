@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
+from notifier.store.file.backup import back_up
 from notifier.store.file.connection import FileDatabase, open_file_read_only, use_write_ahead_log
 from notifier.store.file.files import ESSENTIALS, sibling_path
 from notifier.store.reader import StoreReader
@@ -31,6 +33,8 @@ from tests.support.used_state_file import (
     Place,
     check_guarantees,
     read_all_records,
+    waiting,
+    write_essentials,
     zero_header,
 )
 
@@ -269,6 +273,33 @@ async def test_check_access_detects_a_displaced_file_and_no_event_is_lost(place:
         # Its event is still there, under its old number or from the essentials.
         assert db.execute("SELECT count(*) FROM events WHERE subject = '900'").fetchone() == (1,)
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+async def test_check_access_detects_a_backup_copied_over_the_open_file(place: Place, tmp_path: Path) -> None:
+    def deliver(db: Database) -> None:
+        read_all_records(db, more=(NEWS.stop,))
+        db.execute("UPDATE deliveries SET state = 'delivered'")
+        write_essentials(place.path, db, NOW + HOUR)
+
+    backup = tmp_path / "backup.db"
+    back_up(place.path, backup, lambda _done, _total: None)
+    store = open_store(place.path, lambda: NOW + HOUR)
+    await store.open()
+    await store.run(deliver)
+    await store.check_access()
+    place.path.write_bytes(backup.read_bytes())
+    with pytest.raises(StoreError, match="a backup was copied over"):
+        await store.check_access()
+    assert store.failed.is_set()
+    await store.close()
+    with closing(place.open(NOW + 2 * HOUR)) as db:
+        assert place.set_aside() == []
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        latest = compare.latest_comparison(db)
+        assert latest is not None
+        assert latest.kind is RebuildKind.BEHIND
+        assert waiting(db) == set()
+        assert read_all_records(db, more=(NEWS.stop,)) == set()
 
 
 @pytest.mark.parametrize("lies_there", [None, b"a file of another program"])
