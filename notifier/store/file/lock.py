@@ -136,7 +136,10 @@ class FileLock:
 
         The open state file always has a write-ahead log, and its header says so. A backup has none.
         """
-        header = b"" if self._file_descriptor is None else os.pread(self._file_descriptor, 20, 0)
+        try:
+            header = b"" if self._file_descriptor is None else os.pread(self._file_descriptor, 20, 0)
+        except OSError:
+            return False
         return header.startswith(b"SQLite format 3") and header[18:20] == b"\1\1"
 
     @property

@@ -1,5 +1,6 @@
 """Opening a state file: what it recovers from, what it refuses, and with which messages."""
 
+import errno
 import os
 import random
 import re
@@ -273,6 +274,20 @@ async def test_check_access_detects_a_displaced_file_and_no_event_is_lost(place:
         # Its event is still there, under its old number or from the essentials.
         assert db.execute("SELECT count(*) FROM events WHERE subject = '900'").fetchone() == (1,)
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+async def test_check_access_ignores_a_header_that_the_disk_cannot_read(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    store = open_store(place.path, lambda: NOW + HOUR)
+    await store.open()
+    with monkeypatch.context() as failing:
+        failing.setattr("notifier.store.file.lock.os.pread", fail)
+        await store.check_access()
+    await store.close()
 
 
 async def test_check_access_detects_a_backup_copied_over_the_open_file(place: Place, tmp_path: Path) -> None:
