@@ -13,6 +13,7 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +36,8 @@ from notifier.store.recovery.snapshot import AnnouncedEvent, KnownSource, OwedEv
 _FORMAT: Final = 2
 _FIRST_FORMAT: Final = 1
 """The format of versions without stamps; it is still read, but no longer written."""
+
+_CHECKSUM: Final = b',"checksum":'
 
 _FIRST_EVENT_COLUMNS: Final = (
     "sequence",
@@ -76,7 +79,7 @@ def write(state_file: Path, snapshot: Snapshot) -> None:
     Raises OSError.
     """
     path, fresh = sibling_path(state_file, ESSENTIALS), sibling_path(state_file, ESSENTIALS_NEW)
-    _write_private(fresh, _to_json(snapshot))
+    _write_private(fresh, _with_checksum(_to_json(snapshot)))
     give_to_state_file_owner(state_file, fresh)
     _keep_as_previous(path, sibling_path(state_file, ESSENTIALS_PREVIOUS))
     replace_durably(fresh, path)
@@ -105,7 +108,11 @@ def _read(path: Path, second_name: Path) -> EssentialsReading:
     try:
         # A process that was killed in `write` may have left one file under both names.
         with os.fdopen(open_private(path, os.O_RDONLY, second_name=second_name), "rb") as file:
-            content = orjson.loads(file.read())
+            written = file.read()
+        content = orjson.loads(written)
+        # Earlier versions wrote no checksum.
+        if "checksum" in content and written != _with_checksum(written[: written.rindex(_CHECKSUM)] + b"}"):
+            return EssentialsReading(EssentialsState.UNREADABLE, detail="its content is damaged (checksum)")
         written_by = content["format"]
         if written_by == _FIRST_FORMAT:
             return EssentialsReading(EssentialsState.READ, _from_first_format(content))
@@ -120,6 +127,11 @@ def _read(path: Path, second_name: Path) -> EssentialsReading:
     except (ValueError, KeyError, TypeError, IndexError) as error:
         return EssentialsReading(EssentialsState.UNREADABLE, detail=f"its content is damaged ({type(error).__name__})")
     return EssentialsReading(EssentialsState.UNREADABLE, detail="its content is damaged")
+
+
+def _with_checksum(content: bytes) -> bytes:
+    """Return a JSON object with a checksum of its text as its last member."""
+    return content[:-1] + _CHECKSUM + f'"{blake2b(content, digest_size=16).hexdigest()}"}}'.encode()
 
 
 def _to_json(it: Snapshot) -> bytes:

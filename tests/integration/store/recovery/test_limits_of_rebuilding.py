@@ -211,6 +211,12 @@ def test_rebuild_uses_the_previous_essentials_if_the_latest_are_unreadable(place
         check_guarantees(db)
 
 
+def test_essentials_with_a_changed_digit_are_unreadable(place: Place) -> None:
+    side_file = sibling_path(place.path, ESSENTIALS)
+    side_file.write_bytes(side_file.read_bytes().replace(b'"sequence":300', b'"sequence":301', 1))
+    assert essentials.read(place.path).state is EssentialsState.UNREADABLE
+
+
 def test_essentials_stay_readable_after_a_kill_while_they_are_replaced(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
