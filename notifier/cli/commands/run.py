@@ -84,6 +84,7 @@ def _set_up_log(global_options: GlobalOptions, settings: Settings) -> None:
     """Set up logging as configured, and log warnings about settings that are probably mistakes."""
     log.setup(global_options.log_level(settings.log.level), settings.log.format, queued=True)
     for warning in settings.warnings():
-        _log.warning("%s", warning)
+        # With the key as a fact, many warnings about some settings do not suppress those about others.
+        _log.warning("%s", warning, extra={"key": warning.key})
     for proxy in describe_proxies(settings):
         _log.info("a proxy is used", extra={"proxy": proxy})
