@@ -21,7 +21,14 @@ from notifier.config.database_url import parse_database_url, parse_schema_name
 from notifier.config.errors import InvalidValue
 from notifier.config.paths import default_state_file
 from notifier.config.trust import why_untrusted
-from notifier.config.urls import TcpAddress, UnixAddress, check_encrypted_url, check_url, parse_listen
+from notifier.config.urls import (
+    LONGEST_SOCKET_PATH,
+    TcpAddress,
+    UnixAddress,
+    check_encrypted_url,
+    check_url,
+    parse_listen,
+)
 from notifier.http.proxy import DIRECT, proxy_url_problem
 from notifier.patterns import EXCLUDES
 from notifier.regular_files import describe_irregular
@@ -46,6 +53,7 @@ _RESERVED_HEADERS: Final = frozenset(
 _VALID_ORIGIN: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _LONGEST_ORIGIN: Final = 253
 _LONGEST_PATTERN: Final = 500
+_LONGEST_STATE_FILE_PATH: Final = LONGEST_SOCKET_PATH - len(".sock")
 
 
 def _check_name(name: str) -> str:
@@ -297,7 +305,13 @@ def _parse_state_file(value: object, info: ValidationInfo) -> Path:
         if isinstance(info.context, ValidationContext):
             return default_state_file(info.context.environ, info.context.file)
         return default_state_file(os.environ)
-    return _parse_path(value)
+    path = _parse_path(value)
+    if len(os.fsencode(path)) > _LONGEST_STATE_FILE_PATH:
+        raise InvalidValue(
+            f"must be a path of at most {_LONGEST_STATE_FILE_PATH} bytes, because the daemon's socket stands beside the"
+            " file, and the system does not allow a longer path for it"
+        )
+    return path
 
 
 def _parse_readable_file(value: object) -> Path | None:

@@ -16,7 +16,9 @@ _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 _HIGHEST_PORT: Final = 65_535
-_LONGEST_SOCKET_PATH: Final = 107
+LONGEST_SOCKET_PATH: Final = 107
+"""The most bytes that the path of a Unix socket can have on Linux (unix(7))."""
+
 _LISTEN: Final = 'must be "host:port", "[::1]:port", "unix:/absolute/path", or "" for none'
 
 
@@ -69,9 +71,9 @@ def parse_listen(written: object) -> TcpAddress | UnixAddress | None:
 def _parse_unix(path: str) -> UnixAddress:
     if not path.startswith("/") or not path.isprintable():
         raise InvalidValue("must be an absolute path after `unix:`, such as unix:/run/notifier/notifier.sock")
-    if len(path.encode(errors="surrogateescape")) > _LONGEST_SOCKET_PATH:
+    if len(path.encode(errors="surrogateescape")) > LONGEST_SOCKET_PATH:
         raise InvalidValue(
-            f"must be a socket path of at most {_LONGEST_SOCKET_PATH} bytes, because the system does not allow a"
+            f"must be a socket path of at most {LONGEST_SOCKET_PATH} bytes, because the system does not allow a"
             " longer one"
         )
     return UnixAddress(Path(path))

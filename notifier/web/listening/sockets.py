@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from notifier.config import TcpAddress
+from notifier.config.urls import LONGEST_SOCKET_PATH
 from notifier.http.proxy import is_loopback
 
 BACKLOG: Final = 64
@@ -18,7 +19,6 @@ BACKLOG: Final = 64
 _FIRST_SYSTEMD_DESCRIPTOR: Final = 3
 """The first file descriptor that systemd passes (sd_listen_fds(3))."""
 
-_LONGEST_SOCKET_PATH: Final = 107
 _OWNER_ONLY_UMASK: Final = 0o177
 
 
@@ -80,8 +80,8 @@ def open_unix_socket(path: Path) -> socket.socket:
 
     A socket that a killed process left at this path is replaced.
     """
-    if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
-        raise ListenError(f"the socket's path {path} is longer than {_LONGEST_SOCKET_PATH} bytes: shorten it")
+    if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+        raise ListenError(f"the socket's path {path} is longer than {LONGEST_SOCKET_PATH} bytes: shorten it")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_stale(path)
