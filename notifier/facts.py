@@ -84,10 +84,11 @@ class Occasion(StrEnum):
 
 
 def occasion_of(completed_on: str | None, other_days: Iterable[str | None], *, knows_all: bool) -> Occasion | None:
-    """Return whether a completion is the person's first one of the training or a renewal; None if that is not certain.
+    """Return whether a completion is the person's first one of the training or a renewal.
 
-    `other_days` are the days of the person's other completions of the training (None: an unknown day), all of them if
-    `knows_all`. One on the same day does not count, because it may be the same completion, entered twice.
+    Returns None if that is not certain. `other_days` are the days of the person's other completions of the training
+    (None: an unknown day), all of them if `knows_all`. One on the same day does not count, because it may be the same
+    completion, entered twice.
     """
     if completed_on is None:
         return None

@@ -59,11 +59,11 @@ def setup(
     *,
     queued: bool = False,
 ) -> None:
-    """Write the log of this program to `stream`, by default standard error. A later call changes the settings.
+    """Write the log of this program to `stream`, by default standard error.
 
-    `level` is debug, info, warning, error or critical. `log_format` is auto, text or json. Lines that repeat too often
-    are suppressed, except at level debug. `queued`, for the daemon: lines go through a queue, and uncaught exceptions
-    are logged.
+    A later call changes the settings. `level` is debug, info, warning, error or critical. `log_format` is auto, text or
+    json. Lines that repeat too often are suppressed, except at level debug. `queued`, for the daemon: lines go through
+    a queue, and uncaught exceptions are logged.
     """
     stream = sys.stderr if stream is None else stream
     root = logging.getLogger()

@@ -3,8 +3,8 @@
 So the daemon is not blocked if the program that reads the log hangs or has ended. Lines that do not fit are dropped;
 their number is logged when there is room again.
 
-Lines are written directly to the file descriptor, not to a Python stream. A stream's lock would block other writers,
-and the interpreter aborts if it exits while a thread waits in a write to a stream.
+Lines go directly to the file descriptor. The lock of a Python stream would block other writers, and Python aborts if it
+exits while a thread waits in a write to a stream.
 """
 
 import io

@@ -11,10 +11,10 @@ _T = TypeVar("_T")
 
 
 async def run_in_thread(work: Callable[[], _T], name: str) -> _T:
-    """Run `work` in a new thread, and return its result. If the caller is cancelled, the result is dropped.
+    """Run `work` in a new thread, and return its result.
 
-    `work` may hang for ever (in a DNS lookup or a file system). The program could not end if `work` hung in the event
-    loop's thread pool.
+    If the caller is cancelled, the result is dropped. `work` may hang for ever (in a DNS lookup or a file system). The
+    program could not end if `work` hung in the event loop's thread pool.
     """
     loop = asyncio.get_running_loop()
     result: asyncio.Future[_T] = loop.create_future()

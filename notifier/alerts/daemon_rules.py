@@ -50,9 +50,9 @@ def rebuild_conditions(
 ) -> Iterator[Condition]:
     """After a rebuild of the state file, yield a condition until every source has finished a sweep.
 
-    Only then are all records known again. `found` describes the rebuild (None: there was none); `found.kind` decides
-    between `state_behind` and `state_rebuilt`. The condition is yielded until it is in `firing`, because all sweeps may
-    finish before the first evaluation.
+    Only then are all records known again. `found` describes the rebuild (None: there was none). Its `kind` decides
+    between `state_behind` and `state_rebuilt`. The condition is yielded at least until it is in `firing`: all sweeps
+    may finish before the first evaluation.
     """
     if found is None:
         return

@@ -132,10 +132,10 @@ def is_behind(
 def failing_seconds(
     serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup], now_ms: int, *, is_firing: bool
 ) -> float | None:
-    """Return for how many seconds a destination has failed while this process ran; None if it does not fail.
+    """Return for how many seconds a destination has failed while this process ran.
 
-    Events that were refused for their content do not count. A failure that has been reported (`is_firing`) ends when a
-    request has succeeded and no event has waited for FAILING_FOR_SECONDS.
+    Returns None if it does not fail. Events that were refused for their content do not count. A failure that has been
+    reported (`is_firing`) ends when a request has succeeded and no event has waited for FAILING_FOR_SECONDS.
     """
     health = serving.health
     if health.state is HealthState.DISABLED or not any(it.state is DeliveryState.PENDING for it in undelivered):

@@ -46,12 +46,11 @@ class AlertMonitor:
     ) -> None:
         """Initialise with the destination of alerts ("" for none) and callbacks.
 
-        `find_conditions` gets the keys of the conditions that fire already (also from before a restart), and returns
-        the conditions that hold now. If it raises StoreError, nothing changes until the next evaluation.
-
-        `on_events` gets the alerts that were written. `on_withdrawn` gets each destination whose waiting alerts were
-        replaced by a later one. A former destination of alerts gets a last alert if `configured_destinations` still
-        returns it.
+        - `find_conditions` gets the keys of the conditions that fire already, and returns the conditions that hold now.
+          If it raises StoreError, nothing changes until the next evaluation.
+        - `on_events` gets the alerts that were written.
+        - `on_withdrawn` gets each destination whose waiting alerts were replaced by a later one.
+        - `configured_destinations` returns the destinations that may get a last alert when alerts move elsewhere.
         """
         self._store = store
         self._clock = clock

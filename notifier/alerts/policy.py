@@ -104,9 +104,8 @@ def find_handovers(
 ) -> tuple[Handover, ...]:
     """Return a handover for each former destination of alerts that is still configured.
 
-    A handover is one last alert, which names the new destination `alerts_to`. It has the conditions that were reported
-    to the former destination and still fire; without any, there is no handover. `changes` is the result of
-    `find_changes` for `stored`.
+    A handover is one last alert, which names the new destination, `alerts_to`. It lists the conditions that were
+    reported to the former destination and still fire. `changes` is the result of `find_changes` for `stored`.
     """
     over = {it.condition.key for it in changes if it.is_forgotten or it.condition.phase is Phase.OVER}
     found: dict[str, list[StoredCondition]] = {}

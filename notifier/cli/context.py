@@ -145,9 +145,9 @@ def locate_state_file(global_options: GlobalOptions) -> Path:
 def locate_daemon(global_options: GlobalOptions) -> tuple[Path, ConfigurationError | None]:
     """Return the path of the state file, and an error if the configuration is too wrong to contain it, else None.
 
-    With an error, the path is the default one, so that a daemon with an earlier, valid configuration can be reached. If
-    this process is root, also become the user that owns the file. Raises ConfigurationError if the working directory
-    was removed, and CommandError.
+    With an error, the path is the default one: a daemon that started with a valid configuration can be reached there.
+    If this process is root, also become the user that owns the file. Raises CommandError, and ConfigurationError if the
+    working directory was removed.
     """
     try:
         return locate_state_file(global_options), None

@@ -48,9 +48,9 @@ def request(
 ) -> DaemonAnswer | None:
     """Send a request to the daemon that uses this state file; return None if no daemon is running.
 
-    `timeout` is in seconds. Without one, the request goes on while the daemon answers other requests, which is tested
-    every ANSWER_TIMEOUT_SECONDS. Raises CommandError if the daemon does not answer or reports a failure,
-    NameNotFoundError if it does not know the source, destination, event or person, and StandbyError if it stands by.
+    `timeout` is in seconds. Without one, the request goes on while the daemon answers other requests (tested every
+    ANSWER_TIMEOUT_SECONDS). Raises CommandError if the daemon does not answer or reports a failure, and StandbyError if
+    it stands by. Raises NameNotFoundError if it does not know the source, destination, event or person.
     """
     is_long = timeout is None or timeout > ANSWER_TIMEOUT_SECONDS
     # This notices a daemon that hangs within ANSWER_TIMEOUT_SECONDS, even if `timeout` is longer.

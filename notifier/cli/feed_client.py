@@ -71,11 +71,10 @@ class EventStreamParser:
 async def follow_events(
     state_file: Path, types: Sequence[str], on_connection_change: Callable[[bool], None]
 ) -> AsyncIterator[FeedEvent]:
-    """Yield each event that is detected from now on, and reconnect when the connection is lost.
+    """Yield each event that is detected from now on, and reconnect when the connection is lost, without a gap.
 
-    No event is lost meanwhile. `types` restricts the types of events, if not empty. `on_connection_change` gets True
-    after a connect and False after a disconnect. Raises CommandError if the first connect fails, or if the daemon
-    refuses the request.
+    `types`, if not empty, restricts the types of events. `on_connection_change` gets True after a connect and False
+    after a disconnect. Raises CommandError if the first connect fails, or if the daemon refuses the request.
     """
     socket_file = socket_path(state_file)
     position: int | None = None

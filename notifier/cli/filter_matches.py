@@ -76,9 +76,10 @@ class FilterMatches(Struct, frozen=True):
 
 
 def count_matches(settings: Settings, directories: Mapping[str, Directory]) -> list[FilterMatches]:
-    """Count what each destination's filters match. `directories` has the lists of each source, by source name.
+    """Count what each destination's filters match.
 
-    A source that did not answer is missing in `directories`.
+    `directories` has the lists of each source, by source name. A source that did not answer is missing in
+    `directories`.
     """
     return [
         _count_matches_of(

@@ -59,9 +59,10 @@ def sweep_offline(settings: Settings, source: str, show_progress: ShowSweep) -> 
 def release_offline(
     settings: Settings, source: str, direction: Direction, *, silently: bool, show_progress: ShowSweep
 ) -> int:
-    """Report held changes or, with `silently`, accept them without events; return the number of released records.
+    """Report held changes or, with `silently`, accept them without events.
 
-    Held removals and changes require a sweep, whose progress is shown. Raises CommandError.
+    Returns the number of released records. Held removals and changes require a sweep, whose progress is shown. Raises
+    CommandError.
     """
 
     async def release() -> int:

@@ -160,9 +160,10 @@ def locate_state_file(
 
 
 def keys_from_systemd(environ: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Return the dotted keys that systemd passed as credentials; None if systemd passed no folder of credentials.
+    """Return the dotted keys that systemd passed as credentials.
 
-    The values of these keys cannot change while this process runs.
+    Returns None if systemd passed no folder of credentials. The values of these keys cannot change while this process
+    runs.
     """
     provided = environ.get(CREDENTIALS_VARIABLE)
     return credential_keys(Path(provided)) if provided else None

@@ -36,9 +36,10 @@ def read_example() -> str:
 
 
 def fill_in_example(text: str, names: Mapping[str, str], values: Values) -> str:
-    """Return a configuration made from the example's `text`. Keys without a value in `values` are commented out.
+    """Return a configuration made from the example's `text`.
 
-    `names` maps the names of the example's sources and destinations to the names to use instead.
+    Keys without a value in `values` are commented out. `names` maps the names of the example's sources and destinations
+    to the names to use instead.
     """
     _, _, rest = text.partition("\n")
     return "\n".join([_FIRST_LINE, *_lines(rest, names, values)]) + "\n"

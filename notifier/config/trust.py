@@ -19,10 +19,11 @@ _PASSED_CREDENTIALS: Final = Path("/run/credentials")
 
 
 def why_untrusted(path: Path) -> str | None:
-    """Return why a file or folder of the configuration is not trusted; None if it is trusted or does not exist.
+    """Return why a file or folder of the configuration is not trusted.
 
-    It and its folder must belong to this process's user or to root, and no other user may write to them. Links are
-    followed. Pipes and devices are always trusted, because the parent process has opened them.
+    Returns None if it is trusted or does not exist. A trusted file and its folder belong to this process's user or to
+    root, and no other user may write to them. Links are followed. Pipes and devices are always trusted, because the
+    parent process has opened them.
     """
     real = Path(os.path.realpath(path))
     try:
@@ -55,10 +56,11 @@ def why_untrusted_credentials_folder(folder: Path) -> str | None:
 
 
 def why_untrusted_credential_file(file: Path) -> str | None:
-    """Return why a file in a folder of credentials is not trusted; None if it is trusted or does not exist.
+    """Return why a file in a folder of credentials is not trusted.
 
-    In a folder that other users can write to, the file or link itself must belong to this user or to root, and a file
-    must have no second hard link. Otherwise, a user could create a link that leads to any file of root.
+    Returns None if it is trusted or does not exist. In a folder that other users can write to, the file or link itself
+    must belong to this user or to root. A file must have no second hard link. Otherwise, a user could create a link to
+    any file of root.
     """
     try:
         named, folder = file.lstat(), file.parent.stat()

@@ -58,9 +58,10 @@ def id_filters(settings: Settings) -> Iterator[IdFilter]:
 
 
 class PatternFilter(Struct, frozen=True):
-    """The patterns under one `key` of a destination. Each should match something in at least one of `sources`.
+    """The patterns under one `key` of a destination.
 
-    The patterns can be checked only after the API's lists named in `lists` were fetched.
+    Each should match something in at least one of `sources`. The patterns can be checked only after the API's lists
+    named in `lists` were fetched.
     """
 
     key: str

@@ -23,9 +23,10 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def exclusive_store(settings: Settings) -> AsyncIterator[Store]:
-    """Open the store exclusively, yield it, and close it. A state file's essentials are written before closing.
+    """Open the store exclusively, yield it, and close it.
 
-    Raises StoreError; its reason is IN_USE if a daemon is running.
+    A state file's essentials are written before closing. Raises StoreError; its reason is IN_USE if a daemon is
+    running.
     """
     clock = SystemClock()
     store = make_store(settings.store, clock.now_ms)

@@ -49,9 +49,7 @@ async def serve(settings: Settings, reload_hooks: ReloadHooks, on_stop_signal: C
     """Run the daemon until SIGTERM or SIGINT; on SIGHUP, reload the configuration.
 
     `on_stop_signal` is called when a signal requests the stop. If `serve` runs for LONGEST_STOP_SECONDS after that, the
-    caller should end the process.
-
-    While another process holds a store in a database, or has taken it over, this process stands by.
+    caller should end the process. While another process holds a store in a database, this process stands by.
 
     Raises StoppedDuringStart, and the errors of `Daemon.start`. Raises StoreError if the state file becomes unusable
     meanwhile; the next start rebuilds a damaged file.

@@ -1,7 +1,7 @@
 """The schedule: runs each job at its own interval, independently of the wall clock.
 
-APScheduler uses the wall clock: set back, it would stall the schedule; set forward, every job would count as missed.
-Therefore APScheduler gets a time zone whose time comes from the monotonic clock.
+APScheduler would stall if the wall clock is set back, and miss every job if it is set forward. Therefore it gets a time
+zone whose time comes from the monotonic clock.
 
 After the wall clock was set, the schedule notifies the parts that store times. After the machine has slept, it runs all
 due jobs at once, because the timers of the event loop stood still.
@@ -108,11 +108,12 @@ class Schedule:
         progress: Callable[[], Hashable] = lambda: None,
         index: int | None = None,
     ) -> None:
-        """Add a job that calls `run` every `interval_seconds`. The first call happens within the first interval.
+        """Add a job that calls `run` every `interval_seconds`.
 
-        The first calls of jobs that are added together are spread by `index`, the job's number among them (None: the
-        number of existing jobs). `answer_seconds` is the longest time that the job may wait for the answer to one
-        request. `progress` returns a value that changes whenever the job makes progress.
+        The first call happens within the first interval. The first calls of jobs that are added together are spread by
+        `index`, the job's number among them (None: the number of existing jobs). `answer_seconds` is the longest time
+        that the job may wait for the answer to one request. `progress` returns a value that changes whenever the job
+        makes progress.
         """
         first = first_run_delay(len(self._jobs) if index is None else index) * min(interval_seconds, SPREAD_SECONDS)
         self._jobs[name] = Job(

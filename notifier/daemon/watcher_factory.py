@@ -50,7 +50,9 @@ def build_watcher(
     sweep_pages: SweepPageLimiter | None = None,
     on_deliveries: OnDeliveries = ignore_deliveries,
 ) -> Watcher:
-    """Return the watcher of the source `name`. The watcher calls `on_events` with new events after storing them.
+    """Return the watcher of the source `name`.
+
+    The watcher calls `on_events` with new events after storing them.
 
     - `subscriptions` returns the filters of all destinations.
     - `on_failure` gets the source's name and the reason of each failure.

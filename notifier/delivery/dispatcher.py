@@ -125,9 +125,9 @@ class Dispatcher:
         return worker.health, waited
 
     async def send_sample(self, name: str, event: Event) -> tuple[Outcome, bool]:
-        """Send an event that is not in the store; return the outcome, and whether a success ended the retry wait.
+        """Send an event that is not in the store.
 
-        Raises KeyError for an unknown destination.
+        Returns the outcome, and whether a success ended the retry wait. Raises KeyError for an unknown destination.
         """
         return await self._workers[name].send_sample(event)
 

@@ -1,6 +1,6 @@
-"""A script that sends messages through the library apprise in its own process. It imports nothing of the notifier.
+"""A script that sends messages through the library apprise in its own process.
 
-Each line of standard input is a call, a JSON object with these keys:
+It imports nothing of the notifier. Each line of standard input is a call, a JSON object with these keys:
 
 - `url`: the service's URL, a secret, which arguments and the environment would show to other processes
 - `timeout`: seconds
@@ -100,10 +100,10 @@ def notify(
 
 
 def _each_target(service: Any) -> Iterator[tuple[str, Any]]:
-    """Yield a key and a copy of the service for each of the service's targets. A copy sends to one target only.
+    """Yield a key and a copy of the service for each of the service's targets.
 
-    The library itself only reports whether all targets accepted a message. A service with a single target, or without a
-    known list of targets, is yielded unchanged with the key "all".
+    A copy sends to one target only. The library itself only reports whether all targets accepted a message. A service
+    with a single target, or without a known list of targets, is yielded unchanged with the key "all".
     """
     count = len(service)
     lists = {name: value for name, value in vars(service).items() if isinstance(value, list | set | tuple)}

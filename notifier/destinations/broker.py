@@ -82,9 +82,10 @@ def message_of(event: Event) -> Message:
 
 
 def concurrent_groups(messages: Iterable[Message]) -> Iterator[list[Message]]:
-    """Yield messages in groups with at most one message per record. The messages of a group may be published together.
+    """Yield messages in groups with at most one message per record.
 
-    Groups are published one after the other, so that a record's events stay in order even if some are refused.
+    The messages of a group may be published together. Groups are published one after the other, so that a record's
+    events stay in order even if some are refused.
     """
     left = list(messages)
     while left:
@@ -133,10 +134,11 @@ class BrokerDestination(ABC):
 
     @abstractmethod
     async def _publish(self, messages: Sequence[Message], on_outcome: OutcomeCallback) -> None:
-        """Publish messages in any order; each is about a different record. Call `on_outcome` with each and its outcome.
+        """Publish messages in any order; each is about a different record.
 
-        After a message that the broker does not accept, the rest need not be published. Raises AttemptError if there is
-        no connection. The call is cancelled at the attempt's time limit; after that, nothing may be published.
+        Call `on_outcome` with each and its outcome. After a message that the broker does not accept, the rest need not
+        be published. Raises AttemptError if there is no connection. The call is cancelled at the attempt's time limit;
+        after that, nothing may be published.
         """
 
     @abstractmethod

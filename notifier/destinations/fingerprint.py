@@ -19,9 +19,10 @@ _DIGEST_BYTES = 8
 
 
 def destination_identity(settings: DestinationSettings) -> bytes:
-    """Return a destination's type, address and credentials as JSON. If they change, the stored health is outdated.
+    """Return a destination's type, address and credentials as JSON.
 
-    For each certificate file, the JSON contains the path, the time of its last change, and the size. Reads the disk.
+    If they change, the stored health is outdated. For each certificate file, the JSON contains the path, the time of
+    its last change, and the size. Reads the disk.
     """
     values = [_to_json_value(getattr(settings, key)) for key in settings.identity]
     newer = ((key, _to_json_value(getattr(settings, key))) for key in settings.identity_if_set)

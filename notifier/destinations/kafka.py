@@ -260,10 +260,11 @@ class _ProducerThread:
             self._ended.set_result(None)
 
     def _handle_error(self, code: int, words: str, is_fatal: bool) -> None:
-        """Store a connection error. It becomes the outcome of messages that then fail without a cause of their own.
+        """Store a connection error.
 
-        A final error `is_fatal`, or would come again at each retry with this producer. It drops all unconfirmed
-        messages, and the next attempt opens a new producer.
+        It becomes the outcome of messages that then fail without a cause of their own. A final error `is_fatal`, or
+        would come again at each retry with this producer. It drops all unconfirmed messages, and the next attempt opens
+        a new producer.
         """
         is_final = is_fatal or code in _PERMANENT_ERRORS or code == KafkaError._ALL_BROKERS_DOWN
         self.has_failed = self.has_failed or is_final

@@ -21,9 +21,10 @@ class CertificateFileError(Exception):
 
 
 class Certificates(Struct, frozen=True):
-    """The certificate files. Without any, the system's authorities are trusted, and no client certificate is sent.
+    """The certificate files.
 
-    `authority` replaces the system's authorities. `key` is the private key of `client`; None if `client` contains it.
+    Without any, the system's authorities are trusted, and no client certificate is sent. `authority` replaces the
+    system's authorities. `key` is the private key of `client`; None if `client` contains it.
     """
 
     authority: Path | None = None

@@ -128,9 +128,10 @@ class _TimedAnswer(Struct, frozen=True):
 
 
 class Client:
-    """Sends requests to the API of one source, through its rate limiter. Every method raises only ApiError.
+    """Sends requests to the API of one source, through its rate limiter.
 
-    Before `rate_limit_exceeded` is raised, the rate limiter is stopped for the source's `rate_limit_pause`.
+    Every method raises only ApiError. Before `rate_limit_exceeded` is raised, the rate limiter is stopped for the
+    source's `rate_limit_pause`.
     """
 
     def __init__(
@@ -239,9 +240,9 @@ class Client:
     def _means_empty_page(self, reason: ApiErrorReason, number: int, *, narrowed: bool) -> bool:
         """Return whether an error only means that the page does not exist, or that the list is empty.
 
-        The documentation does not say how the API answers for a page beyond the last one, or for a deleted person or
-        training. If the caller `narrowed` the list, the id came from the API. Otherwise, `content_not_found` for the
-        first page means that a configured filter is wrong, and the operator has to see the error.
+        The documentation does not say how the API answers for a missing page, or for a deleted person or training (the
+        caller has `narrowed` the list). For the first page of the configured list, `content_not_found` means that a
+        filter is wrong; the operator has to see that.
         """
         if number > 1 or narrowed:
             return reason in (ApiErrorReason.CONTENT_NOT_FOUND, ApiErrorReason.PARAMETER_INVALID)

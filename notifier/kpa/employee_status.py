@@ -49,9 +49,10 @@ def read_status_page(answer: Answer, token: str, *, number: int, limit: int) -> 
 
 
 def _read_employee(employee: Any) -> tuple[str, EndDates]:
-    """Return a person's id, and when the person's completions run out. Raises UnreadableError if a part is unreadable.
+    """Return a person's id, and when the person's completions run out.
 
-    If only some of a person's completions were read, the others would seem never to run out.
+    Raises UnreadableError if a part is unreadable. If only some of a person's completions were read, the others would
+    seem never to run out.
     """
     if not isinstance(employee, dict):
         raise UnreadableError("an employee is not an object")

@@ -40,9 +40,9 @@ class UsualPage(Struct, frozen=True):
 
 
 def skim(body: bytes, version: RecordFormat) -> UsualPage | None:
-    """Return the keys, days and JSON of the records in an answer's body; None if the body must be parsed instead.
+    """Return the keys, days and JSON of the records in an answer's body.
 
-    It must be parsed in each of these cases:
+    Returns None if the body must be parsed instead. It must be parsed in each of these cases:
 
     - It is not a list of records, or cannot be stored as it is.
     - Its records have no ids (v1), or two have the same id.

@@ -1,9 +1,8 @@
 """Keys for the records of the API's v1, which have no ids.
 
-A key is derived from the person, the training and the time of entry. Records that agree in all of these, for example
-after an import, are called *equal*. They share the *base* of their keys, and are numbered from the second one on.
-Records of later answers are matched with the known ones by their JSON, or else by requesting all records of the person
-and training.
+A key is derived from the person, the training and the time of entry. Records that agree in all of these are called
+*equal*. They share the *base* of their keys, and are numbered from the second one on. Later answers are matched with
+the known records by their JSON, or else by requesting all records of the person and training.
 """
 
 import hashlib
@@ -75,9 +74,13 @@ class AssignedKeys(Struct, frozen=True):
 def assign_keys(equals: Sequence[Completion], known: Mapping[str, KnownRecord], *, complete: bool) -> AssignedKeys:
     """Assign keys to equal records, which share one base and come in order. Pure.
 
-    `known` are the known records of that base. A record with the JSON of a known one gets its key. `complete`: these
-    are all equal records that the API has. Then a remaining record takes the key of a remaining known one that is not
-    removed, as its changed form, or is new. If not `complete`, it is unclear, or new if no such known record remains.
+    `known` are the known records of that base. `complete`: `equals` are all that the API has. A record gets, in this
+    order:
+
+    - the key of a known record with the same JSON
+    - if `complete`, the key of another known record that is not removed, as its changed form
+    - if not `complete`, and such a known record remains: no key, because it is unclear
+    - a new key
     """
     unmatched_known = dict(sorted(known.items(), key=lambda item: (item[1].removed, key_number(item[0]))))
     assigned: list[Completion] = []
@@ -115,8 +118,7 @@ def bases_at_ends(completions: Sequence[Completion]) -> frozenset[str]:
     """Return the bases whose equal records may continue on a neighbouring page; `completions` are one page. Pure.
 
     Equal records are usually neighbours. If several are at an end of the page, only a precise question shows how to
-    number them. A single record there may have an equal one on the neighbouring page, too, but one page cannot show
-    that.
+    number them. For a single record there, one page cannot show whether it has an equal one.
     """
     bases = [key_base(completion.key) for completion in completions]
     if not bases:

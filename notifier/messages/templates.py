@@ -33,9 +33,10 @@ class Templates:
     """The templates for messages to one destination."""
 
     def __init__(self, folder: Path | None, report: Report, language: Language = Language.EN) -> None:
-        """Read the user's templates from `folder`. For missing files, or without a folder, use the shipped templates.
+        """Read the user's templates from `folder`.
 
-        `report` is called with every problem, each time that it occurs. The folder is not read again.
+        For missing files, or without a folder, use the shipped templates. `report` is called with every problem, each
+        time that it occurs. The folder is not read again.
         """
         own = {} if folder is None else dict(_read_templates(folder, report))
         shipped = SHIPPED[language]

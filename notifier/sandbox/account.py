@@ -54,8 +54,8 @@ class Account:
 
     Completions are listed by completion date, newest first (KPA Flex API documentation, completedtrainings.v2.list). Of
     equal dates, the record entered last comes first, unless `reshuffle_ties` is called. `now_ms` is the account's clock
-    (Unix ms). `dialect` chooses between variants of the API's behaviour, and may be replaced at any time. `status_ends`
-    has expiry dates (`yyyymmdd`) by person and v2 training, which only the employee status list shows.
+    (Unix ms). `dialect` may be replaced at any time. `status_ends` has the expiry dates (`yyyymmdd`) that only the
+    employee status list shows, by person and v2 training.
     """
 
     def __init__(

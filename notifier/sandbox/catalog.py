@@ -75,8 +75,8 @@ class Training(Struct, frozen=True):
 def make_user(user_id: str, firstname: str, lastname: str, *, number: int, created: int) -> dict[str, Any]:
     """Return a person in the format of `users.list`; `created` is in Unix milliseconds.
 
-    `number` distinguishes people with the same name. The job, the field office and the line of business follow from it,
-    and whether the person has left the company (one in 23 has).
+    `number` distinguishes people with the same name. It also decides the job, the field office and the line of
+    business. One person in 23 has left the company.
     """
     username = f"{firstname[0]}{lastname}{number}".lower().replace("'", "")
     return {

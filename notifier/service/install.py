@@ -62,9 +62,9 @@ def initial_configuration(names: ServicePaths) -> str:
 
 
 def install_files(names: ServicePaths, unit: str, root: Path) -> Iterator[InstalledPath]:
-    """Create the missing files of a service below the folder `root`, and update its unit. Yield each result.
+    """Create the missing files of a service below the folder `root`, and update its unit.
 
-    Raises InstallError; files that were installed before the error stay.
+    Yield each result. Raises InstallError; files that were installed before the error stay.
     """
     folder = _under_root(root, names.folder)
     for place in (folder, folder / CREDENTIALS_FOLDER_NAME, _under_root(root, names.configuration)):

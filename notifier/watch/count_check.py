@@ -1,11 +1,10 @@
 """Gets the API's count of records, from a page that states it or with a request for a single record.
 
-With one record per page, the number of the last page is the exact count. Such a request also serves as a probe: it asks
-for a record next to a boundary between two days in the list. If the record has another day than expected, the list has
-moved.
+With one record per page, the number of the last page is the exact count. Such a request is also a probe: it asks for a
+record where a day begins in the list. If the record has another day, the list has moved.
 
-If one record is entered and another one is deleted, the count stays the same, but the boundaries between the two move.
-A probe checks one boundary, chosen at random, so it may miss such a change. The next sweep finds it.
+Probes find some of the changes that leave the count the same: one record was entered and another deleted. A probe
+checks one place, chosen at random. The next sweep finds the rest.
 """
 
 import logging

@@ -168,8 +168,8 @@ def _validity_of(
     """Return until when a completion is valid: by the account's list if the source uses it, else by the record.
 
     If the list has no end for the completion, the record decides. If the list was not read, an end date that was
-    announced from it (`rows`) stays. Otherwise, each failure to read it would withdraw announcements and make them
-    again later.
+    announced from it (`rows`) stays. Otherwise, a failure to read it would withdraw announcements, only to make them
+    again.
     """
     own = validity(completion.completed_on, completion.expires_on, rule)
     if request.settings.expiry_dates is not ExpiryDates.EMPLOYEE_STATUS:
@@ -196,9 +196,10 @@ def _write(
     names: Names,
     valid: Validity | None = None,
 ) -> list[Event]:
-    """Write an event and its deliveries; return the event in a list, which is empty if the event already exists.
+    """Write an event and its deliveries.
 
-    `valid` is until when the completion is valid; if it is None, the record and the training's rule decide.
+    Returns the event in a list, which is empty if the event already exists. `valid` is until when the completion is
+    valid; if it is None, the record and the training's rule decide.
     """
     completion, kind = change.completion, change.type
     shown = request.settings.shown_person_fields()

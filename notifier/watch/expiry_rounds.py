@@ -3,11 +3,9 @@
 A round examines all pairs of a person and a training; the newest completion of a pair counts. There is also a round
 after each start. After an event about a pair with an announced end, that pair is examined again within seconds.
 
-An announcement, its deliveries and the note that it was made are written in one transaction, so it is made exactly
-once.
-
-Usually, a round makes no request to the API. If `expiry_dates` selects the account's employee status list, the round
-reads it. This can take minutes, so such a round is a separate task.
+An announcement is made exactly once: one transaction writes it, its deliveries and the note that it was made. Usually,
+no request to the API is needed. Only with `expiry_dates = "employee_status"`, a separate task reads the account's list,
+which can take minutes.
 """
 
 import asyncio
@@ -216,9 +214,10 @@ class ExpiryRounds:
         self._done_on[name] = request.today
 
     async def _retract_outdated(self, request: ExpiryRequest) -> dict[Pair, PresentRecord]:
-        """Withdraw announcements about completions that are not the newest of their pair; return the newest, by pair.
+        """Withdraw announcements about completions that are not the newest of their pair.
 
-        A completion that now belongs to another person can then be announced in the same round.
+        Returns the newest, by pair. A completion that now belongs to another person can then be announced in the same
+        round.
         """
         newest = await self._newest(request.source)
         await self._retract(request, await self._store.run(expiries.standing_announcements, request.source), newest)
@@ -227,9 +226,9 @@ class ExpiryRounds:
     async def _announce_listed(
         self, request: ExpiryRequest, page: StatusPageReader, newest: Mapping[Pair, PresentRecord]
     ) -> set[str]:
-        """Examine the completions of the people in the status list, page by page; return the ids of these people.
+        """Examine the completions of the people in the status list, page by page.
 
-        If a page cannot be read, return the ids of the people on the pages before.
+        Returns the ids of these people. If a page cannot be read, return the ids of the people on the pages before.
         """
         name = request.source
         numbers: dict[str, list[tuple[Pair, int]]] = {}

@@ -205,9 +205,10 @@ class PageIngester:
         return len(events)
 
     async def remove(self, keys: Sequence[str], *, silently: bool) -> int:
-        """Mark known records as gone and, if not `silently`, announce their removal; return the number of events.
+        """Mark known records as gone and, if not `silently`, announce their removal.
 
-        Held-back arrivals among them are only forgotten, because they were never announced.
+        Returns the number of events. Held-back arrivals among them are only forgotten, because they were never
+        announced.
         """
         event_count = 0
         for first in range(0, len(keys), _RELEASED_AT_ONCE):

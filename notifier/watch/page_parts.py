@@ -1,4 +1,4 @@
-"""Divides pages that are too large for one answer into smaller pages, and joins these again. Pure functions.
+"""Divides pages that are too large for one answer into smaller pages, and joins these again. Pure.
 
 Each page size is a divisor of the next larger one, so a page consists of a whole number of smaller pages.
 """

@@ -11,7 +11,7 @@ from notifier.store.tables.second_looks import LookKind, SecondLook
 from notifier.watch.limits import DetectionLimits
 
 _FORMS_SHARE: Final = 0.01
-"""The time between two deletions of old contents, as a share of `form_seconds`. They may be kept that much longer."""
+"""The time between two deletions of old contents, as a share of `form_seconds`."""
 
 
 class SecondLooks:

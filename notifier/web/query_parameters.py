@@ -27,9 +27,10 @@ _CURSOR: Final = re.compile("^([0-9]{1,18})(?:,([a-z0-9-]*))?$")
 
 
 class BaseQuery(BaseModel):
-    """Base of models for query parameters or headers. Unknown parameters are ignored; empty ones count as missing.
+    """Base of models for query parameters or headers.
 
-    A parameter whose type is a tuple can be repeated. Each repetition has one value, or several separated by commas.
+    Unknown parameters are ignored; empty ones count as missing. A parameter whose type is a tuple can be repeated. Each
+    repetition has one value, or several separated by commas.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, defer_build=True)

@@ -318,10 +318,10 @@ def drop_deliveries(
     *,
     dry_run: bool,
 ) -> "DroppedDocument":
-    """Remove deliveries from the queue for good; with `dry_run`, only count them. Return the result as a JSON object.
+    """Remove deliveries from the queue for good; with `dry_run`, only count them.
 
-    Destinations without such deliveries are left out. Deliveries for destinations that are no longer configured are
-    included. Raises UnknownNameError, UnknownEventError.
+    Return the result as a JSON object. Destinations without such deliveries are left out. Deliveries for destinations
+    that are no longer configured are included. Raises UnknownNameError, UnknownEventError.
     """
     known = (*configured, *(name for name in unfinished_destinations(db) if name not in configured))
     if request.destination is not None and request.destination not in known:

@@ -1,6 +1,6 @@
-"""Decides what to send next, and what follows from an answer. All functions are pure; the time is an argument.
+"""Decides what to send next, and what follows from an answer.
 
-`decisions` combines the other modules:
+All functions are pure; the time is an argument. `decisions` combines the other modules:
 
 - `circuit_breaker`: whether requests may be sent at all
 - `rate`: how many requests a second

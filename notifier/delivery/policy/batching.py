@@ -102,12 +102,10 @@ def next_batch(
 ) -> Batch:
     """Choose the deliveries for the next request from `waiting`, which is in order.
 
-    The events of a record stay in order, and none is chosen while its record is `busy`. With `in_order`, all events
-    stay in order. An event that is known to be at fault is sent alone. A request that is not full waits for more
-    events, for up to `grouping.wait_seconds` after its first event was detected. Only this uses `now_ms`.
-
-    `rate` is how many requests a second the receiver accepts. `has_slots`: each slot of the destination has its own
-    request, sent as a digest.
+    The events of a record stay in order; with `in_order`, all events do. None is chosen while its record is `busy`. An
+    event that is known to be at fault is sent alone. A request that is not full waits for up to `grouping.wait_seconds`
+    after its first event was detected (only this uses `now_ms`). `rate` is how many requests a second the receiver
+    accepts. `has_slots`: each slot of the destination has its own request, a digest.
     """
     most = grouping.size
     slot_ms = None

@@ -63,9 +63,9 @@ def symmetric_key(secret: str) -> bytes:
 
 
 def private_seed(secret: str) -> bytes:
-    """Return the 32-byte seed of a private key (`whsk_`, then base64). Raises ValueError for anything else.
+    """Return the 32-byte seed of a private key (`whsk_`, then base64).
 
-    The base64 text may hold 64 bytes: the seed, followed by the public key.
+    Raises ValueError for anything else. The base64 text may hold 64 bytes: the seed, followed by the public key.
     """
     key = b64decode(secret.removeprefix(PRIVATE_PREFIX) + "==")
     if not secret.startswith(PRIVATE_PREFIX) or len(key) not in (_KEY_BYTES, 2 * _KEY_BYTES):

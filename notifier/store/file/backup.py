@@ -1,9 +1,8 @@
 """Copies the state file while it is in use, and restores it from a copy.
 
-The backup command makes the copy itself, with or without a daemon. A read-only connection in one read transaction gives
-the copy the data of one moment. The command neither writes to the state file nor checkpoints it: the file keeps one
-writer, which avoids the WAL-reset bug of older SQLite versions. The daemon truncates the grown write-ahead log
-afterwards.
+The backup command makes the copy itself, with or without a daemon, in one read transaction. It neither writes to the
+state file nor checkpoints it. So the file keeps one writer, which avoids the WAL-reset bug of older SQLite versions.
+The daemon truncates the grown write-ahead log afterwards.
 """
 
 import contextlib

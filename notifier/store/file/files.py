@@ -65,8 +65,7 @@ def real_path(path: Path) -> Path:
 def open_private(path: Path, flags: int, *, second_name: Path | None = None) -> int:
     """Open a file safely, and return the descriptor. If the file is created, other users cannot read it.
 
-    Raises OSError if the file cannot be opened or is not safe: a symbolic link, not regular, of another owner than this
-    user and the folder's owner, or with a hard link other than `second_name`.
+    Raises OSError if the file cannot be opened or is not safe. A second hard link is allowed only as `second_name`.
     """
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o600)
@@ -91,7 +90,8 @@ def open_private(path: Path, flags: int, *, second_name: Path | None = None) -> 
 def _file_problem(found: os.stat_result, path: Path, second_name: Path | None = None) -> str | None:
     """Return why a file must not be used; None if it may be used.
 
-    It must be regular, belong to this user or to the owner of its folder, and have one name, or also `second_name`.
+    A usable file is regular, belongs to this user or to the owner of its folder, and has no other name than
+    `second_name`.
     """
     if not stat.S_ISREG(found.st_mode):
         return "it is not a regular file"
@@ -113,9 +113,10 @@ def _has_name(found: os.stat_result, path: Path) -> bool:
 
 
 def state_file_problem(path: Path) -> str | None:
-    """Return why a state file, or a file that SQLite keeps beside it, must not be opened; None if all may be opened.
+    """Return why a state file, or a file that SQLite keeps beside it, must not be opened.
 
-    The check is needed because SQLite opens these files by name and would follow links.
+    Returns None if all may be opened. The check is needed because SQLite opens these files by name and would follow
+    links.
     """
     for part in ("", *SQLITE_PARTS):
         file = path.with_name(path.name + part)

@@ -1,12 +1,11 @@
 """Locks the state file, so that only one process can write to it, whatever name is used to open it.
 
-There are two locks. The first is on a lock file beside the state file, which stays when the state file is replaced. The
-second is on the state file itself, and works under each of its names.
+The first lock is on a lock file beside the state file, which stays when the state file is replaced. The second is on
+the state file itself, and works under each of its names. A state file with a second name is refused: its log, lock and
+essentials are beside one name only.
 
-SQLite's own locks are of another kind. But a process loses them when it closes any descriptor of the file. So the
-descriptor of the second lock stays open until SQLite has closed the file.
-
-A state file with a second name is refused: its log, lock and essentials are beside one name only.
+A process loses SQLite's own locks when it closes any descriptor of the file. So the descriptor of the second lock stays
+open until SQLite has closed the file.
 """
 
 import contextlib
@@ -164,9 +163,10 @@ class FileLock:
         self._file_descriptor = self._lock_descriptor = None
 
     def _lock_state_file(self) -> int | None:
-        """Lock the state file itself, and return its descriptor. Raises StoreError if another process has locked it.
+        """Lock the state file itself, and return its descriptor.
 
-        Returns None if the file is on a remote file system, is missing or cannot be opened.
+        Raises StoreError if another process has locked it. Returns None if the file is on a remote file system, is
+        missing or cannot be opened.
         """
         if _REMOTE.match(_file_system(self._real_path)):
             return None

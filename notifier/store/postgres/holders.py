@@ -1,8 +1,8 @@
-"""The holder of a store in PostgreSQL: the process that has the store's lock. No other process writes to the store.
+"""The holder of a store in PostgreSQL: the process that has the store's lock, and alone writes to the store.
 
 The lock is an advisory lock of the writing session, so it ends with the session. Each turn of a holder is a row in
-`holders`; the highest epoch is the latest. The rows tell people who holds the store. They also tell a holder that
-reconnects whether another process has held it meanwhile.
+`holders`; the highest epoch is the latest. The rows tell people who holds the store, and a holder that reconnects
+whether another process has held it.
 """
 
 import logging

@@ -1,25 +1,20 @@
-"""Compares a state file with the essentials file beside it at every opening, and adds what the state file lacks.
+"""Compares a state file with the essentials beside it at every opening, and adds what the file lacks.
 
-The file may be intact, new because the old one is gone, made from the readable parts of a damaged one, or too old (a
-backup, a snapshot of the machine, a lost log). All cases are handled in the same way. An undamaged file lacks nothing
-if it contains the stamp of the essentials, a random id that is stored in both. Otherwise these are compared: sources,
-undelivered events, the last successful poll of each source, and the highest event number. Missing data is added in one
-transaction:
+The file may be intact, new, made from a damaged one, or too old. All cases are handled in the same way. An undamaged
+file with the stamp of the essentials lacks nothing. Otherwise, sources, undelivered events, last successful polls and
+event numbers are compared. One transaction adds:
 
-- *Sources*: the first contact, and all values of a source's row that do not describe the lost records.
-- *Undelivered events*, with their ids, numbers and deliveries. An event of which only the identity was kept is *owed*:
-  it is announced when its record is found again (`notifier.store.tables.announced_events`).
-- *Announced events*, so that they are not announced again: the table `told_before` stores their ids, records and
-  revisions. Deliveries that are finished according to the essentials are not sent again. A replay or release that is
-  unfinished in a file that is too old is ended, because it may have been finished since.
-- *A time of entry* (`told_until`), if records were lost: unknown records from before are not announced, because they
-  had all been read.
-- *Numbers*: the next event's number is higher than every number that receivers may have seen.
+- sources: the first contact, and all values that do not describe the lost records
+- undelivered events with ids, numbers and deliveries (of some, only the identity is kept: see `announced_events`)
+- the ids of announced events, so that they are not announced again (table `told_before`)
+- a time of entry before which unknown records are not announced, if records were lost (`told_until`)
+- an event number above every number that receivers may have seen
+
+In a file that is too old, deliveries that have finished since are not sent again. Unfinished replays and releases end.
 
 The table `rebuilds` stores the result for two conditions: `state_rebuilt` if the file was damaged or gone, and
-`state_behind` if it was too old. Delivered events cannot be recovered. The essentials may lack the latest updates and
-removals: undelivered ones of about the last second, delivered ones of about the last half minute. Both conditions say
-from what time on changes may be missing.
+`state_behind` if it was too old. Both say since when changes may be missing. Delivered events cannot be recovered. The
+essentials may lack undelivered updates and removals of the last second, and delivered ones of the last half minute.
 """
 
 from enum import StrEnum
@@ -156,10 +151,10 @@ class Comparison(Struct, frozen=True):
 
 
 def add_missing_data(db: Database, known: Snapshot, now_ms: int, rebuild: Rebuild | None = None) -> Missing | None:
-    """Add what a file lacks compared with the essentials (`known`), in one transaction; return what was missing.
+    """Add what a file lacks compared with the essentials (`known`), in one transaction.
 
-    `rebuild` is given if the file was made from a damaged one. The result is None if nothing was missing and nothing
-    was rebuilt.
+    Returns what was missing, or None if nothing was missing and nothing was rebuilt. `rebuild` is given if the file was
+    made from a damaged one.
     """
     if rebuild is None and has_stamp(db, known.stamp):
         return None

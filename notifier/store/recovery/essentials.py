@@ -1,12 +1,8 @@
-"""Reads and writes the essentials file, which is beside the state file (`snapshot.py` describes its content).
+"""Reads and writes the essentials file beside the state file (`snapshot.py` describes its content).
 
-It is written when the state file is closed, and about every 30 seconds if the essentials have changed. It is written
-within about a second if an undelivered `updated` or `removed` event exists, which the API could not show again. The
-file is never half written: it is written under another name, and then renamed. The previous file is kept, in case the
-disk cannot read the current one.
-
-Reading returns the essentials, or why there are none: no file (there never was a state file), an unreadable file, or
-one of a newer version.
+The file is written when the state file is closed, and about every 30 seconds if the essentials have changed. It is
+written within a second if an undelivered `updated` or `removed` event exists, which the API could not show again. A
+rename puts the complete file in place. The previous file is kept, in case the disk cannot read the current one.
 """
 
 import contextlib
@@ -74,9 +70,9 @@ class EssentialsReading(Struct, frozen=True):
 
 
 def write(state_file: Path, snapshot: Snapshot) -> None:
-    """Write the essentials, completely or not at all, and keep the existing file as the previous one. Blocks.
+    """Write the essentials, completely or not at all, and keep the existing file as the previous one.
 
-    Raises OSError.
+    Blocks. Raises OSError.
     """
     path, fresh = sibling_path(state_file, ESSENTIALS), sibling_path(state_file, ESSENTIALS_NEW)
     _write_private(fresh, _with_checksum(_to_json(snapshot)))

@@ -1,19 +1,18 @@
 """Replaces the state file with a new one: the last step of every first start, rebuild, restore and rescue.
 
-The new file is made as `<state file>.exchange`, while the state file's lock is held. Once it is complete and on the
-disk, it gets a header, the table `_exchange`, which makes it valid. The header identifies the old file (device, inode,
-size, time of the last change). It also has the second name under which the old file is kept, and the reason. Then
-`finish_exchange` follows these steps, and can be repeated after a kill:
+The new file is made as `<state file>.exchange`, while the state file's lock is held. It becomes valid with a header,
+the table `_exchange`. The header identifies the old file (device, inode, size, time of the last change). It also has
+the name under which the old file is kept, and the reason. Then `finish_exchange` follows these steps:
 
 1. The old file gets its second name as a hard link, and keeps its first one.
 2. SQLite's log and journal move to the second name, because SQLite would use them for the new file.
 3. One rename gives the new file the state file's name, and the folder is synced.
 
-At every moment, the old or the new file has the state file's name. On a file system without hard links, step 1 renames
-the old file. After a kill before step 3, no file has the name until the next opening finishes the exchange.
+A kill at any moment does no harm: the next opening repeats the steps. On a file system without hard links, step 1
+renames the old file. Then no file has the name until step 3.
 
-A new file without a header is unfinished, and is removed. So is a new file whose header names another old file, with a
-log message.
+A new file without a header is unfinished, and is removed. A new file for another old file is removed with a log
+message.
 """
 
 import contextlib
@@ -91,11 +90,12 @@ def identity(path: Path) -> Identity | None:
 def replace_state_file(
     path: Path, fill: Callable[[Path, Path | None], None], reason: str, now_ms: int, *, keep_as: str | None
 ) -> Path | None:
-    """Replace the state file with a new file; return the path at which the old file is kept, None if it is not.
+    """Replace the state file with a new file.
 
-    `path` is the real path of the state file, whose lock the caller holds. `fill` writes the new file; it gets the new
-    file's path and the old file's future path. `keep_as` is a word in that path's name; without it, the old file is not
-    kept. Raises OSError and the errors of `fill`; the old file is then still in place.
+    Returns the path at which the old file is kept, None if it is not. `path` is the real path of the state file, whose
+    lock the caller holds. `fill` writes the new file; it gets the new file's path and the old file's future path.
+    `keep_as` is a word in that path's name; without it, the old file is not kept. Raises OSError and the errors of
+    `fill`; the old file is then still in place.
     """
     fresh = sibling_path(path, EXCHANGE)
     remove_database(fresh)

@@ -4,19 +4,18 @@
 
 1. An interrupted exchange is finished or discarded.
 2. SQLite recovers the work of a killed process, from the journal or log beside the file.
-3. The file is checked. If it is damaged, or gone while its essentials exist, it is rebuilt from what can be read.
+3. A file that is damaged, or gone while its essentials exist, is rebuilt from what can be read.
 4. The file is compared with the essentials, and data that it lacks is added.
 
 Rules:
 
-- If the file is gone or empty and its essentials name a source, it was lost, and is rebuilt. To start from scratch, the
-  operator deletes both files.
-- If the file is gone or empty and its essentials are of a newer version or unreadable (the previous ones, too), the
-  start is refused. A start without the lost file would report old completions as new, or lose waiting deliveries.
-  Beside an intact file, such essentials are set aside with a log message.
-- If the file is damaged again after two rebuilds within an hour, the disk is failing, and the start is refused until
-  the hour is over. The newest COPIES_KEPT copies of damaged files are kept.
-- If the disk cannot read the file's first page, the start is refused, because the content may become readable again.
+- A file that is gone or empty was lost if its essentials name a source. To start from scratch, the operator deletes
+  both.
+- If these essentials (and the previous ones) are unreadable, or are of a newer version, the start is refused. It would
+  report old completions as new, or lose waiting deliveries. Beside an intact file, such essentials are set aside.
+- After two rebuilds within an hour, the disk is failing, and the start is refused until the hour is over. The newest
+  COPIES_KEPT copies of damaged files are kept.
+- If the disk cannot read the file's first page, the start is refused. The content may become readable again.
 """
 
 import logging

@@ -1,16 +1,16 @@
 """The essentials: data that must survive the loss of the whole state file. They are stored beside it.
 
-Most of a damaged file can be read (`salvage.py`). If the file is gone or too old, only the essentials show what is
-missing: the first contact of each source, the time of entry before which no record is news, the undelivered events, and
-the ids of announced events. `essentials.py` reads and writes the essentials file; `compare.py` compares it with the
-state file.
+If the state file is gone or too old, only the essentials show what is missing:
 
-- The stamp is a random id. The transaction that reads the essentials from the state file also stores the stamp there.
-  So a state file with this stamp is at least as new as the essentials.
-- Rows are kept with the names of their columns, so that columns of a later version are included.
-- At most MAX_UNDELIVERED undelivered events are kept whole, and those that cannot be found again (updates, removals,
-  alerts) come first. Of up to MAX_OWED further `created` events, the identity is kept, and they are announced when
-  their records are found again. The rest is only counted.
+- the first contact of each source, and the time of entry before which no record is news
+- up to MAX_UNDELIVERED undelivered events; those that cannot be found again (updates, removals, alerts) come first
+- the identity of up to MAX_OWED further `created` events, to announce them when their records are found again
+- the ids of announced events
+
+Rows have the names of their columns, so that columns of a later version are included. The stamp of the essentials, a
+random id, is also stored in the state file. A file with the stamp is at least as new as the essentials.
+
+`essentials.py` reads and writes the essentials file; `compare.py` compares it with the state file.
 """
 
 import secrets

@@ -114,9 +114,10 @@ def latest_refusal(db: Database, destination: str, reasons: Collection[str]) -> 
 
 
 def _write_alert(db: Database, group: Sequence[ConditionChange], now_ms: int) -> tuple[Event | None, int]:
-    """Write the event of changes that share an alert; return the event, and how many waiting alerts it replaces.
+    """Write the event of changes that share an alert.
 
-    If the event exists already, nothing is written: return None and 0.
+    Returns the event, and how many waiting alerts it replaces. If the event exists already, nothing is written: return
+    None and 0.
     """
     first = group[0]
     destination = str(first.destination)

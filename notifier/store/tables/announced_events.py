@@ -1,15 +1,15 @@
 """The events that the state file has lost: those that were announced, and `created` events still to be sent.
 
-A record whose events were lost is found again as an unknown one, and its revisions would begin at 1 again. Its next
-event would have the id of an earlier event, and receivers would drop it as a duplicate. So the table `told_before` has
-the record and the revision of each announced event that was lost:
+A record whose events were lost is found again as an unknown one. Its next event would have the id of an earlier event,
+and receivers would drop it as a duplicate. So the table `told_before` has the record and the revision of each lost
+event:
 
 - A change whose event id is in the table is not announced. The next revision is above all announced ones.
-- There is an exception after the record was found again, or its source read to the end. Then the change is a new one,
-  and is announced with a new revision. Only the first `created` event of a record is never announced again.
+- After the record was found again, or its source read to the end, a change is a new one, with a new revision. Only the
+  first `created` event of a record is never announced again.
 
 The table `owed` has the events still to be sent. Each is announced when its record is found again, to the destinations
-that lack it. In nearly every file both tables are empty, and one query shows that.
+that lack it. In nearly every file, both tables are empty, and one query shows that.
 """
 
 from collections.abc import Iterable, Mapping

@@ -68,9 +68,10 @@ def write_changes(db: Database, source: str, held: Sequence[HeldChange], ended: 
 
 
 def begin_release(db: Database, source: str, what: str, release: Release) -> SourceMemory:
-    """Store an operator's release of the held-back removals or changes (`what`); return the source's new state.
+    """Store an operator's release of the held-back removals or changes (`what`).
 
-    An unfinished sweep is deleted, because the sweep that carries out the release has to read the whole list.
+    Returns the source's new state. An unfinished sweep is deleted, because the sweep that carries out the release has
+    to read the whole list.
     """
     sweeps.delete_unfinished(db, source)
     return sources.update(db, source, **{f"release_{what}": release})

@@ -1,11 +1,11 @@
-"""Decides whether known records are gone. Five proofs must agree: place, precise question, balance, second look, count.
+"""Decides whether known records are gone. Five proofs must agree.
 
 - Place: the record is missing from a whole page or sweep that was requested after the record was last seen.
-- Precise question: the record is missing among all records of its person. If it was moved to another person, a question
-  about its training shows that.
 - Balance: the API's count of all records is low enough for the record to be gone.
-- Second look: the question about the training is asked `confirm_after` later, and confirms the first.
-- Count: the answer to the second question has as many records as the API counts for that question.
+- Precise question: the record is missing among all records of its person.
+- Second look: `confirm_after` later, it is missing among all records of its training, too. So it was not moved to
+  another person.
+- Count: the second answer has as many records as the API counts for that question.
 """
 
 import logging
@@ -132,10 +132,10 @@ class Absences:
         return ExaminationResult(events, left=left)
 
     async def run_second_looks(self, *, include_removals: bool) -> bool:
-        """Send the requests of the second looks that are due; return whether a sweep has to decide about removals.
+        """Send the requests of the second looks that are due.
 
-        A sweep has to decide if more removals wait than the API's count allows. Without `include_removals`, second
-        looks at removals keep waiting.
+        Returns whether a sweep has to decide about removals. A sweep has to decide if more removals wait than the API's
+        count allows. Without `include_removals`, second looks at removals keep waiting.
         """
         due = self._looks.due()
         waiting = self._looks.waiting(LookKind.REMOVAL) if include_removals else ()
@@ -181,10 +181,10 @@ class Absences:
     async def _read_again(
         self, suspects: list[RemovalCandidate], max_gone: int, detected_by: DetectedBy, priority: Priority
     ) -> list[RemovalCandidate]:
-        """Read the pages again that should contain the missing records; return the records that are still missing.
+        """Read the pages again that should contain the missing records.
 
-        There are more `suspects` than records that can be gone (`max_gone`). So some of the suspects exist, although
-        earlier answers lacked them.
+        Returns the records that are still missing. There are more `suspects` than records that can be gone
+        (`max_gone`). So some of the suspects exist, although earlier answers lacked them.
         """
         with SeenRecords(self._ingester, self._context.clock.monotonic()) as seen:
             for _ in range(_MAX_REREADINGS):

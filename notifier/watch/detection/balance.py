@@ -1,7 +1,7 @@
-"""Splits the API's count into existing records, unreadable ones, the API's own error, and an unexplained rest. Pure.
+"""Splits the API's count into existing records, unreadable ones, the API's own error, and a rest. Pure.
 
-The cause of the rest is searched for. A rest that stays the same for long enough, after whole sweeps in a row, counts
-as the API's own error, and later count checks subtract it.
+The cause of the rest is searched for. If it stays the same in whole sweeps for long enough, it counts as the API's own
+error, and later count checks subtract it.
 """
 
 from collections import deque
@@ -26,8 +26,8 @@ class CountBounds(Struct, frozen=True):
 def count_bounds(page: Page, *, believe_total: bool = True) -> CountBounds:
     """Return the bounds that a page proves for the number of records in the list.
 
-    `paging.total` is not documented for these lists. It is ignored if it contradicts the number of the last page, or is
-    lower than the number of records up to this page's end.
+    `paging.total` is not documented for these lists. It is ignored if it contradicts the number of the last page, or
+    the number of records up to this page's end.
     """
     above, last = (page.number - 1) * page.limit, page.last_page
     least = above + page.size if page.size else 0
@@ -113,9 +113,9 @@ class Balance(Struct, frozen=True):
 def accepted_offset(unexplained: int, left_over: int | None, offset: int, *, has_lasted: bool) -> int:
     """Return the assumed error of the API's count, after a whole sweep that left a difference of `unexplained` records.
 
-    `offset` is the error assumed so far. `left_over` is what the previous whole sweep left (None: it was explained
-    since). The same difference in both is added to the error if it `has_lasted`. Otherwise, the list may only lag
-    behind the count for some minutes.
+    `offset` is the error assumed so far. The difference is added to it in one case: the previous whole sweep left the
+    same difference (`left_over`; None: it was explained since), and the difference `has_lasted`. A list may lag behind
+    the count for some minutes.
     """
     return offset + unexplained if has_lasted and unexplained and unexplained == left_over else offset
 

@@ -1,10 +1,9 @@
 """Finds by bisection where the list has changed. Pure functions and values.
 
-The API's count differs from the number of known records, so a record was entered or deleted somewhere. The list is
-sorted by completion date, newest first, in any order within a date. At each place where the date changes, two numbers
-are known: how many records the API has above that place, and how many known records belong there. Their difference is
-the *excess*. If the excess differs between the two ends of a range, the range contains a change. Records that polls
-find during the search count as known.
+If the API's count differs from the known records, a record was entered or deleted somewhere. The list is sorted by
+completion date, newest first. At each place where the date changes, two numbers are known: the API's records above that
+place, and the known records that belong there. Their difference is the *excess*. If it differs between the two ends of
+a range, the range contains a change. Records that polls find during the search count as known.
 """
 
 from bisect import bisect_left

@@ -51,10 +51,10 @@ def expiring_days_of(expiring_within_seconds: float | None, training_days: int |
 
 
 def stage_of(valid_until: str, today: date, days: int, since: date) -> ExpiryStage | None:
-    """Return the stage of a completion on the day `today`; None if its end is more than `days` away or before `since`.
+    """Return the stage of a completion on the day `today`.
 
-    A completion is valid on its last day, and expired on the day after. Last days before `since`, when expiry was
-    switched on, are history.
+    Returns None if its end is more than `days` away or before `since`. A completion is valid on its last day, and
+    expired on the day after. Last days before `since`, when expiry was switched on, are history.
     """
     until = date.fromisoformat(valid_until)
     if until < since:

@@ -1,7 +1,7 @@
-"""Determines the moment of the first contact, by the server's clock. Records entered since then are news. Pure.
+"""Determines the moment of the first contact, by the server's clock. Pure.
 
-It is taken from the `Date` header of the first answer, and corrected if the next answers show that this header was
-wrong.
+Records entered since then are news. The moment is taken from the `Date` header of the first answer, and corrected if
+the next answers show that this header was wrong.
 """
 
 from statistics import median_low

@@ -100,9 +100,10 @@ class HeadPoll:
     async def _read_to_known_records(
         self, longest_outage_seconds: float, probe_fraction: float | None
     ) -> tuple[HeadPollResult, bool]:
-        """Read pages until known records are reached; return also whether the success of this poll was recorded.
+        """Read pages until known records are reached.
 
-        If the previous poll was interrupted, read at least as far as that poll had read.
+        Returns also whether the success of this poll was recorded. If the previous poll was interrupted, read at least
+        as far as that poll had read.
         """
         memory = self._context.health.memory
         until_key, until_day = memory.head_key, memory.head_day

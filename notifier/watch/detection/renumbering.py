@@ -28,8 +28,8 @@ def was_renumbered_lately(memory: SourceMemory, now_ms: int) -> bool:
 def may_be_renumbered(unknown: int, memory: SourceMemory, max_records: int | None, now_ms: int) -> bool:
     """Return whether unknown records of an answer may be known ones under new keys.
 
-    `unknown` is the number of unknown records. A few of them count as new, if the API may have as many records as the
-    known and the unknown ones together. `max_records` is the most that it can have (None: not known).
+    `unknown` is the number of unknown records. `max_records` is the most that the API can have (None: not known). If
+    that is enough for the known and the unknown records together, a few unknown ones are simply new.
     """
     if memory.swept_at_ms is None:
         return False

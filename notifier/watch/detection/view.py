@@ -64,10 +64,13 @@ class View(Struct, frozen=True):
 def apply_view(db: Database, source: str, view: View, now_ms: int) -> SourceMemory:
     """Store the view of a source, mark the known records that are outside it, and return the source's state.
 
-    After a change of the view, a sweep is due, because earlier counts and sweeps prove nothing any more. Unknown
-    records entered before the last successful poll are history. If the earlier filters include them, only those entered
-    before the last whole sweep are, because polls and searches may have missed later ones. Without a whole sweep of the
-    earlier view, what counts as history does not change.
+    After a change of the view, earlier counts and sweeps prove nothing, so a sweep is due. These unknown records are
+    history:
+
+    - those that the earlier filters exclude, if entered before the last successful poll
+    - those that the earlier filters include, if entered before the last whole sweep (polls may have missed later ones)
+
+    Without a whole sweep of the earlier view, what counts as history does not change.
     """
     memory = sources.read_or_create(db, source)
     before = None if memory.view is None else View.from_text(memory.view)

@@ -35,10 +35,11 @@ class SignInPages:
     """Serves the sign-in page with its form for the token, and handles links that sign a browser in."""
 
     def __init__(self, guard: Guard, links: SignInLinks, renderer: PageRenderer, url: Callable[[], str | None]) -> None:
-        """Initialise with the guard, links and renderer. `url` returns the dashboard's URL for a local browser.
+        """Initialise with the guard, links and renderer.
 
-        `url` returns None if the server listens only on the owner's socket. It returns "" if the server listens on
-        another Unix socket, but on no port: a proxy or tunnel may lead to that socket.
+        `url` returns the dashboard's URL for a local browser. It returns None if the server listens only on the owner's
+        socket. It returns "" if the server listens on another Unix socket, but on no port: a proxy or tunnel may lead
+        to that socket.
         """
         self._guard = guard
         self._links = links

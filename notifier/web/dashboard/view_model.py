@@ -147,7 +147,7 @@ def _operator_errors(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, str]
 
 
 def _first_sweep(unread: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
-    """Return a phrase about first sweeps: the progress of the only source in `unread`, or the number of sources."""
+    """Return a phrase about the first sweep of the only source in `unread`, or about several sources."""
     if len(unread) > 1:
         return f"the lists of {counted(len(unread), 'source')} have not been read completely yet"
     ((name, source),) = unread

@@ -1,7 +1,7 @@
-"""Sends events to the readers of the stream in batches. A new event is read and formatted once for all readers.
+"""Sends events to the readers of the stream in batches.
 
-Serving gets a small share of the event loop's time. Many readers, or requests for many old events, delay the stream,
-but not the deliveries.
+A new event is read and formatted once for all readers. Serving gets a small share of the event loop's time. Many
+readers, or requests for many old events, delay the stream, but not the deliveries.
 """
 
 import asyncio

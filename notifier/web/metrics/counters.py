@@ -53,9 +53,10 @@ class CounterMetric(Struct, frozen=True):
 
 
 class Buckets(Struct, frozen=True):
-    """One histogram. `counts` has the number of observations up to each bound and, last, their total number.
+    """One histogram.
 
-    `sum` is the sum of the observed values.
+    `counts` has the number of observations up to each bound and, last, their total number. `sum` is the sum of the
+    observed values.
     """
 
     counts: Sequence[int]

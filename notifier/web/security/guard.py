@@ -1,11 +1,11 @@
 """Decides which requests the local HTTP interface accepts.
 
-Most paths need the token or a browser's session. The owner's socket beside the state file needs neither, because only
-the owner can connect to it. Requests that pages of other sites make in the operator's browser are refused everywhere.
-
-On the owner's socket, and everywhere if no token is configured, the `Host` header must name a loopback host. A web page
-can make its own host name resolve to 127.0.0.1, but the browser then sends that name as `Host`. A request that changes
-something must not come from a page of another origin. It must have a JSON body or none, except on FORM_PATHS.
+- Most paths need the token or a browser's session. The owner's socket beside the state file needs neither, because only
+  the owner can connect to it.
+- Requests that pages of other sites make in the operator's browser are refused everywhere. A request that changes
+  something must have a JSON body or none, except on FORM_PATHS.
+- On the owner's socket, and everywhere without a configured token, the `Host` header must name a loopback host. A page
+  can make its own host name resolve to 127.0.0.1, but the browser then sends that name as `Host`.
 """
 
 import hmac

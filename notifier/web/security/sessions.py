@@ -37,10 +37,11 @@ class _Session(Struct):
 
 
 class Sessions:
-    """The open sessions. Only digests of their ids are kept, so that the time of a lookup reveals nothing about an id.
+    """The open sessions.
 
-    A session is valid only for the host and port at which it began (the `Host` header). Browsers send cookies to all
-    ports of a host, where other programs may listen.
+    Only digests of their ids are kept, so that the time of a lookup reveals nothing about an id. A session is valid
+    only for the host and port at which it began (the `Host` header). Browsers send cookies to all ports of a host,
+    where other programs may listen.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -79,9 +80,10 @@ class Sessions:
                 self._end(digest)
 
     def call_on_end(self, session: str, on_end: Callable[[], None]) -> Callable[[], None]:
-        """Register `on_end`, which is called when the session ends. If the session has ended, call `on_end` at once.
+        """Register `on_end`, which is called when the session ends.
 
-        Returns a function that removes `on_end`. The session does not count as idle while `on_end` is registered.
+        If the session has ended, call `on_end` at once. Returns a function that removes `on_end`. The session does not
+        count as idle while `on_end` is registered.
         """
         found = self._open.get(_digest(session))
         if found is None:
