@@ -56,7 +56,7 @@ def hide_partial_secret(text: str, *secrets: str) -> str:
 
 
 def _partial_length(text: str, secret: str) -> int:
-    """Return how many characters at the end of a text are the beginning of the secret; 0 if fewer than four are."""
+    """Return how many characters at the end of a text begin the secret; 0 if fewer than four do."""
     if len(secret) < _SHORTEST_SECRET:
         return 0
     end = text[-len(secret) :]

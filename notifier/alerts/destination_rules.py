@@ -231,9 +231,9 @@ def _dead_sentence(name: str, dead: Sequence[UndeliveredGroup], last_error: Last
 
 
 def _describe_reason(reason: str | None, last_error: LastError | None) -> str:
-    """Describe `reason` in words; if `reason` is None, describe the reason of the latest error.
+    """Describe `reason` in words; without one, describe the reason of the latest error.
 
-    If the described reason is that of the latest error, the text includes this error's message.
+    The latest error's message is included if it belongs to the described reason.
     """
     is_latest = last_error is not None and reason in (None, last_error.reason)
     known = last_error.reason if last_error is not None and is_latest else reason

@@ -62,7 +62,7 @@ class Evaluation(Struct, frozen=True):
 
 
 def readiness_problems(evaluation: Evaluation | None, now: float) -> dict[str, str]:
-    """Return a sentence under `alerts` if an alert is overdue, and a sentence under `evaluation` if it is stale.
+    """Return a sentence under `alerts` if an alert is overdue, and one under `evaluation` if the evaluation is stale.
 
     If there is no evaluation yet (None), the result is empty.
     """

@@ -53,7 +53,7 @@ def make_as_owner(owner: Owner, target: Path, make: Callable[[Path], Result], *,
 
 @contextmanager
 def copy_for_owner(owner: Owner, source: Path) -> Iterator[Path]:
-    """Make a copy, for the owner, of a file that only root can read; yield the path of the copy.
+    """Copy a file that only root can read to a place where the owner can read it; yield the path of the copy.
 
     The copy is deleted when the `with` block ends. Raises BackupError.
     """

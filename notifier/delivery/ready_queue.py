@@ -54,9 +54,9 @@ class ReadyQueue:
         return {*self.busy, *(it.event.record for it in _flatten(self.halves))} if self.halves else self.busy
 
     def first_failed_at(self, deliveries: Sequence[Delivery]) -> float | None:
-        """Return when the only delivery of a request first failed in a way that counts against its event.
+        """Return when the only event of a request first failed in a way that counts against it (monotonic seconds).
 
-        Returns monotonic seconds; None if there was no such failure yet, or if there are several `deliveries`.
+        Returns None if it has not, or if there are several `deliveries`.
         """
         return self._first_failed_at.get(deliveries[0].event.sequence) if len(deliveries) == 1 else None
 

@@ -62,8 +62,7 @@ class RecordFormat(Struct, frozen=True):
     files: str | None
     trainings_have_numbers: bool
     always_given: Mapping[str, str]
-    """The content fields that the API sends in every record, even if empty: our name of each field, and the API's name.
-    """
+    """The content fields that the API sends in every record, even if empty: the API's names by our names."""
 
     def training_filter(self, training_id: str) -> int | str:
         """Return a training's id as a number or a string, as the parameter `training_id` requires."""

@@ -127,7 +127,7 @@ class _ReaderThread:
     def perform(self, work: Callable[[Database], T], given_up: threading.Event) -> T:
         """Call `work` in one read transaction, and return its result; runs on this thread.
 
-        Raises StoreError if, once the connection is open, nobody waits for the result any more (`given_up`).
+        Raises StoreError if nobody waits for the result any more (`given_up`) when the connection has been opened.
         """
         with self._store.converted_errors():
             db = self._open()

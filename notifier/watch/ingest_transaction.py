@@ -168,7 +168,7 @@ class WrittenAnswer(Struct, frozen=True):
     memory: SourceMemory | None
     """The source's state after the write; None if it is unchanged."""
     ends_round: bool = False
-    """Whether the round is a success, which was stored unless `memory` is None."""
+    """Whether the round is a success. It was stored, too, unless `memory` is None."""
     probe_boundary: DayBoundary | None = None
     """A place in the list that can be probed after the round."""
     deliveries: Sequence[Delivery] = ()
