@@ -114,9 +114,6 @@ class AttemptDecisions(Struct, frozen=True):
     """All halves of earlier groups are merged again, because an outage caused the splits."""
 
 
-_LONGEST_DOUBTFUL_WAIT_SECONDS = 60.0
-"""The longest requested wait in seconds whose cause is doubted: it may be an event that makes the receiver fail."""
-
 _ATTEMPTS_BEFORE_DIVIDING = 40
 """The number of attempts after which a digest may be divided; they take one or two hours."""
 
@@ -144,7 +141,7 @@ def after_attempt(
     """
     count = len(attempt.deliveries)
     first = attempt.deliveries[0]
-    scope = _scope_in_context(state, attempt, outcome, bounds)
+    scope = _scope_in_context(state, attempt, outcome)
     if attempt.kind is RequestKind.TRIAL:
         state = replace(state, size=replace(state.size, is_trial_under_way=False))
     if count == 1 and first.failures and scope not in {FailureScope.PACE, FailureScope.ENDPOINT}:
@@ -164,15 +161,15 @@ def after_attempt(
         state = replace(state, size=batching.after_too_large(state.size, count, bounds.size, is_trial=is_trial))
     others_have_succeeded = attempt.first_failed_at is not None and attempt.first_failed_at < state.breaker.last_success
     proven = first.proven or others_have_succeeded or outcome.reason is AttemptResult.UNSENDABLE
+    state = _without_mistaken_rate(state, first, outcome, proven=proven)
     if not (outcome.is_too_large and scope is FailureScope.EVENT and count > 1):
-        may_be_endpoint = _may_be_endpoint_failure(attempt, proven=proven)
         state = _count_failure(
             state,
             attempt,
             scope,
             bounds,
-            may_be_endpoint=may_be_endpoint,
-            retry_after=outcome.retry_after,
+            may_be_endpoint=_may_be_endpoint_failure(attempt, proven=proven),
+            retry_after=None if proven else outcome.retry_after,
             now=now,
             jitter=jitter,
         )
@@ -186,28 +183,30 @@ def after_attempt(
         state.retries,
         proven=proven,
         waits_with_endpoint=is_open_or_in_order and scope is FailureScope.UNKNOWN,
+        requested_seconds=outcome.retry_after or 0.0,
         trying_ms=trying_ms,
         jitter=jitter(),
     )
     return AttemptDecisions(state, (decision,))
 
 
-def _scope_in_context(state: ReceiverState, attempt: Attempt, outcome: Outcome, bounds: Bounds) -> FailureScope:
+def _scope_in_context(state: ReceiverState, attempt: Attempt, outcome: Outcome) -> FailureScope:
     """Return the failure scope of an outcome, considering what happened before.
 
     A 503, or a failure with `Retry-After`, usually objects to the rate. Some servers also answer like this if one event
     makes them fail. So the scope is `UNKNOWN` if waiting has not helped, or if the event was at fault before.
     """
-    scope = outcome.scope
-    if scope is not FailureScope.PACE:
-        return scope
-    names_the_rate = failure_scope(outcome.reason) is FailureScope.PACE
-    waits_long = outcome.retry_after is not None and outcome.retry_after > _LONGEST_DOUBTFUL_WAIT_SECONDS
-    if names_the_rate or waits_long or bounds.sends_digests:
-        return scope
+    if outcome.scope is not FailureScope.PACE or failure_scope(outcome.reason) is FailureScope.PACE:
+        return outcome.scope
     first = attempt.deliveries[0]
     is_doubtful = first.proven or state.breaker.doubts_pace(is_suspect=first.failures > 0)
     return FailureScope.UNKNOWN if is_doubtful else FailureScope.PACE
+
+
+def _without_mistaken_rate(state: ReceiverState, first: Delivery, outcome: Outcome, *, proven: bool) -> ReceiverState:
+    """Return the state without the learned rate if an event turns out to have caused the objections to the rate."""
+    is_mistaken = proven and not first.proven and outcome.scope is FailureScope.PACE
+    return replace(state, rate=AdaptiveRate()) if is_mistaken else state
 
 
 def must_stay_whole(deliveries: Sequence[Delivery], bounds: Bounds) -> bool:

@@ -81,13 +81,14 @@ def after_failure(
     *,
     proven: bool,
     waits_with_endpoint: bool,
+    requested_seconds: float = 0.0,
     trying_ms: int,
     jitter: float,
 ) -> RetryDecision:
     """Decide about a delivery that failed in a request of its own, possibly because of its event.
 
     `waits_with_endpoint`: the delivery is due when the endpoint is tried again. If its event is `proven` to be at
-    fault, it has its own wait.
+    fault, it has its own wait, of at least the `requested_seconds` that the peer asked for.
     """
     if should_give_up(delivery, settings, trying_ms):
         return RetryDecision(DeliveryState.DEAD, Decision.GIVE_UP, counts_against_event=True, proven=proven)
@@ -96,7 +97,7 @@ def after_failure(
     longest = LONGEST_WAIT_SECONDS if proven else LONGEST_OPEN_SECONDS
     if retries.suggests_random_failures:
         longest = _LONGEST_WAIT_IF_RANDOM_SECONDS
-    wait = backoff(delivery.failures + 1, settings, jitter, longest)
+    wait = max(backoff(delivery.failures + 1, settings, jitter, longest), requested_seconds if proven else 0.0)
     return RetryDecision(DeliveryState.PENDING, Decision.RETRY_LATER, wait, counts_against_event=True, proven=proven)
 
 

@@ -6,6 +6,7 @@ The real worker and a real state file, in virtual time. The numbers in the names
 import asyncio
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -336,20 +337,53 @@ def test_17_update_waits_until_the_refused_event_of_its_record_is_dropped() -> N
 # 503, which means "too many requests" to some servers and "this request made me fail" to others
 
 
+def one_bad_of_100() -> list[PlannedEvent]:
+    return [PlannedEvent(str(number), training=f"t{number % 5}", good=number != 3) for number in range(100)]
+
+
 @pytest.mark.parametrize("concurrency", [1, 8])
 @pytest.mark.parametrize("batch_size", [1, 20])
-@pytest.mark.parametrize("retry_after", [None, 0.0, 5.0])
-def test_event_always_answered_with_503_delays_others_by_less_than_5_minutes(
+@pytest.mark.parametrize("retry_after", [None, 0.0, 5.0, 120.0])
+def test_event_always_answered_with_503_delays_others_by_minutes_and_some_waits(
     concurrency: int, batch_size: int, retry_after: float | None
 ) -> None:
-    news = [PlannedEvent(str(number), training=f"t{number % 5}", good=number != 3) for number in range(100)]
+    news = one_bad_of_100()
     settings = http_settings(concurrency=concurrency, batch_size=batch_size)
-    receiver = simulate(poisoned(Outcome(AttemptResult.SERVER_ERROR, 503, retry_after)), settings, news, until=HOUR)
+    receiver = simulate(poisoned(Outcome(AttemptResult.SERVER_ERROR, 503, retry_after)), settings, news, until=DAY)
     assert len(receiver.first_accepted_seconds()) == 99
     assert max(lateness(receiver, news).values()) < 300 + 60 * (retry_after or 0.0)
-    refused = [request.ended for request in receiver.refused]
+    # Once the event is known to be at fault, only itself waits.
+    began = min(request.began for request in receiver.refused)
+    doubted = min(request.began for request in receiver.accepted if request.began > began)
+    refused = [it.ended for it in receiver.refused if it.ended < doubted or len(it.deliveries) > 1]
     pause = (retry_after or 0.0) - 1e-3
     assert not any(1e-3 < request.began - at < pause for request in receiver.requests for at in refused)
+
+
+@pytest.mark.parametrize("retry_after", [None, 5.0, 120.0])
+def test_channel_is_not_blocked_by_an_event_that_is_always_answered_with_503(retry_after: float | None) -> None:
+    news = one_bad_of_100()
+    receiver = simulate(
+        poisoned(Outcome(AttemptResult.SERVER_ERROR, 503, retry_after)), slack_settings(), news, until=DAY
+    )
+    assert len(receiver.first_accepted_seconds()) == 99
+    assert max(lateness(receiver, news).values()) < 300 + 60 * (retry_after or 0.0)
+    assert len(receiver.accepted) < 15
+
+
+def test_event_proven_to_be_at_fault_waits_alone_as_its_answer_asks() -> None:
+    news = [PlannedEvent(str(number), at=60.0 * number, good=number != 3) for number in range(600)]
+    receiver = simulate(poisoned(Outcome(AttemptResult.SERVER_ERROR, 503, 300.0)), http_settings(), news, until=DAY)
+    late = lateness(receiver, news)
+    assert max(late[str(number)] for number in range(300, 600)) < 5
+    refused = [request.began for request in receiver.refused]
+    assert all(after - before >= 300 for before, after in pairwise(refused))
+
+
+@pytest.mark.parametrize("hours", [0.2, 1.0, 6.0])
+def test_channel_gets_full_digests_after_an_outage_answered_with_503(hours: float) -> None:
+    receiver = simulate(down(hours * HOUR, UNAVAILABLE), slack_settings(), make_events(2000))
+    assert len(receiver.accepted) <= 3
 
 
 def test_event_always_answered_with_503_is_given_up() -> None:
