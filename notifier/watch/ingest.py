@@ -249,9 +249,11 @@ class PageIngester:
             self._context.health.remember(memory)
             return released
         released = 0
-        while keys := await store.run(holds.arrivals, source, _RELEASED_AT_ONCE):
-            await self.announce(keys, NewsReason.RELEASED, DetectedBy.SWEEP)
-            released += len(keys)
+        tried: list[str] = []
+        # Records that were stored in the form of another API version stay held until a sweep has read them again.
+        while (keys := await store.run(holds.arrivals, source, _RELEASED_AT_ONCE)) and keys != tried:
+            released += await self.announce(keys, NewsReason.RELEASED, DetectedBy.SWEEP)
+            tried = keys
         return released
 
     async def _ingest(self, answer: "_Answer", detected_by: DetectedBy, metadata: PageMetadata) -> IngestResult:

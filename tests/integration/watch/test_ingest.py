@@ -11,6 +11,7 @@ from aiohttp import web
 
 from notifier.store.errors import StoreReason
 from notifier.store.tables import sweeps
+from notifier.watch.detection.holds import Direction
 from notifier.watch.source_health import SourceState
 from notifier.watch.watcher import RoundResult
 
@@ -191,3 +192,17 @@ async def test_failed_page_after_one_that_cannot_be_stored_leaves_no_asyncio_log
 
 def tasks_of(coroutine: str) -> list[asyncio.Task[Any]]:
     return [task for task in asyncio.all_tasks() if coroutine in repr(task.get_coro())]
+
+
+async def test_release_of_arrivals_ends_if_some_are_stored_in_the_form_of_another_version(station: "Station") -> None:
+    station.version = "v1"
+    await station.open(20)
+    await station.round()
+    station.version = "v2"
+    await station.restart()
+    await station.query("UPDATE records SET held = 1 WHERE id IN (1, 2)")
+    async with asyncio.timeout(10):
+        assert await station.watcher.release(Direction.ARRIVALS, silently=False) == 0
+    await station.round()
+    assert await station.watcher.release(Direction.ARRIVALS, silently=False) == 2
+    assert len(station.told()) == 2
