@@ -198,10 +198,15 @@ def erase_records(db: Database, person: KnownPerson, now_ms: int) -> Erased:
     """
     here = [person.source, person.id]
     records = db.execute(
-        "UPDATE records SET record = '{}', user_id = '', removed_at = coalesce(removed_at, ?), out_of_view = 0"
-        " WHERE source = ? AND user_id = ? AND (removed_at IS NOT NULL OR out_of_view = 1)",
+        "UPDATE records SET record = '{}', user_id = '', removed_at = coalesce(removed_at, ?), out_of_view = 0,"
+        " held = 0 WHERE source = ? AND user_id = ? AND (removed_at IS NOT NULL OR out_of_view = 1)",
         [now_ms, *here],
     ).rowcount
+    db.execute(
+        "UPDATE sources SET held_arrivals = (SELECT count(*) FROM records WHERE source = name AND held = 1)"
+        " WHERE name = ?",
+        [person.source],
+    )
     expiries.erase_person(db, person.source, person.id)
     # Any of these answers may name the person: the event that it is about may be deleted already.
     db.execute("UPDATE destinations SET error_message = '' WHERE error_message <> ''")

@@ -11,7 +11,7 @@ from notifier.store.database import Database
 from notifier.store.file.connection import FileDatabase
 from notifier.store.migrations import migrations
 from notifier.store.subscriptions import Subscription
-from notifier.store.tables import destinations, erasure, expiries, names, records, request_log
+from notifier.store.tables import destinations, erasure, expiries, holds, names, records, request_log, sources
 from notifier.store.tables.destinations import Health, LastError
 from notifier.store.tables.erasure import KnownPerson
 from notifier.store.tables.expiries import ExpiryRow
@@ -128,11 +128,15 @@ def test_erasing_a_person_keeps_only_their_existing_records(db: Database) -> Non
 
 def test_erase_records_erases_records_that_the_filters_exclude(db: Database) -> None:
     mark_out_of_view(db, "acme", training_id="another", user_id=None, has_attachments=None)
+    sources.update(db, "acme", held_arrivals=1)
+    db.execute("UPDATE records SET held = 1 WHERE key = '2'")
     erased = erasure.erase_records(db, KnownPerson("acme", DAVID, "David Ball"), NOW + 5)
     assert erased == erasure.Erased(records=2, names=1)
     assert stored_json(db, "acme", ["1", "2"]) == {}
     removed = db.execute("SELECT key, removed_at FROM records WHERE removed_at IS NOT NULL ORDER BY key").fetchall()
     assert removed == [("1", NOW), ("2", NOW + 5)]
+    assert holds.arrivals(db, "acme", 9) == []
+    assert sources.read_or_create(db, "acme").held_arrivals == 0
 
 
 def move(db: Database, before: Completion, after: Completion) -> int:
