@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import json
 import random
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
@@ -30,13 +29,13 @@ from notifier.store.tables.sources import SourceMemory, read_or_create
 from notifier.watch.limits import DetectionLimits
 from notifier.watch.watcher import Round, Watcher
 from tests.support.new_state_file import disable_fsync, new_state_file
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from notifier.events import Event
     from notifier.watch.source_context import RandomSource
     from tests.support.clocks import FakeClock
 
-_DEADLINE_SECONDS = 10.0
 MAX_ROUNDS = 10
 
 Answer = Callable[[], Awaitable[web.StreamResponse | None]]
@@ -190,7 +189,7 @@ class Station:
             "base_url": self._url,
             "token": "sandbox",
             "requests_per_minute": 10**9,
-            "timeout": "5s",
+            "timeout": "30s",
             "names": False,
             "confirm_after": "1s",
         }
@@ -259,10 +258,7 @@ class Station:
         await self.until(lambda: not self.watcher.is_sweeping and not self.watcher.is_searching)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + _DEADLINE_SECONDS
-        while not condition():
-            assert time.monotonic() < deadline, "waited in vain"
-            await asyncio.sleep(0.002)
+        await until(condition, pause=0.002)
 
     def enter(self, count: int = 1, **fields: Any) -> list[Record]:
         """Add `count` completions to the account, a millisecond apart. `fields` replace the default values."""
