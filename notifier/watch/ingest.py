@@ -30,6 +30,7 @@ from notifier.watch.ingest_transaction import (
     evaluate_and_write,
     learn_held,
     read_all_stored,
+    read_missing,
     write_evaluated,
     write_only,
 )
@@ -190,7 +191,7 @@ class PageIngester:
     async def announce(self, keys: Sequence[str], reason: NewsReason, detected_by: DetectedBy) -> int:
         """Announce known records that had no event; return the number of events."""
         async with self._turn:
-            contents = await self._contents(keys)
+            contents = read_all_stored(self._version, await self._stored_json(keys))
             changes = tuple(
                 Change(EventType.CREATED, completion, 1, detected_by, reason) for completion in contents.values()
             )
@@ -217,7 +218,7 @@ class PageIngester:
                 known = await self._context.store.run(record_lookups.known_records, self._context.name, chunk)
                 dropped = tuple(key for key in chunk if key in known and known[key].held)
                 gone = [key for key in chunk if key not in dropped]
-                contents = await self._contents(gone)
+                contents = read_missing(self._version, await self._stored_json(gone))
                 changes = (
                     []
                     if silently
@@ -337,9 +338,8 @@ class PageIngester:
             return Names()
         return await self._names.names_for(change.completion for change in changes)
 
-    async def _contents(self, keys: Sequence[str]) -> dict[str, Completion]:
-        stored = await self._context.store.run(record_lookups.stored_json, self._context.name, keys)
-        return read_all_stored(self._version, stored)
+    async def _stored_json(self, keys: Sequence[str]) -> dict[str, bytes]:
+        return await self._context.store.run(record_lookups.stored_json, self._context.name, keys)
 
     def _empty_findings(self, *, announced: Sequence[Change], names: Names) -> Findings:
         settings, name = self._context.settings, self._context.name

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from notifier.events import Completion, DetectedBy, Event, EventType, fingerprints
 from notifier.facts import PersonField
-from notifier.kpa.versions import RecordFormat, SkimmedRecords
+from notifier.kpa.versions import API_VERSIONS, RecordFormat, SkimmedRecords
 from notifier.store.database import Database
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import (
@@ -97,8 +97,7 @@ class IngestRequest(Struct, frozen=True):
     success: RoundSuccess | None = None
     """The success to store if the round ends with this answer."""
     skimmed: SkimmedRecords | None = None
-    """The records, if they are not among the `completions` yet. Only those that differ from the stored ones are parsed.
-    """
+    """The records, if they are not among the `completions` yet. Only those that have changed are parsed."""
     person_fields: frozenset[PersonField] = frozenset()
     """The facts about people that events show."""
 
@@ -183,8 +182,13 @@ def read_stored(version: RecordFormat, key: str, raw: bytes) -> Completion | Non
 
 def read_all_stored(version: RecordFormat, stored: Mapping[str, bytes]) -> dict[str, Completion]:
     """Return the completions of stored records, by key; records that this program version cannot read are left out."""
-    read = {key: read_stored(version, key, raw) for key, raw in stored.items()}
-    return {key: completion for key, completion in read.items() if completion is not None}
+    return {key: read for key, raw in stored.items() if (read := read_stored(version, key, raw)) is not None}
+
+
+def read_missing(version: RecordFormat, stored: Mapping[str, bytes]) -> dict[str, Completion]:
+    """Return the completions of records that are missing in an answer. Another API version may have stored them."""
+    versions = (*API_VERSIONS.values(), version)
+    return {key: found for known in versions for key, found in read_all_stored(known, stored).items()}
 
 
 def evaluate_and_write(db: Database, request: IngestRequest) -> EvaluatedAnswer:
@@ -238,8 +242,7 @@ def _look_up(db: Database, request: IngestRequest) -> Lookup:
 def _no_longer_absent(request: IngestRequest) -> list[str]:
     """Return the keys of seemingly removed records that are in the answer, but cannot be read."""
     looks = request.evidence.looks
-    keys = (record.key for record in request.unreadable if record.key in looks)
-    return [key for key in keys if looks[key].kind is LookKind.REMOVAL]
+    return [it.key for it in request.unreadable if it.key in looks and looks[it.key].kind is LookKind.REMOVAL]
 
 
 def _evaluate(
@@ -275,7 +278,7 @@ def _evaluate(
     findings = evaluate_records(completions, evidence, request.context)
     if not request.absent:
         return findings
-    contents = read_all_stored(request.version, record_lookups.stored_json(db, source, list(request.absent)))
+    contents = read_missing(request.version, record_lookups.stored_json(db, source, list(request.absent)))
     # The API's count includes the new records of this answer, which were not known when `max_gone` was computed.
     # Otherwise an entry and a deletion would cancel out.
     entered = len(findings.learned) + len(findings.held)
@@ -394,5 +397,4 @@ def write_only(
 
 def learn_held(db: Database, source: str) -> tuple[int, SourceMemory]:
     """Mark the held-back arrivals as known without events; return their number and the source's new state."""
-    released = holds.accept_arrivals(db, source, NewsReason.LEARNED_ON_RELEASE)
-    return released, sources.read_or_create(db, source)
+    return holds.accept_arrivals(db, source, NewsReason.LEARNED_ON_RELEASE), sources.read_or_create(db, source)

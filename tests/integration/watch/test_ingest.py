@@ -206,3 +206,20 @@ async def test_release_of_arrivals_ends_if_some_are_stored_in_the_form_of_anothe
     await station.round()
     assert await station.watcher.release(Direction.ARRIVALS, silently=False) == 2
     assert len(station.told()) == 2
+
+
+async def test_record_removed_during_a_change_of_the_api_version_is_reported(station: "Station") -> None:
+    station.version = "v1"
+    await station.open(20, sweep_interval="1h")
+    await station.round()
+    (gone, *_) = station.account.records()
+    key = station.key(gone)
+    station.account.remove(gone.id)
+    station.version = "v2"
+    await station.restart()
+    for _ in range(2):
+        station.clock.advance(3700)
+        await station.settle()
+    assert [(event.type, event.subject) for event in station.events] == [("completion.removed", key)]
+    memory = await station.memory()
+    assert (memory.records, memory.renumbered, memory.unexplained) == (19, 19, 0)
