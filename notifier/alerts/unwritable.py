@@ -78,6 +78,14 @@ class UnwritableStore:
             return []
         return await self._end()
 
+    async def stop(self) -> None:
+        """If the alert about the beginning was sent, and the state file can be written again, store that about the end.
+
+        The next run of the daemon delivers it, but knows nothing of the beginning.
+        """
+        if self._alerted_to in self._configured_destinations():
+            await self._end()
+
     async def _fire(self, error: StoreError, since_ms: int) -> None:
         summary = Sentence("store_unwritable.why", why=error.message)
         begins = self._firing is None

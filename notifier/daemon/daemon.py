@@ -238,6 +238,7 @@ class Daemon:
             self._schedule.add(ESSENTIALS_JOB, EVALUATE_EVERY_SECONDS, self._housekeeping.maintain_store)
             await self._store.run(starts.record_start, self._started_ms)
             stack.push_async_callback(self._housekeeping.record_stop, self._started_ms)
+            stack.push_async_callback(self._unwritable.stop)
             await self._alert_monitor.evaluate()
             self._schedule.add(ACTIVITY_JOB, ACTIVITY_EVERY_SECONDS, self._activity.save_changes)
             self._schedule.add(EVALUATION_JOB, EVALUATE_EVERY_SECONDS, self._evaluate_conditions)

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from notifier.config import Settings
 from notifier.daemon.configuration import ReloadHooks
-from notifier.daemon.daemon import Daemon
+from notifier.daemon.daemon import EVALUATION_JOB, Daemon
 from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.file.store import FileStore
@@ -188,6 +188,21 @@ async def test_unwritable_state_file_is_alerted_and_resolved_once(
         assert (await daemon.operations.status())["conditions"] == []
     assert notice_receiver.of_the_store() == ["firing", "resolved"]
     assert len(notice_receiver.ids) == len({*notice_receiver.ids})
+
+
+async def test_unwritable_state_file_is_resolved_by_the_next_run_if_the_daemon_stops_before_it_looks_again(
+    world: "World", notice_receiver: NoticeReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifier.alerts.unwritable.FAILING_FOR_MS", 100)
+    settings = settings_with_notices(world, notice_receiver)
+    async with running(settings) as daemon:
+        await until(lambda: not daemon.operations.unready())
+        await daemon._store.run(lambda db: db.execute("PRAGMA query_only = 1"))
+        await until(lambda: daemon._unwritable._alerted_to == "safety")
+        daemon._schedule.remove(EVALUATION_JOB)
+        await daemon._store.run(lambda db: db.execute("PRAGMA query_only = 0"))
+    async with running(settings):
+        await until(lambda: notice_receiver.of_the_store() == ["firing", "resolved"])
 
 
 async def test_single_failed_write_is_not_alerted_even_without_later_writes(
