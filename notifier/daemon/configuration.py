@@ -1,7 +1,7 @@
 """The configuration of a running daemon, and its differences from a new configuration."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
@@ -62,13 +62,23 @@ class Differences(Struct, frozen=True):
     removed: tuple[str, ...] = ()
 
     @classmethod
-    def between(cls, before: Mapping[str, object], after: Mapping[str, object]) -> "Differences":
-        """Compare the sources (or destinations) of two configurations. The keys of the mappings are names."""
+    def between(
+        cls, before: Mapping[str, object], after: Mapping[str, object], unsure: Collection[str] = ()
+    ) -> "Differences":
+        """Compare the sources (or destinations) of two configurations. The keys of the mappings are names.
+
+        The names in `unsure` count as changed or removed, because what runs under them may not be as in `before`.
+        """
         return cls(
             tuple(name for name in after if name not in before),
-            tuple(name for name in after if name in before and after[name] != before[name]),
-            tuple(name for name in before if name not in after),
+            tuple(name for name in after if name in before and (after[name] != before[name] or name in unsure)),
+            tuple(name for name in dict.fromkeys((*before, *unsure)) if name not in after),
         )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all three groups."""
+        return (*self.added, *self.changed, *self.removed)
 
     @property
     def added_and_changed(self) -> tuple[str, ...]:
@@ -83,19 +93,23 @@ class Differences(Struct, frozen=True):
 class Changes(Struct, frozen=True):
     """The differences between the sources and between the destinations of two configurations."""
 
-    sources: Differences
-    destinations: Differences
+    sources: Differences = Differences()
+    destinations: Differences = Differences()
 
 
-def changes_between(before: Settings, after: Settings) -> Changes:
-    """Return the differences between two configurations."""
+NO_CHANGES: Final = Changes()
+
+
+def changes_between(before: Settings, after: Settings, unfinished: Changes = NO_CHANGES) -> Changes:
+    """Return the differences between two configurations. `unfinished` are changes that may have been made in part."""
     return Changes(
         # A new retention counts as a change of every source, because each watcher uses it to recognise a gap.
         Differences.between(
             _with_retention(before.sources, before.store.retention),
             _with_retention(after.sources, after.store.retention),
+            unfinished.sources.names,
         ),
-        Differences.between(before.destinations, after.destinations),
+        Differences.between(before.destinations, after.destinations, unfinished.destinations.names),
     )
 
 

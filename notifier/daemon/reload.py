@@ -11,6 +11,7 @@ from notifier.config import Settings
 from notifier.daemon.api.deliveries import DeliveryOperations
 from notifier.daemon.condition_collector import ConditionCollector
 from notifier.daemon.configuration import (
+    NO_CHANGES,
     Changes,
     RunningConfiguration,
     changes_between,
@@ -69,6 +70,8 @@ class Reloader:
         self._manager = manager
         self._reload_lock = asyncio.Lock()
         self._reader = ConfigurationReader(configuration.reload_hooks)
+        self._unfinished = NO_CHANGES
+        """The changes that an error of the store interrupted. The next reload makes them again, or takes them back."""
         self.apply_lock = asyncio.Lock()
         """Held while a new configuration is applied, when some parts of the daemon are being replaced.
 
@@ -95,8 +98,10 @@ class Reloader:
         try:
             settings = await self._reader.read()
             async with self.apply_lock:
-                changes = changes_between(self._configuration.settings, settings)
+                changes = changes_between(self._configuration.settings, settings, self._unfinished)
+                self._unfinished = changes
                 await self._apply(settings, changes, session, heartbeat)
+                self._unfinished = NO_CHANGES
                 unmatched = await self._deliveries.count_unmatched(changes.destinations.changed)
         except ConfigurationReadError as error:
             reason: str = WRONG_CONFIGURATION
@@ -122,9 +127,11 @@ class Reloader:
         """Apply new settings to the running daemon. Raises StoreError."""
         configuration, before = self._configuration, self._configuration.settings
         # A source or destination needs its counters from before its start until after its stop.
-        self._counts.keep_only({*before.sources, *settings.sources}, {*before.destinations, *settings.destinations})
-        # New events must not go to a removed destination while it stops, nor to a new one before it exists.
         destination_changes = changes.destinations
+        self._counts.keep_only(
+            {*settings.sources, *changes.sources.removed}, {*settings.destinations, *destination_changes.removed}
+        )
+        # New events must not go to a removed destination while it stops, nor to a new one before it exists.
         kept = {name: wanted for name, wanted in settings.destinations.items() if name not in destination_changes.added}
         configuration.subscriptions = subscriptions_of(kept)
         await self._dispatcher.apply_settings(

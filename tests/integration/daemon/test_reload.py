@@ -85,6 +85,23 @@ async def test_reload_of_an_invalid_configuration_is_reported_and_changes_nothin
     await until(lambda: subjects(world) == {key: 1})
 
 
+async def test_reload_that_the_store_interrupted_is_taken_back_by_a_reload_of_the_earlier_configuration(
+    daemon: Daemon, world: World, written: Written
+) -> None:
+    earlier = written.settings
+    hr = dumped(earlier)["destinations"]["hr"]
+    written.change(destinations={"hr": hr | {"timeout": "9s"}, "audit": hr})
+    await daemon._store.run(lambda db: db.execute("PRAGMA query_only = 1"))
+    answer = await daemon.reload()
+    assert "applied only in part" in answer.body["message"]
+    await daemon._store.run(lambda db: db.execute("PRAGMA query_only = 0"))
+    written.settings = earlier
+    assert await changes(daemon, "destinations") == {"added": (), "changed": ("hr",), "removed": ("audit",)}
+    key = world.complete()
+    await until(lambda: subjects(world) == {key: 1})
+    assert await changes(daemon, "destinations") == {"added": (), "changed": (), "removed": ()}
+
+
 async def test_reload_watches_an_added_source_and_not_a_removed_one(
     daemon: Daemon, world: World, written: Written
 ) -> None:
