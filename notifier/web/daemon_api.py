@@ -210,6 +210,8 @@ class SourceDetail(Struct, frozen=True):
     """The latest state changes, newest first."""
     events: "Sequence[LoggedEvent]"
     """The latest events, newest first."""
+    searched_ms: int | None
+    """When the oldest event that was examined for `events` was detected (Unix ms); None if no older ones are left."""
 
 
 class DestinationDetail(SourceDetail, frozen=True):

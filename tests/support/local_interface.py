@@ -144,17 +144,20 @@ class Details:
     hours: list[RequestCount] = field(default_factory=lambda: [RequestCount()] * 24)
     states: list[StateChange] = field(default_factory=list)
     filters: str = "new completions"
+    searched_ms: int | None = None
 
     async def source(self, name: str) -> SourceDetail:
         if name != "acme":
             raise UnknownNameError("source", name, ("acme",))
         settings = [ShownSetting("token", "(hidden)", is_default=False), ShownSetting("api", "v2", is_default=True)]
-        return SourceDetail(1_795_280_400_123, settings, self.hours, self.states, ())
+        return SourceDetail(1_795_280_400_123, settings, self.hours, self.states, (), self.searched_ms)
 
     async def destination(self, name: str) -> DestinationDetail:
         if name != "hr":
             raise UnknownNameError("destination", name, ("hr",))
-        return DestinationDetail(1_795_280_400_123, (), self.hours, self.states, (), "http", self.filters)
+        return DestinationDetail(
+            1_795_280_400_123, (), self.hours, self.states, (), self.searched_ms, "http", self.filters
+        )
 
 
 @dataclass

@@ -10,7 +10,7 @@ from notifier.daemon.activity import ActivityLog
 from notifier.daemon.configuration import RunningConfiguration
 from notifier.store.database import Database
 from notifier.store.queries import event_log
-from notifier.store.queries.event_log import EventLogFilter, LoggedEvent
+from notifier.store.queries.event_log import EventLogFilter, EventLogPage
 from notifier.store.reader import StoreReader
 from notifier.store.tables import activity
 from notifier.store.tables.activity import ActivityKind, ActivitySubject, RequestCount, StateChange
@@ -23,7 +23,7 @@ _PER_HOUR: Final = HOUR_MS // QUARTER_MS
 _MAX_STATES: Final = 20
 _MAX_EVENTS: Final = 10
 
-_StoredData = tuple[Mapping[int, RequestCount], Sequence[StateChange], Sequence[LoggedEvent]]
+_StoredData = tuple[Mapping[int, RequestCount], Sequence[StateChange], EventLogPage]
 
 
 class SourceAndDestinationReader:
@@ -45,7 +45,9 @@ class SourceAndDestinationReader:
             raise UnknownNameError("source", name, tuple(known))
         subject = ActivitySubject(ActivityKind.SOURCE, name)
         hours, states, events = await self._stored(subject, EventLogFilter(source=name))
-        return SourceDetail(self._clock.now_ms(), shown_settings(known[name]), hours, states, events)
+        return SourceDetail(
+            self._clock.now_ms(), shown_settings(known[name]), hours, states, events.events, events.searched_ms
+        )
 
     async def destination(self, name: str) -> DestinationDetail:
         """Return the data of a destination's page. Raises UnknownNameError, StoreError."""
@@ -60,14 +62,15 @@ class SourceAndDestinationReader:
             shown_settings(settings, address=settings.address()),
             hours,
             states,
-            events,
+            events.events,
+            events.searched_ms,
             settings.type,
             describe_filters(settings),
         )
 
     async def _stored(
         self, subject: ActivitySubject, event_filter: EventLogFilter
-    ) -> tuple[Sequence[RequestCount], Sequence[StateChange], Sequence[LoggedEvent]]:
+    ) -> tuple[Sequence[RequestCount], Sequence[StateChange], EventLogPage]:
         last = self._clock.now_ms() // QUARTER_MS
         counts, states, events = await self._reader.run(_read, subject, last - _QUARTERS + 1, event_filter)
         return hourly_counts(counts, self._activity.unwritten_counts(subject), last), states, events
@@ -92,4 +95,4 @@ def hourly_counts(
 def _read(db: Database, subject: ActivitySubject, quarter: int, event_filter: EventLogFilter) -> _StoredData:
     counts = activity.request_counts(db, subject, quarter)
     states = activity.latest_changes(db, subject, _MAX_STATES)
-    return counts, states, event_log.read_page(db, event_filter, None, _MAX_EVENTS).events
+    return counts, states, event_log.read_page(db, event_filter, None, _MAX_EVENTS)

@@ -79,6 +79,18 @@ async def test_destination_page_shows_filters_last_error_and_dead_deliveries(int
     assert "sample events are not" in text
 
 
+async def test_source_and_destination_pages_say_how_far_events_were_searched(interface: "Interface") -> None:
+    memory = destination_status(DestinationMemory(Health()), None)
+    set_status_parts(interface, sources={"acme": source()}, destinations={"hr": memory})
+    for path, address in (("/sources/acme", "/events?source=acme"), ("/destinations/hr", "/events?destination=hr")):
+        interface.daemon.details.searched_ms = None
+        assert "No event yet." in await fetch_page(interface, path)
+        interface.daemon.details.searched_ms = 1_795_280_300_000
+        text = await fetch_page(interface, path)
+        assert "No event yet." not in text
+        assert f'<a href="{address}">Search older events</a>' in text
+
+
 async def test_destination_page_lists_the_current_state_first(interface: "Interface") -> None:
     set_status_parts(interface, destinations={"hr": destination_status(DestinationMemory(Health()), None)})
     interface.daemon.details.states = [StateChange(1_795_280_300_000, "ok")]
