@@ -316,18 +316,15 @@ def read_all(db: Database) -> dict[str, DestinationMemory]:
 
 
 def _with_scheduled(db: Database, name: str, memory: DestinationMemory, waits: slots.WaitingCount) -> DestinationMemory:
+    scheduled = replace(memory, scheduled=waits.count, scheduled_for_ms=waits.until_ms)
+    if waits.count == memory.pending:
+        return replace(scheduled, oldest_due_ms=None, next_attempt_ms=waits.until_ms)
     (oldest_ms,) = db.execute(
         f"SELECT min({_SINCE}) {_FROM} WHERE d.destination = ? AND d.state = 'pending' AND d.state <> 'delivered'"
         f" AND NOT {slots.IS_WAITING}",
         [name],
     ).fetchone()
-    return replace(
-        memory,
-        scheduled=waits.count,
-        scheduled_for_ms=waits.until_ms,
-        oldest_due_ms=oldest_ms,
-        next_attempt_ms=waits.until_ms if waits.count == memory.pending else memory.next_attempt_ms,
-    )
+    return replace(scheduled, oldest_due_ms=oldest_ms)
 
 
 def _next_attempt(db: Database, name: str, pending: int) -> int | None:

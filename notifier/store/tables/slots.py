@@ -20,9 +20,12 @@ _GATE_OPENS: Final = "CASE WHEN d.slot_at IS NULL THEN t.closed_until ELSE t.hel
 
 IS_WAITING: Final = (
     f"(d.at_once = 0 AND {_GATE_OPENS} IS NOT NULL AND e.type <> '{EventType.ALERT}'"
-    " AND e.type NOT IN (SELECT value FROM json_each(t.urgent)))"
+    """ AND t.urgent NOT LIKE '%"' || e.type || '"%')"""
 )
-"""The condition that a pending delivery `d` of event `e` to destination `t` waits for a slot or a quiet time's end."""
+"""The condition that a pending delivery `d` of event `e` to destination `t` waits for a slot or a quiet time's end.
+
+It looks for the type in the text of the JSON list, because SQLite would parse the list again for each delivery.
+"""
 
 WAIT_END: Final = f"CASE WHEN d.state = 'pending' AND {IS_WAITING} THEN {_GATE_OPENS} END"
 """The time (Unix ms) until which a delivery `d` waits for a slot or a quiet time's end; NULL if it does not wait."""

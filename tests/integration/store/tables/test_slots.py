@@ -159,3 +159,17 @@ def test_count_waiting_reads_no_events_of_destinations_without_a_schedule(
     plan = [step for *_, step in file_db.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()]
     assert plan[0] == "SCAN t"
     assert not [step for step in plan if step.startswith(("SCAN d", "SCAN e"))]
+
+
+def test_read_all_examines_waiting_events_once_and_parses_no_json_for_each(
+    file_db: "FileDatabase", tell: "Tell"
+) -> None:
+    store_daily_schedule(file_db)
+    tell(file_db, "1", "2", to=("hr",))
+    stored_gate(file_db, replace(CLOSED, urgent=frozenset({"completion.removed"})))
+    queries: list[str] = []
+    with file_db.tracer(lambda sql, _: queries.append(sql)):
+        assert destinations.read_all(file_db)["hr"].scheduled == 2
+    (query,) = [sql for sql in queries if "closed_until" in sql]
+    plan = [step for *_, step in file_db.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()]
+    assert not [step for step in plan if "json_each" in step]
