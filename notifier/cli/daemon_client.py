@@ -16,14 +16,15 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-from notifier.cli.errors import CommandError, NameNotFoundError, StandbyError
-from notifier.daemon.socket_path import STANDBY, lock_path, socket_path
+from notifier.cli.errors import BusyError, CommandError, NameNotFoundError, StandbyError
+from notifier.daemon.socket_path import BUSY, STANDBY, lock_path, socket_path
 
 _ERROR_TYPES: Final = {
     "unknown_event": NameNotFoundError,
     "unknown_name": NameNotFoundError,
     "unknown_person": NameNotFoundError,
     STANDBY: StandbyError,
+    BUSY: BusyError,
 }
 """The error to raise for the `reason` of an error response, if it is not CommandError."""
 
@@ -49,8 +50,9 @@ def request(
     """Send a request to the daemon that uses this state file; return None if no daemon is running.
 
     `timeout` is in seconds. Without one, the request goes on while the daemon answers other requests (tested every
-    ANSWER_TIMEOUT_SECONDS). Raises CommandError if the daemon does not answer or reports a failure, and StandbyError if
-    it stands by. Raises NameNotFoundError if it does not know the source, destination, event or person.
+    ANSWER_TIMEOUT_SECONDS). Raises CommandError if the daemon does not answer or reports a failure, StandbyError if it
+    stands by, and BusyError if too many requests read its state. Raises NameNotFoundError if it does not know the
+    source, destination, event or person.
     """
     is_long = timeout is None or timeout > ANSWER_TIMEOUT_SECONDS
     # This notices a daemon that hangs within ANSWER_TIMEOUT_SECONDS, even if `timeout` is longer.

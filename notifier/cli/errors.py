@@ -47,6 +47,10 @@ class StandbyError(CommandError):
     """The daemon on this machine stands by, so it does nothing but say which process holds the store."""
 
 
+class BusyError(CommandError):
+    """The daemon cannot answer now, because other requests read its state."""
+
+
 class ConfigurationError(CommandError):
     """The configuration is wrong or missing."""
 

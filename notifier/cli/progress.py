@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from notifier.cli import daemon_client
-from notifier.cli.errors import CommandError
+from notifier.cli.errors import BusyError, CommandError
 from notifier.cli.formatting import format_count
 from notifier.cli.output import is_terminal
 
 _PAGE_BYTES: Final = 4096
 _REFRESH_SECONDS: Final = 0.3
+_LONGEST_BUSY_SECONDS: Final = 60.0
 ShowSweep = Callable[[Mapping[str, Any]], None]
 """A function that shows the progress of a sweep. Its argument is the object `sweep` of a source in `/v1/status`."""
 
@@ -33,6 +34,22 @@ def copy_progress(title: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: update(done, total, f"{done * _PAGE_BYTES / 1_000_000:,.1f} MB")
 
 
+def request_progress(state_file: Path, path: str) -> daemon_client.DaemonAnswer | None:
+    """Request the progress of work that the daemon does; return None if no daemon is running.
+
+    While the daemon is too busy to answer, for example with searches in the dashboard, this asks again: the work goes
+    on meanwhile. Raises CommandError, and BusyError after _LONGEST_BUSY_SECONDS.
+    """
+    deadline = time.monotonic() + _LONGEST_BUSY_SECONDS
+    while True:
+        try:
+            return daemon_client.request(state_file, "GET", path)
+        except BusyError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_REFRESH_SECONDS)
+
+
 def wait_for_sweep(state_file: Path, source: str, show: ShowSweep) -> Mapping[str, Any]:
     """Wait until the daemon's sweep of a source ends, and return the sweep's last progress.
 
@@ -40,7 +57,7 @@ def wait_for_sweep(state_file: Path, source: str, show: ShowSweep) -> Mapping[st
     CommandError if the sweep is interrupted.
     """
     while True:
-        answer = daemon_client.request(state_file, "GET", "/v1/status")
+        answer = request_progress(state_file, "/v1/status")
         if answer is None:
             raise CommandError("the daemon has stopped; the next `notifier run` continues the sweep")
         if source not in answer.body["sources"]:

@@ -1,4 +1,4 @@
-"""What commands must know of a running daemon: the paths of its socket and lock file, and two of its `reason`s.
+"""What commands must know of a running daemon: the paths of its socket and lock file, and some of its `reason`s.
 
 This module has few imports, so it loads quickly.
 """
@@ -11,6 +11,9 @@ WRONG_CONFIGURATION: Final = "wrong_configuration"
 
 STANDBY: Final = "standby"
 """The `reason` in error responses of a process that stands by."""
+
+BUSY: Final = "busy"
+"""The `reason` in error responses if too many requests read the state at the same time; a copy of StoreReason.BUSY."""
 
 
 def socket_path(state_file: Path) -> Path:

@@ -17,6 +17,7 @@ from notifier.cli.global_options import GlobalOptions, pass_global_options
 from notifier.cli.help_text import examples
 from notifier.cli.output import echo, echo_json, is_terminal
 from notifier.cli.parameter_types import OneOf, destination_names, json_object_option, reject_empty, source_names
+from notifier.cli.progress import request_progress
 from notifier.cli.replay_text import history_lines, unfinished_lines
 from notifier.cli.store_access import open_store_read_only
 from notifier.clock import SystemClock
@@ -150,7 +151,7 @@ def _wait_for_replay(state_file: Path, number: int, show_progress: ShowProgress)
     """
     waiting_since: float | None = None
     while True:
-        answer = daemon_client.request(state_file, "GET", "/v1/replay")
+        answer = request_progress(state_file, "/v1/replay")
         if answer is None:
             raise CommandError("the daemon has stopped; the next `notifier run` continues the replay")
         progress = _find_replay(answer.body, number)
