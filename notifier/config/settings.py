@@ -283,9 +283,20 @@ class Settings(BaseTable):
             yield Problem(variable, f"is ignored: it {problem}")
 
     def _unreceived_expiry(self) -> Iterator[Problem]:
-        """Yield a problem for each source with announcements of expiry that no destination receives."""
-        for name, source in self.sources.items():
-            if source.expiry and not any(_EXPIRY_EVENTS & {*it.events} for it in self.destinations.values()):
+        """Yield a problem for each source with announcements of expiry that no destination receives.
+
+        Also yield one for each destination that should receive announcements, but none of its sources makes them.
+        """
+        makers = {name for name, source in self.sources.items() if source.expiry}
+        receivers = {name: it for name, it in self.destinations.items() if _EXPIRY_EVENTS & {*it.events}}
+        for name, destination in receivers.items():
+            if makers.isdisjoint(destination.sources or self.sources):
+                yield Problem(
+                    dotted(("destinations", name, "events")),
+                    "contains announcements about expiry, but none of its sources makes them: set expiry = true there",
+                )
+        for name in self.sources:
+            if name in makers and not any(name in (it.sources or self.sources) for it in receivers.values()):
                 yield Problem(
                     dotted(("sources", name, "expiry")),
                     'is on, but no destination gets it: add "completion.expiring" or "completion.expired" to `events`',

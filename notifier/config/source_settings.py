@@ -229,8 +229,11 @@ class SourceSettings(BaseTable):
                 yield from problem_if(key, likely_mistakes.of_id(identifier))
         if isinstance(self.first_run, date) and self.first_run > today:
             yield Problem("first_run", "is in the future: nothing that is entered before that date is reported")
-        if self.expiry_dates is ExpiryDates.EMPLOYEE_STATUS and not self.expiry:
-            yield Problem("expiry_dates", "has no effect without expiry = true")
+        if not self.expiry:
+            if self.expiry_dates is ExpiryDates.EMPLOYEE_STATUS:
+                yield Problem("expiry_dates", "has no effect without expiry = true")
+            if self.expiring_within is not None:
+                yield Problem("expiring_within", "has no effect without expiry = true")
         if self.requests_per_minute > _SHARED_REQUESTS_PER_MINUTE:
             yield Problem(
                 "requests_per_minute",

@@ -16,7 +16,7 @@ DONE = {"finished_at": "2026-11-21T17:00:00Z", "running": False, "records": 7, "
 
 
 def test_reason_of_a_busy_daemon_is_that_of_the_store() -> None:
-    assert StoreReason.BUSY == BUSY
+    assert StoreReason.BUSY.value == BUSY
 
 
 @pytest.mark.parametrize(("busy_seconds", "code"), [(60.0, 0), (-1.0, 1)], ids=["for a moment", "for too long"])

@@ -24,6 +24,8 @@ from notifier.config import (
 Load = Callable[..., Settings]
 
 SOURCE = '[sources.acme]\ntoken = "t0ken"\n'
+OTHER_SOURCE = '[sources.beta]\ntoken = "0ther"\n'
+EXPIRING = 'events = ["completion.created", "completion.expiring"]\n'
 SLACK = '[destinations.safety]\ntype = "slack"\nurl = "https://hooks.slack.com/services/T/B/x"\n'
 HTTP = '[destinations.hr]\ntype = "http"\nurl = "https://hr.example.com/hook"\n'
 SIGNED = HTTP + 'secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"\n'
@@ -199,7 +201,17 @@ def test_ordinary_configuration_gives_no_warnings(load_text: Load) -> None:
             f'{SOURCE}expiry_dates = "employee_status"\n{SIGNED}',
             "sources.acme.expiry_dates: has no effect without expiry = true",
         ),
+        (f'{SOURCE}expiring_within = "60d"\n{SIGNED}', "sources.acme.expiring_within: has no effect without expiry"),
         (f"{SOURCE}expiry = true\n{SIGNED}", "sources.acme.expiry: is on, but no destination gets it"),
+        (
+            f"{SOURCE}expiry = true\n{OTHER_SOURCE}expiry = true\n{SIGNED}{EXPIRING}" + 'sources = ["beta"]\n',
+            "sources.acme.expiry: is on, but no destination gets it",
+        ),
+        (SOURCE + SIGNED + EXPIRING, "destinations.hr.events: contains announcements about expiry, but none of its"),
+        (
+            f"{SOURCE}expiry = true\n{OTHER_SOURCE}{SIGNED}{EXPIRING}{SLACK}{EXPIRING}" + 'sources = ["beta"]\n',
+            "destinations.safety.events: contains announcements about expiry, but none of its",
+        ),
         (SOURCE + SOURCE.replace("acme", "beta") + SIGNED, "sources.beta.token: is the same as that of source `acme`"),
         (
             SOURCE + SLACK + SLACK.replace("safety", "other"),
@@ -221,6 +233,7 @@ def test_probable_mistake_gives_a_warning(text: str, warning: str, load_text: Lo
         SOURCE + 'training_id = "1"\n' + SOURCE.replace("acme", "beta") + 'training_id = "2"\n' + SIGNED,
         SOURCE + SLACK + SLACK.replace("safety", "other") + 'training_ids = ["1046"]',
         f"{SOURCE}first_run = 2020-01-01\n{SIGNED}",
+        f'{SOURCE}expiry = true\nexpiring_within = "60d"\n{OTHER_SOURCE}{SIGNED}{EXPIRING}',
     ],
 )
 def test_value_that_only_resembles_a_mistake_gives_no_warning(text: str, load_text: Load) -> None:
