@@ -53,6 +53,7 @@ _RESERVED_HEADERS: Final = frozenset(
 _VALID_ORIGIN: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _LONGEST_ORIGIN: Final = 253
 _LONGEST_PATTERN: Final = 500
+_DATABASE_SCHEMES: Final = frozenset({"postgresql:", "postgres:"})
 _LONGEST_STATE_FILE_PATH: Final = LONGEST_SOCKET_PATH - len(".sock")
 
 
@@ -306,6 +307,9 @@ def _parse_state_file(value: object, info: ValidationInfo) -> Path:
             return default_state_file(info.context.environ, info.context.file)
         return default_state_file(os.environ)
     path = _parse_path(value)
+    # A relative path, which this address looks like, already begins with a folder here.
+    if not _DATABASE_SCHEMES.isdisjoint(path.parts):
+        raise InvalidValue("is the address of a database: write it as `url`, without `path`")
     if len(os.fsencode(path)) > _LONGEST_STATE_FILE_PATH:
         raise InvalidValue(
             f"must be a path of at most {_LONGEST_STATE_FILE_PATH} bytes, because the daemon's socket stands beside the"

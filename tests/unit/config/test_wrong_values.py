@@ -183,6 +183,7 @@ WRONG_TEMPLATES = [
 ]
 WRONG_ELSEWHERE = [
     ("store.path", "[store]\npath = 5", "must be the path of a file"),
+    ("store.path", '[store]\npath = "postgresql://u:hush@h/d"', "write it as `url`"),
     ("store.path", f'[store]\npath = "/{"x" * 102}"', "must be a path of at most 102 bytes"),
     ("store.retention", "[store]\nretention = 90", "a plain number has none"),
     ("store", "store = 5", "must be a table"),
