@@ -200,7 +200,7 @@ def evaluate_and_write(db: Database, request: IngestRequest) -> EvaluatedAnswer:
     taken = {adoption.completion.key for adoption in adopted}
     if adopted:
         completions = [completion for completion in completions if completion.key not in taken]
-    findings = replace(_evaluate(db, request, completions, lookup.known, taken), adopted=adopted)
+    findings = replace(_evaluate(db, request, completions, lookup, taken), adopted=adopted)
     if shown := _no_longer_absent(request):
         findings = replace(findings, ended_looks=(*findings.ended_looks, *shown))
     if request.shows_names and (changes := findings.changes_with_event()):
@@ -249,11 +249,11 @@ def _evaluate(
     db: Database,
     request: IngestRequest,
     completions: Sequence[Completion],
-    known: Mapping[str, StoredRecord],
+    lookup: Lookup,
     taken: Collection[str],
 ) -> Findings:
     """Decide about `completions`, records of the answer; `taken` are the new keys of renumbered known records."""
-    source = request.context.source
+    source, known = request.context.source, lookup.known
     if not completions and not request.absent:
         return Findings(source, request.context.id_namespace)
     evidence = replace(request.evidence, known=known)
@@ -262,6 +262,8 @@ def _evaluate(
         absent = request.version.missing_fields(
             raw for key, raw in zip(request.keys, request.raws, strict=True) if key not in taken
         )
+        # If nine of ten records never had these fields either, the API leaves out empty ones.
+        absent = absent if 10 * (len(request.keys) - len(lookup.unchanged)) > len(request.keys) else frozenset()
         evidence = replace(
             evidence,
             contents=contents,
@@ -269,9 +271,11 @@ def _evaluate(
             lacks_fields=bool(absent),
         )
         if absent:
+            # Another answer has shown that these forms are possible.
+            awaited = {(look.key, look.form) for look in evidence.looks.values()}
             completions = [
                 request.version.fill_missing(completion, contents[completion.key], absent)
-                if completion.key in contents
+                if completion.key in contents and (completion.key, completion.content_fingerprint()) not in awaited
                 else completion
                 for completion in completions
             ]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from notifier.sandbox import Account, synthetic_account
+from notifier.sandbox import Account, Override, synthetic_account
 from tests.support.detection_world import REMOVAL, World
 
 FEW = 20
@@ -24,6 +24,19 @@ async def test_field_that_is_absent_from_every_record_is_not_compared(world: Wor
     await world.minutes(15)
     await world.sweep()
     assert await world.told_after(5) == []
+    assert await world.conditions() == set()
+
+
+async def test_cleared_note_is_reported_although_the_api_leaves_out_empty_fields(world: World) -> None:
+    account = synthetic_account(200, now_ms=world.true_clock.now_ms)
+    records = [*account.records()]
+    for record in records:
+        account.edit(record.id, overrides={"notes": Override.ABSENT, "files": Override.ABSENT})
+    account.edit(records[20].id, notes="expires with the contract", overrides={"files": Override.ABSENT})
+    await world.open(account)
+    cleared = world.edit(records[20], notes="", overrides={"notes": Override.ABSENT, "files": Override.ABSENT})
+    assert await world.told_after(3) == [cleared]
+    assert world.events[-1]["data"]["previous"] == {"notes": "expires with the contract"}
     assert await world.conditions() == set()
 
 
