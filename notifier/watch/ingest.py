@@ -216,8 +216,10 @@ class PageIngester:
             chunk = keys[first : first + _RELEASED_AT_ONCE]
             async with self._turn:
                 known = await self._context.store.run(record_lookups.known_records, self._context.name, chunk)
-                dropped = tuple(key for key in chunk if key in known and known[key].held)
-                gone = [key for key in chunk if key not in dropped]
+                # A second look may have confirmed a removal meanwhile.
+                present = [key for key in chunk if key in known and not known[key].removed]
+                dropped = tuple(key for key in present if known[key].held)
+                gone = [key for key in present if not known[key].held]
                 contents = read_missing(self._version, await self._stored_json(gone))
                 changes = (
                     []
@@ -232,10 +234,12 @@ class PageIngester:
                     changes=tuple(changes),
                     removed=tuple(gone) if silently else (),
                     dropped=dropped,
+                    ended_looks=chunk,
                 )
                 events, memory = await self._context.store.run(
                     write_only, findings, self._subscriptions(), self._context.clock.now_ms()
                 )
+                self._past.note(findings, asyncio.get_running_loop().time(), DetectedBy.SWEEP)
             self._context.health.remember(memory)
             if events:
                 self._on_events(events)

@@ -155,6 +155,8 @@ class Absences:
         """
         suspects = await self._context.store.run(records_by_date.removal_candidates, ids)
         max_gone = (await self._counts.fetch_balance()).max_gone
+        if max_gone is not None and len(suspects) > max_gone:
+            suspects = await self._without_moved(suspects, max_gone)
         keys = [suspect.key for suspect in suspects][: None if max_gone is None else max_gone]
         if len(keys) < len(suspects):
             _log.warning(
@@ -164,6 +166,21 @@ class Absences:
         events = await self._ingester.remove(keys, silently=silently)
         await self.clear_removal_hold()
         return events
+
+    async def _without_moved(self, suspects: list[RemovalCandidate], max_gone: int) -> list[RemovalCandidate]:
+        """Request the records of the people with missing records; return those that are still missing.
+
+        A sweep misses records that are moved while it reads. The requests end when only `max_gone` records are missing.
+        """
+        with SeenRecords(self._ingester, self._context.clock.monotonic()) as seen:
+            for user_id in dict.fromkeys(suspect.user_id for suspect in suspects):
+                if len(suspects) <= max_gone:
+                    break
+                answer = await self._reader.ask_precise_question(Priority.SWEEP, user_id=user_id)
+                if answer is not None:
+                    await self._ingester.ingest_precise(answer, (), None, DetectedBy.SWEEP)
+                suspects = [suspect for suspect in suspects if suspect.id not in seen]
+        return suspects
 
     async def clear_removal_hold(self) -> None:
         """Record that no removals are held back or have to be released any more."""

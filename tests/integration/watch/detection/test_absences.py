@@ -248,6 +248,61 @@ async def test_removals_above_the_limit_are_held_until_released(station: "Statio
         assert conditions(station) == []
 
 
+async def test_release_of_removals_spares_a_record_that_moves_during_its_sweep(station: "Station") -> None:
+    await open_and_sweep(station, 300, page_size=10)
+    records = sorted(station.account.records(), key=lambda record: -record.date_number)
+    moved, victims = records[200], records[100:140]
+    for record in victims:
+        station.account.remove(record.id)
+    await station.round()
+    assert conditions(station) == [ConditionName.REMOVALS_HELD]
+
+    async def move_before_page_3(asked: "Asked") -> None:
+        if (asked.page, asked.limit) == (3, 50):
+            station.account.edit(moved.id, date_number=records[20].date_number)
+
+    station.upstream.interfere = move_before_page_3
+    await station.watcher.release(Direction.REMOVALS, silently=False)
+    await station.quiet()
+    assert sorted(await removed(station)) == sorted(station.keys_of(victims))
+    assert conditions(station) == []
+
+
+@pytest.mark.parametrize("silently", [True, False])
+async def test_release_of_removals_ends_the_second_look_of_a_released_record(
+    station: "Station", *, silently: bool
+) -> None:
+    await open_and_sweep(station, 300, page_size=10, confirm_after="1h")
+    first, *others = random_records(station, 40)
+    station.account.remove(first.id)
+    await station.round()
+    assert list(station.watcher.second_looks.by_key) == station.keys_of([first])
+    for record in others:
+        station.account.remove(record.id)
+    station.clock.advance(61)
+    await station.round()
+    assert conditions(station) == [ConditionName.REMOVALS_HELD]
+    await station.watcher.release(Direction.REMOVALS, silently=silently)
+    await station.quiet()
+    for _ in range(2):
+        station.clock.advance(HOUR)
+        await station.round()
+    assert station.watcher.second_looks.by_key == {}
+    assert station.watcher.memory.unexplained == 0
+    assert sorted(await removed(station)) == ([] if silently else sorted(station.keys_of([first, *others])))
+
+
+@pytest.mark.parametrize("silently", [True, False])
+async def test_release_does_not_remove_what_a_second_look_has_removed_meanwhile(
+    station: "Station", *, silently: bool
+) -> None:
+    await open_and_sweep(station, 30)
+    [victim] = station.keys_of(random_records(station, 1))
+    assert await station.watcher._ingester.remove([victim], silently=False) == 1
+    assert await station.watcher._ingester.remove([victim], silently=silently) == 0
+    assert (await station.memory()).records == 29
+
+
 async def test_held_removals_do_not_hide_a_new_record(station: "Station") -> None:
     await open_and_sweep(station, 300, page_size=10)
     for record in random_records(station, 40):
