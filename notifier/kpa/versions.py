@@ -241,6 +241,23 @@ V2: Final = RecordFormat(
 API_VERSIONS: Final[Mapping[str, RecordFormat]] = MappingProxyType({"v1": V1, "v2": V2})
 
 
+def read_stored(version: RecordFormat, key: str, raw: bytes) -> Completion | None:
+    """Return the completion of a stored record, with the stored key; None if the record cannot be read."""
+    completions, _ = version.parse([orjson.loads(raw)])
+    return replace(completions[0], key=key) if completions else None
+
+
+def read_all_stored(version: RecordFormat, stored: Mapping[str, bytes]) -> dict[str, Completion]:
+    """Return the completions of stored records, by key; records that this program version cannot read are left out."""
+    return {key: read for key, raw in stored.items() if (read := read_stored(version, key, raw)) is not None}
+
+
+def read_missing(version: RecordFormat, stored: Mapping[str, bytes]) -> dict[str, Completion]:
+    """Return the completions of records that are missing in an answer. Another API version may have stored them."""
+    versions = (*API_VERSIONS.values(), version)
+    return {key: found for known in versions for key, found in read_all_stored(known, stored).items()}
+
+
 def as_json(record: Any) -> bytes:
     """Return a record's JSON in the form that is stored and compared. Raises UnreadableError for an invalid record."""
     if type(record) is not dict:

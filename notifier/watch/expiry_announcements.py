@@ -11,7 +11,7 @@ from notifier.config import SourceSettings
 from notifier.config.source_settings import ExpiryDates
 from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names, event_data, expiry_event_id
 from notifier.facts import ListedEnd, PersonField, TrainingFacts, Validity, ValiditySource, listed_validity, validity
-from notifier.kpa.versions import API_VERSIONS, RecordFormat
+from notifier.kpa.versions import API_VERSIONS, RecordFormat, read_stored
 from notifier.store.database import Database
 from notifier.store.subscriptions import KnownFacts, Subscription
 from notifier.store.tables import events, expiries, records_by_person
@@ -28,7 +28,6 @@ from notifier.watch.detection.expiry import (
     stage_of,
 )
 from notifier.watch.detection.news import NewsReason
-from notifier.watch.ingest_transaction import read_stored
 from notifier.watch.name_cache import wanted_ids
 
 _REASONS: Final = {ExpiryStage.EXPIRING: NewsReason.RUNS_OUT, ExpiryStage.EXPIRED: NewsReason.RAN_OUT}

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from notifier.events import Change, Completion, DetectedBy, Event, EventType, Names
 from notifier.kpa.client import Page
-from notifier.kpa.versions import API_VERSIONS, InvalidRecord, SkimmedRecords
+from notifier.kpa.versions import API_VERSIONS, InvalidRecord, SkimmedRecords, read_all_stored, read_missing
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import holds, record_lookups
 from notifier.store.tables.outbox import Delivery
@@ -29,8 +29,6 @@ from notifier.watch.ingest_transaction import (
     PageMetadata,
     evaluate_and_write,
     learn_held,
-    read_all_stored,
-    read_missing,
     write_evaluated,
     write_only,
 )

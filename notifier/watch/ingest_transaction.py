@@ -3,13 +3,12 @@
 from array import array
 from collections.abc import Collection, Mapping, Sequence
 
-import orjson
 from msgspec import Struct
 from msgspec.structs import replace
 
 from notifier.events import Completion, DetectedBy, Event, EventType, fingerprints
 from notifier.facts import PersonField
-from notifier.kpa.versions import API_VERSIONS, RecordFormat, SkimmedRecords
+from notifier.kpa.versions import RecordFormat, SkimmedRecords, read_all_stored, read_missing
 from notifier.store.database import Database
 from notifier.store.subscriptions import Subscription
 from notifier.store.tables import (
@@ -174,35 +173,16 @@ class WrittenAnswer(Struct, frozen=True):
     """The deliveries of the events; if there are very many, only the first of them."""
 
 
-def read_stored(version: RecordFormat, key: str, raw: bytes) -> Completion | None:
-    """Return the completion of a stored record, with the stored key; None if the record cannot be read."""
-    completions, _ = version.parse([orjson.loads(raw)])
-    return replace(completions[0], key=key) if completions else None
-
-
-def read_all_stored(version: RecordFormat, stored: Mapping[str, bytes]) -> dict[str, Completion]:
-    """Return the completions of stored records, by key; records that this program version cannot read are left out."""
-    return {key: read for key, raw in stored.items() if (read := read_stored(version, key, raw)) is not None}
-
-
-def read_missing(version: RecordFormat, stored: Mapping[str, bytes]) -> dict[str, Completion]:
-    """Return the completions of records that are missing in an answer. Another API version may have stored them."""
-    versions = (*API_VERSIONS.values(), version)
-    return {key: found for known in versions for key, found in read_all_stored(known, stored).items()}
-
-
 def evaluate_and_write(db: Database, request: IngestRequest) -> EvaluatedAnswer:
     """Decide about an answer, and write the result if the store has all names that its events need."""
     source = request.context.source
     lookup = _look_up(db, request)
     undecided = completions = request.undecided(lookup.unchanged)
     adopted = _renumbered(db, request, undecided, lookup.known)
-    taken = {adoption.completion.key for adoption in adopted}
-    if adopted:
-        completions = [completion for completion in completions if completion.key not in taken]
-    findings = replace(_evaluate(db, request, completions, lookup, taken), adopted=adopted)
-    if shown := _no_longer_absent(request):
-        findings = replace(findings, ended_looks=(*findings.ended_looks, *shown))
+    findings = replace(_evaluate(db, request, completions, lookup, adopted), adopted=adopted)
+    renamed = [it.old_key for it in adopted if it.old_key in request.evidence.looks]
+    if ended := (*_no_longer_absent(request), *renamed):
+        findings = replace(findings, ended_looks=(*findings.ended_looks, *ended))
     if request.shows_names and (changes := findings.changes_with_event()):
         names = stored_names(db, source, (change.completion for change in changes), request.person_fields)
         if names is None:
@@ -250,11 +230,14 @@ def _evaluate(
     request: IngestRequest,
     completions: Sequence[Completion],
     lookup: Lookup,
-    taken: Collection[str],
+    adopted: Sequence[Adoption],
 ) -> Findings:
-    """Decide about `completions`, records of the answer; `taken` are the new keys of renumbered known records."""
+    """Decide about `completions`, records of the answer, except for the `adopted` ones."""
     source, known = request.context.source, lookup.known
-    if not completions and not request.absent:
+    taken, renamed = {it.completion.key for it in adopted}, {it.old_key for it in adopted}
+    completions = [completion for completion in completions if completion.key not in taken]
+    missing = [key for key in request.absent if key not in renamed]
+    if not completions and not missing:
         return Findings(source, request.context.id_namespace)
     evidence = replace(request.evidence, known=known)
     if changed := changed_keys(completions, known):
@@ -280,9 +263,9 @@ def _evaluate(
                 for completion in completions
             ]
     findings = evaluate_records(completions, evidence, request.context)
-    if not request.absent:
+    if not missing:
         return findings
-    contents = read_missing(request.version, record_lookups.stored_json(db, source, list(request.absent)))
+    contents = read_missing(request.version, record_lookups.stored_json(db, source, missing))
     # The API's count includes the new records of this answer, which were not known when `max_gone` was computed.
     # Otherwise an entry and a deletion would cancel out.
     entered = len(findings.learned) + len(findings.held)

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from notifier.store.tables.second_looks import LookKind, SecondLook
 from tests.support.detection_world import REMOVAL, World, created
 
 TRAINING = "1028"
@@ -68,3 +69,16 @@ async def test_renumbered_records_are_matched_and_not_reported_again(world: Worl
     assert (await world.told_after(10))[60:] == [f"created {entered.id + 1_000_000}"]
     assert await world.known() == 3061
     assert await world.conditions() == {"records_renumbered"}
+
+
+async def test_second_look_at_a_record_ends_when_the_record_gets_another_key(world: World) -> None:
+    await world.open(3000)
+    watcher, record = world.daemon._sources.watcher("acme"), world.at(1500)
+    now_ms, key = world.clock.now_ms(), str(record.id)
+    look = SecondLook(key, LookKind.REMOVAL, now_ms, now_ms, "count", 0, record.user, str(record.training.v2))
+    await watcher._absences._store_look(look)
+    world.control.begin("renumbered")
+    await world.minutes(3)
+    await world.sweep()
+    assert not watcher.second_looks.by_key
+    assert world.told == []
