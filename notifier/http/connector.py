@@ -102,6 +102,11 @@ class ExpiringConnection(ResponseHandler):
                 return self._refuse(TOO_MUCH_WITHOUT_BODY)
         return None
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Continue reading if it was paused; the library calls this after each read, and would parse again."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def _refuse(self, message: str) -> None:
         """Stop reading the current answer, because parsing endless data would block the event loop."""
         self._is_refused = True

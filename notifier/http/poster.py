@@ -152,7 +152,7 @@ class Poster:
             try:
                 prepared = self._prepare(ssl_context)
                 if prepared.is_sendable:
-                    lines = _header_lines(headers.items())
+                    lines = _header_lines(headers.items()) if headers else b""
                     content = b"%bContent-Length: %d\r\n%b\r\n%b" % (prepared.head, len(body), lines, body)
                     return await self._exchange(
                         connector, prepared.request, content, truncate=truncate, needs_body=needs_body

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 
 from notifier.http.exchange import RequestOptions, new_session, send
 from notifier.http.transport_errors import TransportError, TransportReason
@@ -105,6 +106,22 @@ async def test_session_reuses_a_young_connection_and_a_resolved_name(server: Two
     asking.cancel()
     await asyncio.wait([asking])
     assert (len(server.connections), resolver.asked) == (1, 1)
+
+
+async def test_connection_parses_a_short_answer_only_once(
+    server: TwoAddresses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[bytes] = []
+    parse = ResponseHandler.data_received
+
+    def note(connection: ResponseHandler, data: bytes) -> None:
+        parsed.append(data)
+        parse(connection, data)
+
+    monkeypatch.setattr(ResponseHandler, "data_received", note)
+    async with new_session() as session:
+        answer = await send(session, "POST", f"http://{OLD}:{server.port}/", b"x", RequestOptions({}, 5.0, 10))
+    assert (answer.body, len(parsed)) == (b"x", 1)
 
 
 async def test_send_does_not_take_an_unrequested_answer_for_the_next_request() -> None:
