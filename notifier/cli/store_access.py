@@ -11,7 +11,7 @@ from notifier.config import StoreSettings
 from notifier.store.database import Database
 from notifier.store.errors import StoreError, StoreReason
 from notifier.store.file.connection import open_file_read_only
-from notifier.store.file.errors import converted_errors
+from notifier.store.file.errors import ErrorConversion
 from notifier.store.file.files import file_identity
 from notifier.store.opening import open_read_only, postgres_location, uses_postgres
 from notifier.store.recovery.opener import needed_recovery
@@ -40,7 +40,7 @@ def open_store_read_only(location: StoreSettings | Path) -> Iterator[Database]:
             f"Note: {pending_step}; `notifier run` does that when it starts, and this is the state before it.", err=True
         )
     try:
-        with converted_errors(path), closing(open_file_read_only(path)) as db:
+        with ErrorConversion(path), closing(open_file_read_only(path)) as db:
             yield db
     except StoreError as error:
         raise _read_error(error) from error
@@ -77,7 +77,7 @@ class FollowedStore:
         if self._path is None or found is None or found == self._file_id:
             return self._db, False
         try:
-            with converted_errors(self._path):
+            with ErrorConversion(self._path):
                 db = open_file_read_only(self._path)
         except StoreError:
             # The new file is not complete or not migrated yet. Until it can be read, the old database is returned.

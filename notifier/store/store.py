@@ -2,8 +2,8 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -138,11 +138,14 @@ class Store(ABC):
         return result
 
     def _perform(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        with self._use_connection() as db, db.atomic():
-            return work(db, *args, **kwargs)
+        def in_transaction(db: Database) -> T:
+            with db.atomic():
+                return work(db, *args, **kwargs)
 
-    @contextmanager
-    def _use_connection(self) -> Iterator[Database]:
+        return self._use_connection(in_transaction)
+
+    def _use_connection(self, work: Callable[[Database], T]) -> T:
+        """Return the result of `work(db)`, and note whether it could use the store. Raises StoreError."""
         try:
             with self.converted_errors():
                 # After a fatal error, nothing is written, because more writes would make damage worse.
@@ -150,9 +153,10 @@ class Store(ABC):
                     raise self.fatal_error
                 db = self._usable_connection()
                 written = db.changes
-                yield db
+                result = work(db)
                 if db.changes != written:
                     self.last_error = None
+                return result
         except StoreError as error:
             self.last_error = error
             self._note_if_fatal(error)

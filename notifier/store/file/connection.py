@@ -13,7 +13,7 @@ import sqlite_utils
 
 from notifier.store.database import Engine
 from notifier.store.errors import StoreError, StoreReason
-from notifier.store.file.errors import converted_errors
+from notifier.store.file.errors import ErrorConversion
 from notifier.store.file.files import DAMAGE_MARKER, open_private, real_path, sibling_path, state_file_problem
 from notifier.store.migrations import migrations, unknown_steps
 
@@ -72,7 +72,7 @@ def open_database(path: Path) -> FileDatabase:
         os.close(open_private(real_path(path), os.O_RDWR | os.O_CREAT))
     except OSError as error:
         raise not_writable(path, error) from error
-    with converted_errors(path), ExitStack() as on_failure:
+    with ErrorConversion(path), ExitStack() as on_failure:
         db = connect(path)
         on_failure.callback(db.close)
         if is_empty(db):
@@ -129,7 +129,7 @@ def open_file_read_only(path: Path) -> FileDatabase:
     Raises StoreError if the file does not exist, is not a state file, or is of a newer or older version.
     """
     _require_state_file(path)
-    with converted_errors(path), ExitStack() as on_failure:
+    with ErrorConversion(path), ExitStack() as on_failure:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
         on_failure.callback(connection.close)
         db = FileDatabase(connection)

@@ -1,9 +1,9 @@
 """Converts SQLite's errors about a state file to StoreError, which names the reason."""
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
+from types import TracebackType
 
 from notifier.store.errors import StoreError, StoreReason
 
@@ -55,13 +55,17 @@ def as_store_error(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> Sto
     return StoreError(named[0], f"state file {path}: {named[1]}") if named else None
 
 
-@contextmanager
-def converted_errors(path: Path) -> Iterator[None]:
-    """In a `with` block, convert SQLite's errors about the state file to StoreError."""
-    try:
-        yield
-    except (sqlite3.Error, UnicodeDecodeError) as error:
-        named = as_store_error(error, path)
-        if named is None:
-            raise
-        raise named from error
+class ErrorConversion(AbstractContextManager[None]):
+    """In a `with` block, converts SQLite's errors about the state file to StoreError. One object can be used again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Raise the StoreError that stands for the error of the block, if there is one."""
+        if isinstance(error, sqlite3.Error | UnicodeDecodeError):
+            named = as_store_error(error, self._path)
+            if named is not None:
+                raise named from error

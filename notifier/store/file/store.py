@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from notifier.store.errors import DAMAGE, StoreError, StoreReason
 from notifier.store.file import maintenance
 from notifier.store.file.connection import FileDatabase, note_damage, open_database, open_file_read_only
-from notifier.store.file.errors import converted_errors
+from notifier.store.file.errors import ErrorConversion
 from notifier.store.file.files import file_identity, sibling_path
 from notifier.store.file.lock import FileLock
 from notifier.store.store import Store
@@ -39,6 +39,7 @@ class FileStore(Store):
         self._opener = opener or open_database
         self._rescue = rescue
         self._lock = FileLock(path)
+        self._error_conversion = ErrorConversion(path)
         self._opened_log_file: tuple[int, int] | None = None
         self._db: FileDatabase | None = None
 
@@ -81,7 +82,7 @@ class FileStore(Store):
 
     def converted_errors(self) -> AbstractContextManager[None]:
         """In a `with` block, convert SQLite's errors about the state file to StoreError."""
-        return converted_errors(self.path)
+        return self._error_conversion
 
     def _open(self) -> None:
         try:
@@ -112,8 +113,7 @@ class FileStore(Store):
             note_damage(self.path)
 
     def _perform_without_transaction(self, work: Callable[[FileDatabase], T]) -> T:
-        with self._use_connection():
-            return work(self._usable_connection())
+        return self._use_connection(lambda _db: work(self._usable_connection()))
 
     def _check_access(self) -> None:
         if self.fatal_error is None and self._is_displaced():

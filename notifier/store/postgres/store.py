@@ -145,8 +145,7 @@ class PostgresStore(Store):
         return self._db
 
     def _check_access(self) -> None:
-        with self._use_connection() as db:
-            self._compare_clocks(db)
+        self._use_connection(self._compare_clocks)
 
     def _compare_clocks(self, db: Database) -> None:
         """Log when this machine's clock and the server's begin to differ, and when they agree again."""

@@ -38,7 +38,7 @@ from notifier.store.file.connection import (
     refuse_foreign_or_newer,
     set_up,
 )
-from notifier.store.file.errors import as_store_error, converted_errors
+from notifier.store.file.errors import ErrorConversion, as_store_error
 from notifier.store.file.files import ESSENTIALS, open_private, real_path, restrict_permissions
 from notifier.store.file.store import FileStore
 from notifier.store.migrations import migrations
@@ -81,7 +81,7 @@ def open_state_file(path: Path, now_ms: int) -> FileDatabase:
     """
     real = real_path(path)
     try:
-        with converted_errors(path):
+        with ErrorConversion(path):
             restrict_permissions(real)
             exchange.finish_exchange(real)
             reading = essentials.read(real)
