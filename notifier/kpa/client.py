@@ -1,8 +1,7 @@
 """The client of the KPA Flex API: one method for each kind of request."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -120,11 +119,13 @@ class _TimedAnswer(Struct, frozen=True):
     """An answer with its timing.
 
     `requested_at` is when the request was sent (monotonic seconds), and `seconds` is how long the request took.
+    `served_at_ms` is the server's clock (Unix milliseconds); None if the answer does not state it.
     """
 
     answer: Answer
     requested_at: float
     seconds: float
+    served_at_ms: int | None
 
 
 class Client:
@@ -148,6 +149,7 @@ class Client:
         self._budget = budget
         self._version = API_VERSIONS[settings.api]
         self._newest_page = NewestPage(self._version)
+        self._own_filters = _own_filters(settings, self._version)
 
     async def page(
         self,
@@ -165,7 +167,11 @@ class Client:
         beyond the last one is empty, however the API reports it. With `skim`, only the keys and days of the records are
         read, if possible.
         """
-        parameters = {"page": number, "limit": limit, **self._filters(user_id, training_id)}
+        parameters = {"page": number, "limit": limit, **self._own_filters}
+        if user_id:
+            parameters["user_id"] = user_id
+        if training_id:
+            parameters["training_id"] = self._version.training_filter(training_id)
         asked = await self._ask(self._version.completions_method, parameters, priority, _PAGE_LIMIT_BYTES)
         read_usual = partial(usual_pages.skim, version=self._version) if skim else self._parse_large
         if skim and number == 1 and priority is Priority.HEAD:
@@ -189,7 +195,7 @@ class Client:
                 bad=(),
                 last_page=None,
                 total=None,
-                served_at_ms=served_at_ms(asked.answer.headers),
+                served_at_ms=asked.served_at_ms,
                 requested_at=asked.requested_at,
                 seconds=asked.seconds,
             )
@@ -246,7 +252,7 @@ class Client:
         """
         if number > 1 or narrowed:
             return reason in (ApiErrorReason.CONTENT_NOT_FOUND, ApiErrorReason.PARAMETER_INVALID)
-        return reason is ApiErrorReason.CONTENT_NOT_FOUND and not self._filters(None, None)
+        return reason is ApiErrorReason.CONTENT_NOT_FOUND and not self._own_filters
 
     async def _names(
         self, method: str, reader_of: Callable[[Answer, str], NamesReader[Name]], priority: Priority
@@ -264,10 +270,12 @@ class Client:
                     # Reading data that has already arrived does not suspend this task, so this line lets other tasks
                     # run.
                     await asyncio.sleep(0)
-            with self._reporting_rate_limit():
-                reader.finish()
+            reader.finish()
         except TransportError as error:
             raise no_answer_error(error, token) from error
+        except ApiError as failure:
+            self._heed_rate_limit(failure)
+            raise
         if reader.names:
             yield reader.take()
 
@@ -280,39 +288,38 @@ class Client:
             answer = await self._exchange(method, parameters, limit_bytes=limit_bytes)
         except TransportError as error:
             raise no_answer_error(error, self._settings.token.get_secret_value()) from error
-        self._on_served(served_at_ms(answer.headers))
-        return _TimedAnswer(answer, requested_at, loop.time() - requested_at)
+        served_ms = served_at_ms(answer.headers)
+        self._on_served(served_ms)
+        return _TimedAnswer(answer, requested_at, loop.time() - requested_at, served_ms)
 
     async def _read(self, read: Callable[[Answer, str], Read], answer: Answer) -> Read:
         """Return the result of `read(answer, token)`. If the body is large, `read` is called in a thread."""
         token = self._settings.token.get_secret_value()
-        with self._reporting_rate_limit():
+        try:
             if len(answer.body) <= _READ_AT_ONCE_BYTES:
                 return read(answer, token)
             return await asyncio.to_thread(read, answer, token)
-
-    @contextmanager
-    def _reporting_rate_limit(self) -> Iterator[None]:
-        """Reduce the request rate if the `with` block raises `rate_limit_exceeded`; every ApiError is raised again."""
-        try:
-            yield
         except ApiError as failure:
-            if failure.reason is ApiErrorReason.RATE_LIMIT_EXCEEDED:
-                self._budget.reduce_rate(self._settings.rate_limit_pause)
+            self._heed_rate_limit(failure)
             raise
+
+    def _heed_rate_limit(self, failure: ApiError) -> None:
+        """Reduce the request rate if the API has said `rate_limit_exceeded`."""
+        if failure.reason is ApiErrorReason.RATE_LIMIT_EXCEEDED:
+            self._budget.reduce_rate(self._settings.rate_limit_pause)
 
     def _parse_large(self, body: bytes) -> UsualPage | None:
         return usual_pages.parse(body, self._version) if len(body) >= _LARGE_PAGE_BYTES else None
 
-    def _filters(self, user_id: str | None, training_id: str | None) -> dict[str, Any]:
-        settings = self._settings
-        training = training_id or settings.training_id
-        filters = {
-            "user_id": user_id or settings.user_id or None,
-            "training_id": self._version.training_filter(training) if training else None,
-            "has_attachments": settings.has_attachments,
-        }
-        return {name: value for name, value in filters.items() if value is not None}
+
+def _own_filters(settings: SourceSettings, version: RecordFormat) -> dict[str, Any]:
+    """Return the filters in a source's configuration as parameters of its requests."""
+    filters = {
+        "user_id": settings.user_id or None,
+        "training_id": version.training_filter(settings.training_id) if settings.training_id else None,
+        "has_attachments": settings.has_attachments,
+    }
+    return {name: value for name, value in filters.items() if value is not None}
 
 
 def _read_page(
@@ -342,7 +349,7 @@ def _read_page(
         bad=tuple(bad),
         last_page=parse_count(paging.get("last_page")),
         total=parse_count(paging.get("total")),
-        served_at_ms=served_at_ms(answer.headers),
+        served_at_ms=asked.served_at_ms,
         requested_at=asked.requested_at,
         seconds=asked.seconds,
         skimmed=usual.skimmed,

@@ -188,8 +188,7 @@ class RateLimiter:
         self._bucket = Bucket.for_rate(per_minute)
         self._silent_until = 0.0
         self._requests = 0
-        self._last_minute = SlidingWindow()
-        self._by_priority = {priority: SlidingWindow() for priority in Priority}
+        self._last_minute = {priority: SlidingWindow() for priority in Priority}
         self._arrivals = itertools.count()
         self._heads: list[_Waiting] = []
         self._others: list[_Waiting] = []
@@ -204,13 +203,14 @@ class RateLimiter:
     def usage(self) -> Usage:
         """Return the budget and its current use."""
         now = self._clock.monotonic()
+        by = {priority.label: minute.total(now) for priority, minute in self._last_minute.items()}
         return Usage(
             configured=self._allowance.configured,
             allowed=self._allowance.rate_at(now),
-            used=self._last_minute.total(now),
+            used=sum(by.values()),
             waiting=sum(not turn.cancelled() for *_, turn in (*self._heads, *self._others)),
             total=self._requests,
-            by={priority.label: minute.total(now) for priority, minute in self._by_priority.items()},
+            by=by,
             longest_wait_seconds=max(
                 (
                     now - since
@@ -224,7 +224,7 @@ class RateLimiter:
     def used_share(self) -> float:
         """Return the share of the allowed rate that the requests of the last minute have used."""
         now = self._clock.monotonic()
-        return self._last_minute.total(now) / self._allowance.rate_at(now)
+        return sum(minute.total(now) for minute in self._last_minute.values()) / self._allowance.rate_at(now)
 
     def reduce_rate(self, pause: float) -> None:
         """React to `rate_limit_exceeded`: send nothing for `pause` seconds, then start at half the rate.
@@ -278,9 +278,13 @@ class RateLimiter:
             self._apply_allowance(now)
             wait = self._available_at(is_head=queue is self._heads) - now
             if wait > 0:
-                self._timer = asyncio.get_running_loop().call_later(wait, self._admit_due_requests)
+                self._timer = asyncio.get_running_loop().call_later(wait, self._on_timer)
                 return
             self._admit(queue, now)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._admit_due_requests()
 
     def _next_queue(self) -> list[_Waiting]:
         """Return the queue that holds the next request; an empty one if no request waits."""
@@ -316,12 +320,10 @@ class RateLimiter:
         """Take a token for a request that passes now, and count the request."""
         self._bucket = self._bucket.with_token_taken(now)
         self._requests += 1
-        self._last_minute.add(now, 1)
-        self._by_priority[priority].add(now, 1)
+        self._last_minute[priority].add(now, 1)
 
     def _give_back(self, moment: float, priority: Priority) -> None:
         """Put back the token of a request that passed at `moment` but was not sent."""
         self._bucket = self._bucket.with_token_returned()
         self._requests -= 1
-        self._last_minute.add(moment, -1)
-        self._by_priority[priority].add(moment, -1)
+        self._last_minute[priority].add(moment, -1)

@@ -15,7 +15,7 @@ import orjson
 from msgspec import Struct
 from msgspec.structs import replace
 
-from notifier.events import Completion, fingerprint, fingerprints
+from notifier.events import Completion, fingerprints
 from notifier.kpa.field_parsers import EARLIEST_MS, LATEST_MS, UnreadableError, as_day
 from notifier.kpa.versions import CREATED, RecordFormat, SkimmedRecords, as_json
 
@@ -77,22 +77,23 @@ class NewestPage:
 
     def __init__(self, version: RecordFormat) -> None:
         self._version = version
-        self._body_fingerprint: int | None = None
+        self._body_hash: int | None = None
         self._size = 0
         self._paging: Any = None
         self._skimmed: SkimmedRecords | None = None
 
     def skim(self, body: bytes) -> UsualPage | None:
         """Return what the function `skim` returns, with the fingerprints of the records added."""
-        body_fingerprint = fingerprint(body)
-        if self._skimmed is not None and body_fingerprint == self._body_fingerprint:
+        # Python's hash of bytes has 64 bits, too, and takes a tenth of the time of a fingerprint.
+        body_hash = hash(body)
+        if self._skimmed is not None and body_hash == self._body_hash:
             skimmed = replace(self._skimmed, split=partial(_split, body, self._version))
             return UsualPage(self._size, self._paging, skimmed=skimmed)
         page = skim(body, self._version)
         if page is None or page.skimmed is None:
             return None
         skimmed = replace(page.skimmed, fingerprints=fingerprints(page.skimmed.raws))
-        self._body_fingerprint = body_fingerprint
+        self._body_hash = body_hash
         self._size, self._paging, self._skimmed = page.size, page.paging, replace(skimmed, split=tuple)
         return replace(page, skimmed=skimmed)
 
