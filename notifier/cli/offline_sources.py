@@ -12,8 +12,9 @@ from notifier.daemon.offline import exclusive_watcher
 from notifier.daemon.sources import held_figures
 from notifier.store.errors import StoreError
 from notifier.watch.detection.holds import Direction
+from notifier.watch.rounds import RoundResult
 from notifier.watch.source_health import SourceState
-from notifier.watch.watcher import RoundResult, Watcher
+from notifier.watch.watcher import Watcher
 
 if TYPE_CHECKING:
     from notifier.events import Event

@@ -52,7 +52,7 @@ from notifier.store.tables.outbox import Delivery
 from notifier.store.tables.settlements import Settlement
 from notifier.watch.expiry_rounds import EVERY_SECONDS, ExpiryRounds
 from notifier.watch.limits import DETECTION_LIMITS, DetectionLimits
-from notifier.watch.watcher import Round, RoundResult
+from notifier.watch.rounds import Round, RoundResult
 from notifier.web.feed.service import Feed
 from notifier.web.metrics.counters import Counters
 from notifier.web.server import LocalServer

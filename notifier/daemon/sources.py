@@ -27,8 +27,9 @@ from notifier.watch.detection.sweep_pages import SweepPageLimiter
 from notifier.watch.employee_statuses import StatusPageReader
 from notifier.watch.ingest import OnDeliveries, ignore_deliveries
 from notifier.watch.limits import DETECTION_LIMITS, DetectionLimits
+from notifier.watch.rounds import Round, RoundResult
 from notifier.watch.source_health import SourceState
-from notifier.watch.watcher import Round, RoundResult, Watcher
+from notifier.watch.watcher import Watcher
 from notifier.web.daemon_api import ActionResult, UnknownNameError
 from notifier.web.metrics.snapshot import SourceFigures
 
@@ -256,7 +257,8 @@ class SourceRegistry:
         """Poll a source now, outside its schedule. Raises UnknownNameError."""
         watcher = self.watcher(name)
         try:
-            done = await watcher.poll(by_hand=True)
+            # In a task of its own, which a reload can cancel: this one has to answer.
+            done = await asyncio.create_task(watcher.poll(by_hand=True))
             await watcher.run_followups()
         except asyncio.CancelledError:
             task = asyncio.current_task()

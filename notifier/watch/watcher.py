@@ -2,9 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from enum import StrEnum
-
-from msgspec import Struct
+from typing import Any
 
 from notifier.kpa.client import Client
 from notifier.kpa.employee_status import StatusPage
@@ -26,33 +24,13 @@ from notifier.watch.detection.view import View, apply_view
 from notifier.watch.ingest import PageIngester
 from notifier.watch.name_cache import NameCache
 from notifier.watch.observations import Observations, RequestCategory, RequestFailure, SourceReport
+from notifier.watch.rounds import Round, RoundResult
 from notifier.watch.second_looks import SecondLooks
 from notifier.watch.source_context import SourceContext
 from notifier.watch.source_health import SourceState
 
 _BUDGET_FOR_PROBES = 0.5
 """An extra probe is sent only while less than this share of the request budget is used."""
-
-
-class RoundResult(StrEnum):
-    """How a poll ended; `silent` means that nothing was read, because requests are paused."""
-
-    DONE = "done"
-    SILENT = "silent"
-    FAILED = "failed"
-
-
-class Round(Struct, frozen=True):
-    """The result of a poll: how it ended, how many events are new and, if a part was not done, why (a sentence)."""
-
-    result: RoundResult
-    events: int = 0
-    message: str = ""
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the newest records were read."""
-        return self.result is RoundResult.DONE
 
 
 class Watcher:
@@ -90,7 +68,7 @@ class Watcher:
         self._looks = looks
         self._names = names
         self._polling = asyncio.Lock()
-        self._polls: set[asyncio.Task[Round]] = set()
+        self._polls: set[asyncio.Task[Any] | None] = set()
         self._age = UnexplainedAge()
         self._looks_not_before = 0.0
         self._observations = Observations()
@@ -199,7 +177,7 @@ class Watcher:
     async def stop(self) -> None:
         """Stop all tasks; the next run reads again whatever was not written."""
         if self._polls:
-            await cancel_and_wait(self._polls)
+            await cancel_and_wait([task for task in self._polls if task is not None])
         # Tasks are stopped last, because a poll may have started them.
         await self._tasks.stop()
         if self._names is not None:
@@ -214,12 +192,15 @@ class Watcher:
         """Read the newest records down to a known one, check the API's count, and do the second looks that are due.
 
         During a pause, nothing is read. `by_hand` ignores all pauses but binding ones, such as that of a rate limit.
-        Failures are recorded and reported, not raised. To stop a poll, cancel it.
+        Failures are recorded and reported, not raised. To stop a poll, cancel it; `stop` cancels the calling task.
         """
-        poll = asyncio.ensure_future(self._poll(by_hand=by_hand))
-        self._polls.add(poll)
-        poll.add_done_callback(self._polls.discard)
-        return await poll
+        self._polls.add(task := asyncio.current_task())
+        try:
+            async with self._polling:
+                silence = self.binding_silence_reason() if by_hand else self._health.silence_reason()
+                return Round(RoundResult.SILENT, message=silence) if silence else await self._run_round()
+        finally:
+            self._polls.discard(task)
 
     async def release(self, what: Direction, *, silently: bool) -> int:
         """Announce the held-back arrivals, removals or changes (`what`); if `silently`, accept them without events.
@@ -237,41 +218,37 @@ class Watcher:
             await self.begin_sweep()
         return held
 
-    async def _poll(self, *, by_hand: bool) -> Round:
-        async with self._polling:
-            if silence := self.binding_silence_reason() or (None if by_hand else self._health.silence_reason()):
-                return Round(RoundResult.SILENT, message=silence)
-            found_before = self._ingester.events_at_head
-            try:
-                # The place for a probe is looked up in the transaction that writes the newest records. This saves a
-                # transaction.
-                fraction = self._context.random() if self._can_compare_places() else None
-                head = await self._head.read(self._retention, fraction)
-                await self._head.check_first_contact(head.first)
-            except ApiError as failure:
-                await self._health.record_failure(failure)
-                return Round(RoundResult.FAILED, message=failure.message)
-            except StoreError as error:
-                self._health.record_store_failure(error)
-                return Round(RoundResult.FAILED, message=error.message)
-            except Exception as fault:  # noqa: BLE001 - it is reported, and the work is tried again after a pause
-                return await self._record_internal_error("poll", fault)
-            self._health.clear_internal_error("poll")
-            message = ""
-            try:
-                await self._check_count(head)
-                await self._run_second_looks()
-            except ApiError as failure:
-                await self._health.record_failure(failure, RequestCategory.COUNT)
-                message = failure.message
-            except StoreError as error:
-                self._health.record_store_failure(error)
-                return Round(RoundResult.FAILED, message=error.message)
-            except Exception as fault:  # noqa: BLE001 - it is reported, and the work is tried again after a pause
-                return await self._record_internal_error("count check", fault)
-            else:
-                self._health.record_answer(RequestCategory.COUNT)
-            self._health.clear_internal_error("count check")
+    async def _run_round(self) -> Round:
+        found_before = self._ingester.events_at_head
+        try:
+            # To save a transaction, the one that writes the newest records also looks up the place for a probe.
+            fraction = self._context.random() if self._can_compare_places() else None
+            head = await self._head.read(self._retention, fraction)
+            await self._head.check_first_contact(head.first)
+        except ApiError as failure:
+            await self._health.record_failure(failure)
+            return Round(RoundResult.FAILED, message=failure.message)
+        except StoreError as error:
+            self._health.record_store_failure(error)
+            return Round(RoundResult.FAILED, message=error.message)
+        except Exception as fault:  # noqa: BLE001 - it is reported, and the work is tried again after a pause
+            return await self._record_internal_error("poll", fault)
+        self._health.clear_internal_error("poll")
+        message = ""
+        try:
+            await self._check_count(head)
+            await self._run_second_looks()
+        except ApiError as failure:
+            await self._health.record_failure(failure, RequestCategory.COUNT)
+            message = failure.message
+        except StoreError as error:
+            self._health.record_store_failure(error)
+            return Round(RoundResult.FAILED, message=error.message)
+        except Exception as fault:  # noqa: BLE001 - it is reported, and the work is tried again after a pause
+            return await self._record_internal_error("count check", fault)
+        else:
+            self._health.record_answer(RequestCategory.COUNT)
+        self._health.clear_internal_error("count check")
         return Round(RoundResult.DONE, self._ingester.events_at_head - found_before, message)
 
     async def _record_internal_error(self, work: str, fault: Exception) -> Round:

@@ -30,7 +30,8 @@ from notifier.events import Event, EventType
 from notifier.http.exchange import new_session
 from notifier.store.file.store import FileStore
 from notifier.watch.limits import DETECTION_LIMITS
-from notifier.watch.watcher import RoundResult, Watcher
+from notifier.watch.rounds import RoundResult
+from notifier.watch.watcher import Watcher
 from tests.benchmarks.common import beside, report
 
 MANY = 500

@@ -27,7 +27,8 @@ from notifier.sandbox import TOKENS, Account, Record, Token, make_app, serve, sy
 from notifier.store.file.store import FileStore
 from notifier.store.tables.sources import SourceMemory, read_or_create
 from notifier.watch.limits import DetectionLimits
-from notifier.watch.watcher import Round, Watcher
+from notifier.watch.rounds import Round
+from notifier.watch.watcher import Watcher
 from tests.support.new_state_file import disable_fsync, new_state_file
 from tests.support.waiting import until
 

@@ -10,7 +10,7 @@ from notifier.events import DetectedBy
 from notifier.store.subscriptions import Filter
 from notifier.store.tables.second_looks import LookKind
 from notifier.watch.detection.holds import Direction
-from notifier.watch.watcher import RoundResult
+from notifier.watch.rounds import RoundResult
 from notifier.web.query_parameters import MAX_PAGE_ENTRIES
 from notifier.web.response_models.deliveries import DeliveryDocument
 from notifier.web.response_models.shared import Count, Moment

@@ -34,8 +34,8 @@ from notifier.kpa.versions import API_VERSIONS
 from notifier.store.file.store import FileStore
 from notifier.store.tables import sources
 from notifier.store.tables.outbox import Delivery
+from notifier.watch.rounds import RoundResult
 from notifier.watch.source_health import FAULT
-from notifier.watch.watcher import RoundResult
 from tests.support.clocks import FakeClock
 from tests.support.new_state_file import new_state_file
 

@@ -12,8 +12,8 @@ from aiohttp import web
 from notifier.store.errors import StoreReason
 from notifier.store.tables import sweeps
 from notifier.watch.detection.holds import Direction
+from notifier.watch.rounds import RoundResult
 from notifier.watch.source_health import SourceState
-from notifier.watch.watcher import RoundResult
 
 if TYPE_CHECKING:
     from tests.support.watched_source import Answer, Asked, Station

@@ -8,8 +8,8 @@ import pytest
 
 from notifier.sandbox import RateLimit, Token
 from notifier.watch.observations import RequestCategory
+from notifier.watch.rounds import RoundResult
 from notifier.watch.source_health import SourceState
-from notifier.watch.watcher import RoundResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,18 +4,20 @@ import asyncio
 import json
 import sqlite3
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from unittest.mock import ANY
 
 import pytest
 
+from notifier.kpa.versions import RecordFormat
 from notifier.sandbox import Dialect, Override
 from notifier.store.file.store import FileStore
 from notifier.store.tables import sources
+from notifier.watch.rounds import RoundResult
 from notifier.watch.source_health import SourceState
 from notifier.watch.source_reader import SourceReader
-from notifier.watch.watcher import RoundResult
 
 if TYPE_CHECKING:
     from notifier.events import Event
@@ -490,6 +492,39 @@ async def test_changed_filters_lose_no_record_that_earlier_ones_include(station:
     await station.restart(user_id=None if widened else me)
     await station.round()
     assert station.told() == [*told, station.key(entered)]
+
+
+async def test_stop_cancels_the_task_that_polls(station: "Station", monkeypatch: pytest.MonkeyPatch) -> None:
+    await station.open(50)
+    asked = asyncio.Event()
+
+    async def never_answer(*_: Any, **__: Any) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(SourceReader, "fetch", never_answer)
+    poll = asyncio.create_task(station.watcher.poll())
+    await asked.wait()
+    await station.watcher.stop()
+    assert poll.cancelled()
+
+
+async def test_quiet_round_parses_no_record(station: "Station", monkeypatch: pytest.MonkeyPatch) -> None:
+    await station.open(230, page_size=10)
+    for _ in range(2):
+        await station.round()
+    parsed: list[Any] = []
+
+    def note(_format: RecordFormat, records: Iterable[Any]) -> tuple[list[Any], list[Any]]:
+        parsed.extend(records)
+        return [], []
+
+    monkeypatch.setattr(RecordFormat, "parse", note)
+    station.clock.advance(60)
+    asked = len(station.upstream.asked)
+    assert (await station.round()).result is RoundResult.DONE
+    assert len(station.upstream.asked) == asked + 2
+    assert parsed == []
 
 
 @pytest.mark.parametrize("work", ["begin_sweep", "run_followups"])

@@ -12,7 +12,7 @@ from aiohttp import web
 from notifier.alerts.conditions import ConditionName
 from notifier.sandbox import Dialect, Override, Record
 from notifier.sandbox.records import Version
-from notifier.watch.watcher import RoundResult
+from notifier.watch.rounds import RoundResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
