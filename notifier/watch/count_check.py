@@ -86,13 +86,13 @@ class CountCheck:
         if boundary is None:
             return await self.fetch_count()
         probe = probe_at(boundary, self._context.random())
-        page = await self._reader.fetch(probe.place, Priority.COUNT, limit=1)
+        page = await self._reader.fetch(probe.place, Priority.COUNT, limit=1, skim=True)
         if page.size == 0:
             # The list is now shorter than expected, and an empty page does not state its length.
             return await self.fetch_count()
         await self._ingester.ingest(page, DetectedBy.COUNT)
         counted = await self.count_of_page(page)
-        moved = any(day_of(completion.completed_on) != probe.day for completion in page.completions)
+        moved = any(day_of(day) != probe.day for day in page.days)
         return replace(counted, moved_place=probe.place if moved else None)
 
     def balance(self, counted: ApiCount) -> Balance:

@@ -221,8 +221,7 @@ class SourceReader:
         """
         fitting = self._working_sizes.get(limit)
         size = limit if fitting is None else fitting.size
-        now = self._context.clock.monotonic()
-        if fitting is not None and now >= fitting.until:
+        if fitting is not None and self._context.clock.monotonic() >= fitting.until:
             size = larger_size(limit, size)
         fetch = partial(self._client.page, priority=priority, user_id=user_id, training_id=training_id, skim=skim)
         page, worked = await self._fetch_in_parts(number, limit, size, fetch)

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from notifier.events import DetectedBy
 from notifier.kpa.client import Page
+from notifier.kpa.errors import ApiError
 from notifier.kpa.rate_limiter import Priority
 from notifier.store.tables import record_lookups
 from notifier.store.tables.records_by_date import DayBoundary
@@ -24,9 +25,13 @@ _ANNOUNCED_AT_ONCE: Final = 200
 
 
 class HeadPollResult(Struct, frozen=True):
-    """The result of a head poll: the first page, and a place in the list for a probe (None if none was looked up)."""
+    """The result of a head poll: the first page, and a place in the list for a probe (None if none was looked up).
+
+    `refused` is the error if too many records of the first page are unreadable.
+    """
 
     first: Page
+    refused: ApiError | None = None
     probe_boundary: DayBoundary | None = None
 
 
@@ -47,11 +52,12 @@ class HeadPoll:
         cannot be read.
         """
         if self._context.health.memory.first_contact_ms is None:
-            head, recorded = HeadPollResult(await self._make_first_contact()), False
+            first = await self._make_first_contact()
+            head, recorded = HeadPollResult(first, unreadable_page_error(first)), False
         else:
             head, recorded = await self._read_to_known_records(longest_outage_seconds, probe_fraction)
-        if (refused := unreadable_page_error(head.first)) is not None:
-            raise refused
+        if head.refused is not None:
+            raise head.refused
         if recorded:
             self._context.health.note_success()
         else:
@@ -112,7 +118,7 @@ class HeadPoll:
         skim = self._has_parsed
         first = page = await self._reader.fetch(1, Priority.HEAD, self._context.settings.page_size, skim=skim)
         self._has_parsed = True
-        is_refused = unreadable_page_error(first) is not None
+        refused = unreadable_page_error(first)
         while True:
             # If one page of the usual size is not enough, read pages of the largest size, again from the first one on.
             following = page.number + 1 if page.limit == self._reader.large_page else 1
@@ -121,11 +127,11 @@ class HeadPoll:
             metadata = (
                 PageMetadata(head_key=until_key, head_day=until_day) if until_key is not None else _read_down_to(page)
             )
-            if may_end and not is_refused:
+            if may_end and refused is None:
                 metadata = replace(metadata, end=RoundEnd(page.is_last, longest_outage_seconds, probe_fraction))
             result = await self._ingester.ingest(page, DetectedBy.HEAD, metadata)
             if page.is_last or (may_end and not result.has_new_records):
-                return HeadPollResult(first, result.probe_boundary), result.ends_round
+                return HeadPollResult(first, refused, result.probe_boundary), result.ends_round
             if until_key is not None and _reaches(page, until_key, until_day):
                 until_key = until_day = None
             page = await self._reader.fetch(following, Priority.HEAD, skim=skim)
