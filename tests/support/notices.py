@@ -1,4 +1,4 @@
-"""A destination of alerts, and a daemon that looks for troubles all the time and reports them soon."""
+"""A receiver of alerts, and a daemon that evaluates its conditions often and reports them soon."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ LONG = 0.4
 
 @dataclass
 class NoticeReceiver:
-    """A destination for notices, what it was told, and how often the daemon has looked for something to tell."""
+    """A receiver of alerts; `looks` is the number of evaluations of the conditions so far."""
 
     url: str = ""
     looks: int = 0

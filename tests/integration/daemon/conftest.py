@@ -1,4 +1,4 @@
-"""What is around a daemon."""
+"""Fixtures for tests of a daemon."""
 
 from tests.support.daemon import clock, run, world
 from tests.support.notices import notice_receiver

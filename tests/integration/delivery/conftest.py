@@ -1,4 +1,4 @@
-"""What the tests of delivery share: a store with workers, and a receiver."""
+"""Fixtures for tests of delivery: a store with workers, and a receiver."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The real daemon and the real sandbox on one loop, on which an hour of waiting takes no time."""
+"""The real daemon and the real sandbox on one event loop in virtual time."""
 
 from tests.support.detection_world import world
 from tests.support.time_lapse import pytest_asyncio_loop_factories

@@ -1,4 +1,4 @@
-"""The real daemon and the real sandbox on one loop, on which an hour of waiting takes no time."""
+"""The real daemon and the real sandbox on one event loop in virtual time."""
 
 from tests.support.destinations import way_to_post
 from tests.support.detection_world import world

@@ -1,4 +1,4 @@
-"""State files, also one with a past, and what the functions of the store are about."""
+"""State files, also used ones, and values for tests of the functions of the store."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -28,7 +28,7 @@ EVENTS = frozenset({"completion.created", "completion.updated", "completion.remo
 NewDatabase = Callable[[], AbstractContextManager[Database]]
 MakeCompletion = Callable[..., Completion]
 MakeChange = Callable[..., Change]
-Tell = Callable[..., list[int]]
+WriteEvents = Callable[..., list[int]]
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="session", params=list(Engine), ids=str)
 def new_database(request: pytest.FixtureRequest) -> Iterator[NewDatabase]:
-    """Make empty tables, for tests that need many databases; they know of one source, acme. On both engines."""
+    """Return a function that creates empty tables with the source acme, for tests of many databases; both engines."""
     if request.param is Engine.SQLITE:
         yield _in_memory
         return
@@ -72,7 +72,7 @@ def db(new_database: NewDatabase) -> Iterator[Database]:
 
 @pytest.fixture
 def file_db() -> Iterator[FileDatabase]:
-    """Make the tables in SQLite, for tests about how SQLite does it."""
+    """A database with empty tables in SQLite, for tests of SQLite's behaviour."""
     with _in_memory() as database:
         yield database
 
@@ -93,7 +93,7 @@ async def store(path: Path) -> AsyncIterator[FileStore]:
 
 @pytest.fixture(scope="session")
 def completion() -> MakeCompletion:
-    """Make a completion by its key; other fields, and those of its JSON (`raw`), where the test says so."""
+    """Return a function that creates a completion. `raw` replaces fields of its JSON, other arguments its fields."""
 
     def make(key: str = "1238", raw: dict[str, Any] | None = None, **fields: Any) -> Completion:
         return completions.completion(key, json.dumps({"id": key} | (raw or {})).encode(), **fields)
@@ -103,7 +103,7 @@ def completion() -> MakeCompletion:
 
 @pytest.fixture(scope="session")
 def change(completion: MakeCompletion) -> MakeChange:
-    """Make a change of one completion, which is new unless the test says otherwise."""
+    """Return a function that creates a change of one completion, by default a new completion."""
 
     def make(
         of: Completion | str = "1238",
@@ -118,12 +118,12 @@ def change(completion: MakeCompletion) -> MakeChange:
 
 
 @pytest.fixture(scope="session")
-def tell(change: MakeChange) -> Tell:
-    """Write one event for each key, to be delivered to each destination; return their numbers."""
+def write_events(change: MakeChange) -> WriteEvents:
+    """Return a function that writes an event for each key, to each destination in `to`, and returns their numbers."""
 
-    def tell_all(db: Database, *keys: str, to: tuple[str, ...] = ("hr",), now_ms: int = 0) -> list[int]:
+    def write_all(db: Database, *keys: str, to: tuple[str, ...] = ("hr",), now_ms: int = 0) -> list[int]:
         subscriptions = [Subscription(destination, EVENTS) for destination in to]
         findings = Findings("acme", "acme", changes=[change(key) for key in keys])
         return [event.sequence for event in write(db, findings, subscriptions, now_ms)]
 
-    return tell_all
+    return write_all

@@ -24,7 +24,7 @@ from notifier.store.recovery.compare import SKIPPED_EVENT_NUMBERS
 from notifier.store.recovery.opener import open_state_file
 from notifier.store.recovery.snapshot import Snapshot
 from notifier.store.tables import sources
-from tests.integration.store.conftest import Tell
+from tests.integration.store.conftest import WriteEvents
 
 NOW = 1_795_280_400_000
 
@@ -34,12 +34,12 @@ def ignore_progress(_done: int, _of: int) -> None:
 
 
 @pytest.fixture
-async def used(store: FileStore, tell: Tell) -> FileStore:
+async def used(store: FileStore, write_events: WriteEvents) -> FileStore:
     """A state file in use, with some megabytes and a few events."""
 
     def live(db: Database) -> None:
         sources.read_or_create(db, "acme")
-        tell(db, *(str(number) for number in range(20)))
+        write_events(db, *(str(number) for number in range(20)))
         sources.record_success(db, "acme", NOW)
         for number in range(300):
             db.execute(
@@ -82,7 +82,9 @@ async def test_back_up_writes_one_complete_file_that_only_its_owner_can_read(use
     assert events(target) == 20
 
 
-async def test_back_up_copies_one_moment_and_does_not_block_writers(used: FileStore, target: Path, tell: Tell) -> None:
+async def test_back_up_copies_one_moment_and_does_not_block_writers(
+    used: FileStore, target: Path, write_events: WriteEvents
+) -> None:
     reached, released = threading.Event(), threading.Event()
 
     def progress(_done: int, _of: int) -> None:
@@ -92,7 +94,7 @@ async def test_back_up_copies_one_moment_and_does_not_block_writers(used: FileSt
     copying = asyncio.create_task(asyncio.to_thread(back_up, used.path, target, progress))
     assert await asyncio.to_thread(reached.wait, 20)
     for number in range(100, 200):
-        await asyncio.wait_for(used.run(tell, str(number)), 5)
+        await asyncio.wait_for(used.run(write_events, str(number)), 5)
     released.set()
     assert (await copying).pending == 20
     assert events(target) == 20
@@ -187,10 +189,10 @@ async def test_back_up_of_a_damaged_state_file_is_refused_and_leaves_no_file(use
 
 
 async def test_restore_keeps_the_replaced_file_and_skips_used_event_numbers(
-    used: FileStore, target: Path, tell: Tell
+    used: FileStore, target: Path, write_events: WriteEvents
 ) -> None:
     await copied(used, target)
-    await used.run(tell, *(str(number) for number in range(100, 130)))
+    await used.run(write_events, *(str(number) for number in range(100, 130)))
     await used.close()
     seen: list[tuple[int, int]] = []
     done = restore(used.path, target, lambda done, of: seen.append((done, of)), NOW)

@@ -15,7 +15,7 @@ from notifier.store.file.store import FileStore
 from notifier.store.pruning import REBUILDS_KEPT, SWEEPS_KEPT
 from notifier.store.tables import outbox, sources, sweeps
 from notifier.store.tables.sweeps import SweptPage
-from tests.integration.store.conftest import Tell
+from tests.integration.store.conftest import WriteEvents
 from tests.support.memory import fill
 
 LIMIT = 8_000_000
@@ -76,10 +76,10 @@ async def test_checkpoint_truncates_the_write_ahead_log_once_a_long_reader_has_e
     assert await store.run(lambda db: db.execute("PRAGMA busy_timeout").fetchone()[0]) == 5000
 
 
-async def test_read_due_uses_the_right_indexes_after_analyze(store: FileStore, tell: Tell) -> None:
+async def test_read_due_uses_the_right_indexes_after_analyze(store: FileStore, write_events: WriteEvents) -> None:
     def live(db: Database) -> None:
         sources.read_or_create(db, "acme")
-        tell(db, *(str(number) for number in range(3_000)))
+        write_events(db, *(str(number) for number in range(3_000)))
         db.execute("UPDATE deliveries SET state = 'delivered' WHERE sequence < 2950")
 
     await store.run(live)

@@ -31,7 +31,7 @@ from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.records import Findings, SilentRecord
 from notifier.store.tables.settlements import Settlement, store_settlements
 from notifier.store.tables.sweeps import SweptPage
-from tests.integration.store.conftest import MakeCompletion, Tell
+from tests.integration.store.conftest import MakeCompletion, WriteEvents
 from tests.support.postgres_server import PostgresServer
 from tests.support.table_rows import STORE_TABLES, table_rows
 
@@ -47,12 +47,12 @@ def location(postgres_server: PostgresServer, request: pytest.FixtureRequest) ->
 
 
 @pytest.fixture
-def used_file(path: Path, tell: Tell, completion: MakeCompletion) -> Path:
+def used_file(path: Path, write_events: WriteEvents, completion: MakeCompletion) -> Path:
     """A state file with values of many kinds: large numbers, unusual characters, NULLs, binary marks."""
     with closing(open_database(path)) as db, db.atomic():
         sources.read_or_create(db, "acme")
         sources.write(db, "acme", first_contact_ms=2**63 - 1, last_success_ms=5)
-        tell(db, "1", "2", to=("hr", "gate"))
+        write_events(db, "1", "2", to=("hr", "gate"))
         odd = completion("\U0001f9ef'\"", {"notes": "\x00\\u0000 \ud83e\uddef"}, notes="\x00", completed_on=None)
         learned = [SilentRecord(odd, DetectedBy.SWEEP, "history")]
         gone = Change(EventType.REMOVED, completion("2"), 2, DetectedBy.SWEEP, "gone")
@@ -90,11 +90,13 @@ def test_restore_and_back_up_of_a_schema_keep_all_rows(used_file: Path, location
         assert other.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-async def test_restored_schema_can_be_used_by_a_daemon(used_file: Path, location: Location, tell: Tell) -> None:
+async def test_restored_schema_can_be_used_by_a_daemon(
+    used_file: Path, location: Location, write_events: WriteEvents
+) -> None:
     restore_into_schema(location, used_file, ignore_progress, NOW)
     store = PostgresStore(location, lambda: 9)
     await store.open()
-    assert await store.run(tell, "3") == [4 + SKIPPED_EVENT_NUMBERS]
+    assert await store.run(write_events, "3") == [4 + SKIPPED_EVENT_NUMBERS]
     sweep = await store.run(sweeps.latest, "acme")
     assert sweep is not None
     assert sweep.next_page == 2
@@ -110,13 +112,13 @@ def test_restore_into_a_schema_with_a_state_is_refused(used_file: Path, location
         restore_into_schema(location, used_file, ignore_progress, NOW)
 
 
-async def deliver_new_events(location: Location, tell: Tell, *keys: str) -> list[str]:
+async def deliver_new_events(location: Location, write_events: WriteEvents, *keys: str) -> list[str]:
     """Let a daemon write events for these records into the schema, and deliver them; return their ids."""
     store = PostgresStore(location, lambda: NOW)
     await store.open()
 
     def work(db: Database) -> list[str]:
-        sequences = tuple(tell(db, *keys))
+        sequences = tuple(write_events(db, *keys))
         sources.write(db, "acme", last_success_ms=50)
         store_settlements(
             db, [Settlement(sequences, "hr", DeliveryState.DELIVERED, "d", "r", 200, "", 5, 9, 0, detected_ms=(1,))]
@@ -129,10 +131,10 @@ async def deliver_new_events(location: Location, tell: Tell, *keys: str) -> list
 
 
 async def test_restore_with_replace_keeps_the_old_schema_and_remembers_its_events(
-    used_file: Path, location: Location, tell: Tell, postgres_server: PostgresServer
+    used_file: Path, location: Location, write_events: WriteEvents, postgres_server: PostgresServer
 ) -> None:
     restore_into_schema(location, used_file, ignore_progress, NOW)
-    ids = await deliver_new_events(location, tell, "8", "9")
+    ids = await deliver_new_events(location, write_events, "8", "9")
     done = restore_into_schema(location, used_file, ignore_progress, NOW, replace=True)
     assert (done.replaced, done.read_error) == (f"{location.schema}_replaced_20261121t170000", None)
     assert postgres_server.execute(f'SELECT count(*) FROM "{done.replaced}".events') == [(5,)]

@@ -23,7 +23,7 @@ from notifier.store.reader import ReadingLimits, StoreReader
 from notifier.store.tables import names, sources
 from notifier.store.tables.names import PersonName
 from notifier.store.tables.records import Findings, write
-from tests.integration.store.conftest import MakeChange, MakeCompletion, Tell
+from tests.integration.store.conftest import MakeChange, MakeCompletion, WriteEvents
 from tests.support.clocks import FakeClock
 from tests.support.pgbouncer import pooled
 from tests.support.postgres_server import PostgresServer
@@ -211,19 +211,19 @@ async def test_store_fails_with_held_elsewhere_when_the_server_stays_unreachable
 
 
 async def test_event_numbers_skip_ahead_after_a_holder_without_orderly_stop(
-    store: PostgresStore, new_store: NewStore, postgres_server: PostgresServer, tell: Tell
+    store: PostgresStore, new_store: NewStore, postgres_server: PostgresServer, write_events: WriteEvents
 ) -> None:
     await store.run(sources.read_or_create, "acme")
-    assert await store.run(tell, "1", "2") == [1, 2]
+    assert await store.run(write_events, "1", "2") == [1, 2]
     await store.close()
     second = new_store()
     await second.open()
-    assert await second.run(tell, "3") == [3]
+    assert await second.run(write_events, "3") == [3]
     end_session(postgres_server, second)
     third = new_store()
     await third.open()
     assert await third.run(feed.highest_sequence) == 3 + SKIPPED_EVENT_NUMBERS
-    assert await third.run(tell, "4") == [4 + SKIPPED_EVENT_NUMBERS]
+    assert await third.run(write_events, "4") == [4 + SKIPPED_EVENT_NUMBERS]
 
 
 async def test_store_configured_names_stores_sources_and_destinations(store: PostgresStore) -> None:

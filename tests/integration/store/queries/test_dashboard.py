@@ -27,7 +27,7 @@ from notifier.store.tables.settlements import Settlement, store_settlements
 from tests.integration.store.conftest import EVENTS
 
 if TYPE_CHECKING:
-    from tests.integration.store.conftest import MakeChange, Tell
+    from tests.integration.store.conftest import MakeChange, WriteEvents
 
 NOON = round(datetime(2026, 11, 25, 12, 0, tzinfo=UTC).timestamp() * 1000)
 HOUR = 3_600_000
@@ -49,10 +49,10 @@ def due(db: FileDatabase, name: str, now_ms: int) -> Sequence[Delivery]:
 
 
 def test_dashboard_counts_each_event_on_the_day_of_its_detection(
-    db: FileDatabase, tell: "Tell", change: "MakeChange"
+    db: FileDatabase, write_events: "WriteEvents", change: "MakeChange"
 ) -> None:
     for days_ago in (0, 0, 1, 29, 30):
-        tell(db, f"{days_ago}-{len(dashboard.latest_events(db, 100))}", now_ms=NOON - days_ago * DAY)
+        write_events(db, f"{days_ago}-{len(dashboard.latest_events(db, 100))}", now_ms=NOON - days_ago * DAY)
     changed = Findings("acme", "acme", changes=[change("9", EventType.UPDATED, 2, previous=change("9").completion)])
     write(db, changed, [], NOON)
     write(db, Findings("acme", "acme", changes=[change("9", EventType.REMOVED, 3)]), [], NOON)
@@ -66,9 +66,11 @@ def test_dashboard_counts_each_event_on_the_day_of_its_detection(
     assert (days[-1].updated, days[-1].removed) == (1, 1)
 
 
-def test_dashboard_counts_an_event_that_is_written_twice_only_once(db: FileDatabase, tell: "Tell") -> None:
-    tell(db, "1", now_ms=NOON)
-    tell(db, "1", now_ms=NOON)
+def test_dashboard_counts_an_event_that_is_written_twice_only_once(
+    db: FileDatabase, write_events: "WriteEvents"
+) -> None:
+    write_events(db, "1", now_ms=NOON)
+    write_events(db, "1", now_ms=NOON)
     assert dashboard.read_counts(db, NOON, UTC).days[-1].created == 1
 
 
@@ -81,8 +83,10 @@ def test_dashboard_counts_an_event_that_is_written_twice_only_once(db: FileDatab
         (timezone(timedelta(hours=1)), "2026-11-25"),
     ],
 )
-def test_day_begins_at_midnight_of_the_zone(db: FileDatabase, tell: "Tell", zone: timezone, day: str) -> None:
-    tell(db, "1", now_ms=NOON - 12 * HOUR - HOUR // 2)
+def test_day_begins_at_midnight_of_the_zone(
+    db: FileDatabase, write_events: "WriteEvents", zone: timezone, day: str
+) -> None:
+    write_events(db, "1", now_ms=NOON - 12 * HOUR - HOUR // 2)
     days = dashboard.read_counts(db, NOON, zone).days
     assert [str(one.date) for one in days if one.created] == [day]
 
@@ -98,16 +102,16 @@ def in_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("in_new_york")
-def test_dashboard_day_has_25_hours_when_clocks_are_set_back(db: FileDatabase, tell: "Tell") -> None:
+def test_dashboard_day_has_25_hours_when_clocks_are_set_back(db: FileDatabase, write_events: "WriteEvents") -> None:
     first = round(datetime(2026, 10, 30).astimezone().timestamp() * 1000)
     for hour in range(96):
-        tell(db, str(hour), now_ms=first + hour * HOUR)
+        write_events(db, str(hour), now_ms=first + hour * HOUR)
     days = dashboard.read_counts(db, first + 96 * HOUR).days
     assert [one.created for one in days if one.created] == [24, 24, 25, 23]
 
 
-def test_dashboard_counts_deliveries_by_destination_and_day(db: FileDatabase, tell: "Tell") -> None:
-    one, two, three = tell(db, "1", "2", "3", to=("hr", "slack"), now_ms=NOON - DAY)
+def test_dashboard_counts_deliveries_by_destination_and_day(db: FileDatabase, write_events: "WriteEvents") -> None:
+    one, two, three = write_events(db, "1", "2", "3", to=("hr", "slack"), now_ms=NOON - DAY)
     store_settlements(db, [delivered(one, NOON - DAY), delivered(two, NOON, state="pending"), delivered(three, NOON)])
     store_settlements(
         db, [delivered(two, NOON + 1000), delivered(two, NOON, to="slack"), delivered(one, NOON, to="slack")]
@@ -116,8 +120,10 @@ def test_dashboard_counts_deliveries_by_destination_and_day(db: FileDatabase, te
     assert dashboard.read_counts(db, NOON + DAY, UTC).delivered_today == {}
 
 
-def test_dashboard_latency_is_measured_from_detection_to_the_answer(db: FileDatabase, tell: "Tell") -> None:
-    numbers = tell(db, *map(str, range(20)), to=("hr", "slack"), now_ms=NOON)
+def test_dashboard_latency_is_measured_from_detection_to_the_answer(
+    db: FileDatabase, write_events: "WriteEvents"
+) -> None:
+    numbers = write_events(db, *map(str, range(20)), to=("hr", "slack"), now_ms=NOON)
     store_settlements(db, [delivered(number, NOON + 10 * place, took=5) for place, number in enumerate(numbers, 1)])
     store_settlements(db, [delivered(numbers[0], NOON + 123_456, to="slack")])
     counted = dashboard.read_counts(db, NOON + HOUR, UTC)
@@ -126,8 +132,10 @@ def test_dashboard_latency_is_measured_from_detection_to_the_answer(db: FileData
     assert dashboard.read_counts(db, NOON + 25 * HOUR, UTC).latency is None
 
 
-def test_dashboard_counts_repeated_deliveries_but_not_their_latency(db: FileDatabase, tell: "Tell") -> None:
-    one, two, three = tell(db, "1", "2", "3", now_ms=NOON)
+def test_dashboard_counts_repeated_deliveries_but_not_their_latency(
+    db: FileDatabase, write_events: "WriteEvents"
+) -> None:
+    one, two, three = write_events(db, "1", "2", "3", now_ms=NOON)
     store_settlements(db, [delivered(one, NOON), delivered(two, NOON, state="dead")])
     everything = Subscription("hr", EVENTS)
     requeue.retry(db, RetrySelection(DeliveryState.DEAD), ["hr"], NOON)
@@ -146,8 +154,10 @@ def test_dashboard_counts_repeated_deliveries_but_not_their_latency(db: FileData
     assert counted.latencies == {"hr": Latency(2, 0, 90)}
 
 
-def test_dashboard_latency_of_a_batch_is_measured_from_each_detection(db: FileDatabase, tell: "Tell") -> None:
-    numbers = tuple(tell(db, *map(str, range(4)), now_ms=NOON))
+def test_dashboard_latency_of_a_batch_is_measured_from_each_detection(
+    db: FileDatabase, write_events: "WriteEvents"
+) -> None:
+    numbers = tuple(write_events(db, *map(str, range(4)), now_ms=NOON))
     together = delivered(0, NOON + 50, took=5)
     store_settlements(db, [replace(together, sequences=numbers, detected_ms=(NOON, NOON, NOON + 5))])
     counted = dashboard.read_counts(db, NOON, UTC)
@@ -155,8 +165,8 @@ def test_dashboard_latency_of_a_batch_is_measured_from_each_detection(db: FileDa
     assert counted.delivered_today == {"hr": 4}
 
 
-def test_dashboard_latency_is_zero_after_the_clock_was_set_back(db: FileDatabase, tell: "Tell") -> None:
-    (number,) = tell(db, "1", now_ms=NOON)
+def test_dashboard_latency_is_zero_after_the_clock_was_set_back(db: FileDatabase, write_events: "WriteEvents") -> None:
+    (number,) = write_events(db, "1", now_ms=NOON)
     store_settlements(db, [delivered(number, NOON - HOUR)])
     assert dashboard.read_counts(db, NOON, UTC).latency == Latency(1, 0, 0)
 
@@ -175,9 +185,11 @@ def test_quantile_of_counts_is_the_quantile_of_all_values(values: list[int], par
     assert sum(value < found for value in values) < part * len(values)
 
 
-def test_latest_events_lists_the_newest_first_with_delivery_states(db: FileDatabase, tell: "Tell") -> None:
+def test_latest_events_lists_the_newest_first_with_delivery_states(
+    db: FileDatabase, write_events: "WriteEvents"
+) -> None:
     for number in range(30):
-        tell(db, str(number), to=("hr", "slack"), now_ms=NOON + number)
+        write_events(db, str(number), to=("hr", "slack"), now_ms=NOON + number)
     standing = StoredCondition("gap", "sources/acme", "A gap.", NOON)
     alert_events.write(db, [ConditionChange(ConditionState.FIRING, standing, "new", "hr")], NOON)
     store_settlements(db, [delivered(30, NOON), delivered(30, NOON, to="slack", state="dead")])
@@ -197,8 +209,8 @@ def test_dashboard_does_not_count_alerts_as_completions(db: FileDatabase) -> Non
     assert (day.created, day.updated, day.removed) == (0, 0, 0)
 
 
-def test_dashboard_counts_outlive_their_events_by_40_days(db: FileDatabase, tell: "Tell") -> None:
-    (number,) = tell(db, "1", now_ms=NOON)
+def test_dashboard_counts_outlive_their_events_by_40_days(db: FileDatabase, write_events: "WriteEvents") -> None:
+    (number,) = write_events(db, "1", now_ms=NOON)
     store_settlements(db, [delivered(number, NOON)])
     assert retention.delete_old_events(db, NOON + 1).events == 1
     assert dashboard.read_counts(db, NOON, UTC).days[-1].created == 1
@@ -229,8 +241,8 @@ def test_migration_counts_the_events_of_an_older_state_file(tmp_path: Any) -> No
     db.close()
 
 
-def test_dashboard_and_search_queries_scan_no_large_table(file_db: FileDatabase, tell: "Tell") -> None:
-    numbers = tell(file_db, *map(str, range(50)), to=("hr", "slack"), now_ms=NOON)
+def test_dashboard_and_search_queries_scan_no_large_table(file_db: FileDatabase, write_events: "WriteEvents") -> None:
+    numbers = write_events(file_db, *map(str, range(50)), to=("hr", "slack"), now_ms=NOON)
     store_settlements(file_db, [delivered(number, NOON, state="dead") for number in numbers[:10]])
     file_db.execute(
         "INSERT INTO people (source, id, name, employee_number)"

@@ -16,7 +16,7 @@ from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.settlements import Settlement
 
 if TYPE_CHECKING:
-    from tests.integration.store.conftest import NewDatabase, Tell
+    from tests.integration.store.conftest import NewDatabase, WriteEvents
 
 NOW = 1_795_280_400_123
 ALL = DeliveryFilter()
@@ -47,8 +47,8 @@ def read_deliveries(db: Database, chosen: DeliveryFilter = ALL, *, page: int = 1
     return found
 
 
-def test_events_after_returns_whole_events_in_order(db: Database, tell: "Tell") -> None:
-    first, second = tell(db, "1238", "1239", now_ms=NOW)
+def test_events_after_returns_whole_events_in_order(db: Database, write_events: "WriteEvents") -> None:
+    first, second = write_events(db, "1238", "1239", now_ms=NOW)
     events = history.events_after(db, 0, 10)
     assert [(event.sequence, event.subject) for event in events] == [(first, "1238"), (second, "1239")]
     assert events[0].time_ms == NOW
@@ -60,10 +60,10 @@ def test_events_after_returns_whole_events_in_order(db: Database, tell: "Tell") 
 @settings(deadline=None)
 @given(count=st.integers(0, 12), page=st.integers(1, 5))
 def test_history_pages_return_every_event_and_delivery_once(
-    new_database: "NewDatabase", tell: "Tell", count: int, page: int
+    new_database: "NewDatabase", write_events: "WriteEvents", count: int, page: int
 ) -> None:
     with new_database() as db:
-        told = tell(db, *map(str, range(count)), to=("hr", "slack"))
+        told = write_events(db, *map(str, range(count)), to=("hr", "slack"))
         assert read_events(db, page=page) == told
         expected = [(sequence, destination) for sequence in told for destination in ("hr", "slack")]
         assert [delivery.cursor for delivery in read_deliveries(db, page=page)] == expected
@@ -71,17 +71,19 @@ def test_history_pages_return_every_event_and_delivery_once(
 
 @settings(deadline=None)
 @given(count=st.integers(0, 8), wanted=st.integers(1, 8))
-def test_latest_are_the_last_of_all_pages(new_database: "NewDatabase", tell: "Tell", count: int, wanted: int) -> None:
+def test_latest_are_the_last_of_all_pages(
+    new_database: "NewDatabase", write_events: "WriteEvents", count: int, wanted: int
+) -> None:
     with new_database() as db:
-        told = tell(db, *map(str, range(count)))
+        told = write_events(db, *map(str, range(count)))
         after = history.sequence_before_latest(db, wanted)
         assert [event.sequence for event in history.events_after(db, after, 100)] == told[-wanted:]
         latest = history.latest_deliveries(db, ALL, wanted)
         assert latest == read_deliveries(db)[-wanted:]
 
 
-def test_past_delivery_has_its_event_and_the_last_outcome(db: Database, tell: "Tell") -> None:
-    (sequence,) = tell(db, "1238")
+def test_past_delivery_has_its_event_and_the_last_outcome(db: Database, write_events: "WriteEvents") -> None:
+    (sequence,) = write_events(db, "1238")
     settle(db, sequence, DeliveryState.PENDING, next_attempt_ms=NOW + 5_000)
     (delivery,) = read_deliveries(db)
     event = history.events_after(db, 0, 1)[0].id
@@ -92,22 +94,24 @@ def test_past_delivery_has_its_event_and_the_last_outcome(db: Database, tell: "T
     )
 
 
-def test_past_delivery_without_attempt_is_due_at_once(db: Database, tell: "Tell") -> None:
-    tell(db, "1238")
+def test_past_delivery_without_attempt_is_due_at_once(db: Database, write_events: "WriteEvents") -> None:
+    write_events(db, "1238")
     (delivery,) = read_deliveries(db)
     assert (delivery.attempts, delivery.last_attempt_ms, delivery.next_attempt_ms) == (0, None, 0)
 
 
 @pytest.mark.parametrize("state", [DeliveryState.DELIVERED, DeliveryState.DEAD])
-def test_finished_delivery_has_no_next_attempt(db: Database, tell: "Tell", state: DeliveryState) -> None:
-    (sequence,) = tell(db, "1238")
+def test_finished_delivery_has_no_next_attempt(db: Database, write_events: "WriteEvents", state: DeliveryState) -> None:
+    (sequence,) = write_events(db, "1238")
     settle(db, sequence, state, next_attempt_ms=NOW)
     (delivery,) = read_deliveries(db)
     assert (delivery.state, delivery.next_attempt_ms) == (state, None)
 
 
-def test_next_attempt_of_a_delivery_follows_the_health_of_its_destination(db: Database, tell: "Tell") -> None:
-    tell(db, "1238", to=("hr", "slack"))
+def test_next_attempt_of_a_delivery_follows_the_health_of_its_destination(
+    db: Database, write_events: "WriteEvents"
+) -> None:
+    write_events(db, "1238", to=("hr", "slack"))
     for name, health in (
         ("hr", Health(HealthState.RETRYING, "timeout", NOW, 1, retry_at_ms=NOW + 9_000)),
         ("slack", Health(HealthState.DISABLED, "gone", NOW)),
@@ -117,8 +121,8 @@ def test_next_attempt_of_a_delivery_follows_the_health_of_its_destination(db: Da
     assert [delivery.next_attempt_ms for delivery in read_deliveries(db)] == [NOW + 9_000, None]
 
 
-def test_delivery_filter_selects_by_state_and_destination(db: Database, tell: "Tell") -> None:
-    one, two, three = tell(db, "1", "2", "3", to=("hr", "slack"))
+def test_delivery_filter_selects_by_state_and_destination(db: Database, write_events: "WriteEvents") -> None:
+    one, two, three = write_events(db, "1", "2", "3", to=("hr", "slack"))
     settle(db, one, DeliveryState.DELIVERED)
     settle(db, two, DeliveryState.DEAD)
     settle(db, two, DeliveryState.DEAD, to="slack")
@@ -136,8 +140,10 @@ def test_delivery_filter_selects_by_state_and_destination(db: Database, tell: "T
     assert chosen(DeliveryState.PENDING, "nobody") == []
 
 
-def test_latest_dead_deliveries_use_the_index_of_unfinished_ones(file_db: FileDatabase, tell: "Tell") -> None:
-    tell(file_db, "1")
+def test_latest_dead_deliveries_use_the_index_of_unfinished_ones(
+    file_db: FileDatabase, write_events: "WriteEvents"
+) -> None:
+    write_events(file_db, "1")
     steps: list[str] = []
     file_db.execute("PRAGMA optimize")
     with file_db.tracer(lambda sql, _: steps.append(sql)):

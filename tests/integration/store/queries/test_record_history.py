@@ -19,7 +19,7 @@ from notifier.store.tables.settlements import Settlement
 
 if TYPE_CHECKING:
     from notifier.events import Change
-    from tests.integration.store.conftest import MakeChange, MakeCompletion, Tell
+    from tests.integration.store.conftest import MakeChange, MakeCompletion, WriteEvents
 
 NOW = 1_795_280_400_123
 DAVID = "5e580f0cb780600088bd2c11"
@@ -47,13 +47,13 @@ def single_history(db: Database, key: str = "1238") -> RecordHistory:
     return life
 
 
-def test_record_histories_of_an_unknown_key_is_empty(db: Database, tell: "Tell") -> None:
-    tell(db, "1238")
+def test_record_histories_of_an_unknown_key_is_empty(db: Database, write_events: "WriteEvents") -> None:
+    write_events(db, "1238")
     assert [record_histories(db, key) for key in ("123", "12388", "", "%", "\0", "\udcff")] == [[]] * 6
 
 
-def test_record_history_has_the_record_and_the_names_known_now(db: Database, tell: "Tell") -> None:
-    tell(db, "1238", now_ms=NOW)
+def test_record_history_has_the_record_and_the_names_known_now(db: Database, write_events: "WriteEvents") -> None:
+    write_events(db, "1238", now_ms=NOW)
     assert (single_history(db).user_name, single_history(db).training_title) == (None, None)
     names.store_people(db, "acme", [PersonName(DAVID, "David Ball", None)])
     names.store_trainings(db, "acme", [("1046", "Ladder Safety")])
@@ -67,11 +67,11 @@ def test_record_history_has_the_record_and_the_names_known_now(db: Database, tel
 
 
 def test_record_histories_returns_one_for_each_source_with_the_key(
-    db: Database, tell: "Tell", completion: "MakeCompletion"
+    db: Database, write_events: "WriteEvents", completion: "MakeCompletion"
 ) -> None:
     learn(db, completion, "zeta")
     learn(db, completion, "beta", DetectedBy.COUNT)
-    tell(db, "1238", "1239")
+    write_events(db, "1238", "1239")
     found = record_histories(db, "1238")
     assert [(life.source, life.detected_by, len(life.events)) for life in found] == [
         ("acme", DetectedBy.HEAD, 1),
@@ -104,8 +104,8 @@ def test_record_history_lists_events_in_order_with_their_changes(
     assert (life.events[1].detected_by, life.events[1].reason) == (DetectedBy.HEAD, "entered_since_first_meeting")
 
 
-def test_record_history_lists_the_attempts_of_each_delivery_in_order(db: Database, tell: "Tell") -> None:
-    first, other = tell(db, "1238", "1239", to=("hr", "slack"))
+def test_record_history_lists_the_attempts_of_each_delivery_in_order(db: Database, write_events: "WriteEvents") -> None:
+    first, other = write_events(db, "1238", "1239", to=("hr", "slack"))
     settle(db, first, DeliveryState.PENDING, 500, NOW)
     settle(db, first, DeliveryState.DEAD, 404, NOW + 1, to="slack")
     settle(db, other, DeliveryState.DELIVERED, 202, NOW + 2)
@@ -122,8 +122,8 @@ def test_record_history_lists_the_attempts_of_each_delivery_in_order(db: Databas
     assert [attempt.status for attempt in slack.attempts] == [404]
 
 
-def test_event_without_destinations_has_no_deliveries(db: Database, tell: "Tell") -> None:
-    tell(db, "1238", to=())
+def test_event_without_destinations_has_no_deliveries(db: Database, write_events: "WriteEvents") -> None:
+    write_events(db, "1238", to=())
     (event,) = single_history(db).events
     assert event.deliveries == ()
 
@@ -145,8 +145,8 @@ def test_record_history_lists_revisions_whose_events_were_deleted(
     assert life.revisions_without_event == (1, 2, 3)[:forgotten]
 
 
-def test_record_history_excludes_an_alert_with_the_same_subject(db: Database, tell: "Tell") -> None:
-    tell(db, "acme")
+def test_record_history_excludes_an_alert_with_the_same_subject(db: Database, write_events: "WriteEvents") -> None:
+    write_events(db, "acme")
     db.execute(
         "INSERT INTO events (id, type, source, subject, revision, net, reason, detected_at, data)"
         " VALUES ('evt_notice', 'notifier.alert', 'acme', 'acme', 0, '', '', 0, '{}')"
@@ -154,16 +154,18 @@ def test_record_history_excludes_an_alert_with_the_same_subject(db: Database, te
     assert [event.type for event in single_history(db, "acme").events] == ["completion.created"]
 
 
-async def test_record_history_can_be_read_beside_the_writing_store(store: FileStore, tell: "Tell") -> None:
+async def test_record_history_can_be_read_beside_the_writing_store(
+    store: FileStore, write_events: "WriteEvents"
+) -> None:
     await store.run(sources.read_or_create, "acme")
     with closing(open_file_read_only(store.path)) as reader:
         assert record_histories(reader, "1238") == []
-        await store.run(tell, "1238")
+        await store.run(write_events, "1238")
         assert single_history(reader) == (await store.run(record_histories, "1238"))[0]
 
 
-def test_record_histories_queries_scan_no_large_table(file_db: FileDatabase, tell: "Tell") -> None:
-    tell(file_db, "1238")
+def test_record_histories_queries_scan_no_large_table(file_db: FileDatabase, write_events: "WriteEvents") -> None:
+    write_events(file_db, "1238")
     asked: list[tuple[str, list[object]]] = []
     with file_db.tracer(lambda sql, values: asked.append((sql, list(values or [])))):
         record_histories(file_db, "1238")

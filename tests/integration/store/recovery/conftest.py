@@ -1,13 +1,13 @@
-"""Damage that is read around without trying every number that a row may have."""
+"""Limits the failed reads of a damaged table, so that the tests are quick."""
 
 import pytest
 
 
 @pytest.fixture(autouse=True)
 def fewer_failures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give a table up after fewer failed reads.
+    """Lower the number of failed reads after which the rest of a table is given up.
 
-    A table whose first page is lost fails at every read, which takes most of such a test; the tables here have at most
-    900 rows, each of which is still read on its own.
+    If the first page of a table is lost, every read fails, which takes most of a test's time. The tables here have at
+    most 900 rows, which are still read one by one.
     """
     monkeypatch.setattr("notifier.store.recovery.salvage._MAX_FAILURES", 5_000)

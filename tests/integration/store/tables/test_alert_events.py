@@ -17,7 +17,7 @@ from notifier.store.tables.settlements import Settlement, store_settlements
 
 if TYPE_CHECKING:
     from notifier.events import Event
-    from tests.integration.store.conftest import Tell
+    from tests.integration.store.conftest import WriteEvents
 
 NOW = 1_795_280_400_123
 GAP = StoredCondition("gap", "sources/acme", "something may have been missed", NOW - 1000, NOW)
@@ -172,9 +172,9 @@ async def test_condition_and_alert_are_rolled_back_together(store: FileStore) ->
     assert await store.run(remembered) == ((), [], [])
 
 
-def test_destination_counts_include_alerts(db: Database, tell: "Tell") -> None:
+def test_destination_counts_include_alerts(db: Database, write_events: "WriteEvents") -> None:
     destinations.read_or_create(db, "safety")
-    tell(db, "1238", to=("safety",))
+    write_events(db, "1238", to=("safety",))
     (event,) = alert_events.write(db, [firing(GAP)], NOW).events
     assert destinations.read_all(db)["safety"].pending == 2
     done = Settlement((event.sequence,), "safety", DeliveryState.DELIVERED, "done", "ok", 200, "", NOW, 1, 0)

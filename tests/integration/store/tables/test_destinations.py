@@ -12,7 +12,7 @@ from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.settlements import Settlement, store_settlements
 
 if TYPE_CHECKING:
-    from tests.integration.store.conftest import Tell
+    from tests.integration.store.conftest import WriteEvents
 
 RETRYING = Health(HealthState.RETRYING, "timeout", 1000, failures=3, retry_at_ms=9000)
 
@@ -43,11 +43,11 @@ def test_last_error_is_kept_until_the_next_error(db: Database) -> None:
     assert destinations.read_all(db)["hr"].last_error == LastError("http_status", "HTTP 500", 2000)
 
 
-def test_destinations_count_pending_delivered_and_dead_deliveries(db: Database, tell: "Tell") -> None:
+def test_destinations_count_pending_delivered_and_dead_deliveries(db: Database, write_events: "WriteEvents") -> None:
     for name in ("hr", "slack"):
         destinations.read_or_create(db, name)
-    first = tell(db, "1", "2", to=("hr",), now_ms=1000)
-    later = tell(db, "3", "4", "5", to=("hr", "slack"), now_ms=2000)
+    first = write_events(db, "1", "2", to=("hr",), now_ms=1000)
+    later = write_events(db, "3", "4", "5", to=("hr", "slack"), now_ms=2000)
     store_settlements(db, [settled(first[0], DeliveryState.DELIVERED), settled(first[1], DeliveryState.DEAD)])
     store_settlements(db, [settled(later[0], DeliveryState.PENDING), settled(later[2], DeliveryState.DELIVERED)])
     everything = destinations.read_all(db)
@@ -59,8 +59,10 @@ def test_destinations_count_pending_delivered_and_dead_deliveries(db: Database, 
     )
 
 
-def test_undelivered_groups_deliveries_by_state_and_last_failure_reason(db: Database, tell: "Tell") -> None:
-    first, second, third, *_ = tell(db, "1", "2", "3", "4", to=("hr",), now_ms=1000)
+def test_undelivered_groups_deliveries_by_state_and_last_failure_reason(
+    db: Database, write_events: "WriteEvents"
+) -> None:
+    first, second, third, *_ = write_events(db, "1", "2", "3", "4", to=("hr",), now_ms=1000)
     refused = replace(settled(first, DeliveryState.PENDING), attempted_ms=2000, trying_ms=200)
     store_settlements(db, [refused])
     store_settlements(db, [replace(refused, reason="timeout", attempted_ms=3000, trying_ms=300)])
@@ -76,8 +78,10 @@ def test_undelivered_groups_deliveries_by_state_and_last_failure_reason(db: Data
     ]
 
 
-def test_pending_deliveries_of_a_destination_that_never_ran_are_counted(db: Database, tell: "Tell") -> None:
-    tell(db, "1", to=("hr",), now_ms=1000)
+def test_pending_deliveries_of_a_destination_that_never_ran_are_counted(
+    db: Database, write_events: "WriteEvents"
+) -> None:
+    write_events(db, "1", to=("hr",), now_ms=1000)
     assert destinations.read_all(db) == {
         "hr": DestinationMemory(Health(), pending=1, oldest_pending_ms=1000, next_attempt_ms=0, oldest_due_ms=1000)
     }

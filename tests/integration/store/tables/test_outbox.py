@@ -18,7 +18,7 @@ from tests.support.settlements import NOW, settlement
 from tests.support.table_rows import table_rows
 
 if TYPE_CHECKING:
-    from tests.integration.store.conftest import NewDatabase, Tell
+    from tests.integration.store.conftest import NewDatabase, WriteEvents
 
 HORIZON = NOW + 3600_000
 
@@ -39,16 +39,18 @@ def rows(db: Database, table: str) -> list[dict[str, Any]]:
     return table_rows(db, table)
 
 
-def test_new_events_are_due_at_once_and_in_order_for_each_destination(db: Database, tell: "Tell") -> None:
-    both = tell(db, "1", "2", to=("hr", "slack"))
-    slack = tell(db, "3", to=("slack",))
-    ours = tell(db, "4")
+def test_new_events_are_due_at_once_and_in_order_for_each_destination(
+    db: Database, write_events: "WriteEvents"
+) -> None:
+    both = write_events(db, "1", "2", to=("hr", "slack"))
+    slack = write_events(db, "3", to=("slack",))
+    ours = write_events(db, "4")
     assert numbers(due(db)) == [*both, *ours]
     assert not {*slack} & {*numbers(due(db))}
 
 
-def test_due_delivery_contains_its_whole_event(db: Database, tell: "Tell") -> None:
-    (sequence,) = tell(db, "1238", now_ms=NOW)
+def test_due_delivery_contains_its_whole_event(db: Database, write_events: "WriteEvents") -> None:
+    (sequence,) = write_events(db, "1238", now_ms=NOW)
     (delivery,) = due(db).deliveries
     stored = rows(db, "events")[0]
     event = delivery.event
@@ -58,19 +60,19 @@ def test_due_delivery_contains_its_whole_event(db: Database, tell: "Tell") -> No
     assert (delivery.destination, delivery.attempts, delivery.tried_from_ms) == ("hr", 0, None)
 
 
-def test_read_due_with_a_limit_returns_the_oldest(db: Database, tell: "Tell") -> None:
-    sequences = tell(db, *"123456")
+def test_read_due_with_a_limit_returns_the_oldest(db: Database, write_events: "WriteEvents") -> None:
+    sequences = write_events(db, *"123456")
     assert due(db, limit=4) == DueDeliveries(due(db).deliveries[:4], None)
     assert numbers(due(db, limit=6)) == sequences
 
 
-def test_read_due_omits_deliveries_in_flight(db: Database, tell: "Tell") -> None:
-    sequences = tell(db, *"12345")
+def test_read_due_omits_deliveries_in_flight(db: Database, write_events: "WriteEvents") -> None:
+    sequences = write_events(db, *"12345")
     assert numbers(due(db, in_flight=sequences[1:4])) == [sequences[0], sequences[4]]
 
 
-def test_scheduled_attempt_is_due_at_its_time(db: Database, tell: "Tell") -> None:
-    first, second = tell(db, "1", "2")
+def test_scheduled_attempt_is_due_at_its_time(db: Database, write_events: "WriteEvents") -> None:
+    first, second = write_events(db, "1", "2")
     store_settlements(db, [retry_at(first, NOW + 5000), retry_at(second, NOW + 3000)])
     assert due(db, now_ms=NOW) == DueDeliveries((), NOW + 3000)
     assert due(db, now_ms=NOW + 2999) == DueDeliveries((), NOW + 3000)
@@ -80,22 +82,24 @@ def test_scheduled_attempt_is_due_at_its_time(db: Database, tell: "Tell") -> Non
     assert (numbers(found), found.next_due_ms) == ([first, second], None)
 
 
-def test_attempt_scheduled_before_the_clock_was_set_back_is_due(db: Database, tell: "Tell") -> None:
-    sequences = tell(db, "1", "2")
+def test_attempt_scheduled_before_the_clock_was_set_back_is_due(db: Database, write_events: "WriteEvents") -> None:
+    sequences = write_events(db, "1", "2")
     store_settlements(db, [retry_at(sequences[0], HORIZON), retry_at(sequences[1], HORIZON + 1)])
     assert numbers(due(db, now_ms=NOW)) == [sequences[1]]
 
 
 @pytest.mark.parametrize("state", [DeliveryState.DELIVERED, DeliveryState.DEAD])
-def test_delivered_or_dead_delivery_is_never_due(db: Database, tell: "Tell", state: DeliveryState) -> None:
-    first, second = tell(db, "1", "2")
+def test_delivered_or_dead_delivery_is_never_due(
+    db: Database, write_events: "WriteEvents", state: DeliveryState
+) -> None:
+    first, second = write_events(db, "1", "2")
     store_settlements(db, [settlement(first, state)])
     assert numbers(due(db)) == [second]
     assert numbers(due(db, now_ms=NOW * 1000)) == [second]
 
 
-def test_shift_attempts_moves_only_pending_attempts(db: Database, tell: "Tell") -> None:
-    soon, later, at_once, dead = tell(db, *"1234")
+def test_shift_attempts_moves_only_pending_attempts(db: Database, write_events: "WriteEvents") -> None:
+    soon, later, at_once, dead = write_events(db, *"1234")
     store_settlements(
         db,
         [
@@ -109,8 +113,8 @@ def test_shift_attempts_moves_only_pending_attempts(db: Database, tell: "Tell") 
     assert schedule == {soon: 0, later: 30_000, at_once: 0, dead: 50_000}
 
 
-def test_reset_retries_resets_the_failures_of_one_destination(db: Database, tell: "Tell") -> None:
-    tried, other = tell(db, "1", "2", to=("hr", "slack"))
+def test_reset_retries_resets_the_failures_of_one_destination(db: Database, write_events: "WriteEvents") -> None:
+    tried, other = write_events(db, "1", "2", to=("hr", "slack"))
     for name in ("hr", "slack"):
         store_settlements(db, [replace(retry_at(tried, 5000, name), suspicious=True, proven=True)])
     outbox.reset_retries(db, "hr")
@@ -121,8 +125,8 @@ def test_reset_retries_resets_the_failures_of_one_destination(db: Database, tell
     assert (kept["suspicions"], kept["proven"], kept["next_attempt_at"]) == (1, 1, 5000)
 
 
-def test_event_is_not_due_while_an_earlier_one_of_its_record_waits(db: Database, tell: "Tell") -> None:
-    first, second, third = tell(db, "7", "8", "9")
+def test_event_is_not_due_while_an_earlier_one_of_its_record_waits(db: Database, write_events: "WriteEvents") -> None:
+    first, second, third = write_events(db, "7", "8", "9")
     db.execute("UPDATE events SET subject = '7' WHERE subject = '9'")
     store_settlements(db, [retry_at(first, NOW + 1)])
     assert numbers(due(db, now_ms=NOW)) == [second]
@@ -131,8 +135,8 @@ def test_event_is_not_due_while_an_earlier_one_of_its_record_waits(db: Database,
     assert numbers(due(db, now_ms=NOW)) == [second, third]
 
 
-def test_read_spread_due_samples_the_queue_and_omits_blocked_events(db: Database, tell: "Tell") -> None:
-    numbered = tell(db, *map(str, range(100, 160)))
+def test_read_spread_due_samples_the_queue_and_omits_blocked_events(db: Database, write_events: "WriteEvents") -> None:
+    numbered = write_events(db, *map(str, range(100, 160)))
     db.execute("UPDATE events SET subject = (sequence - 1) % 40")
     found = outbox.read_spread_due(
         db, "hr", lambda first, last: [first, (first + last) // 2, last], now_ms=NOW, horizon_ms=HORIZON, busy=[3]
@@ -145,8 +149,8 @@ FROM_THE_QUEUE = "deliveries_unfinished (destination=? AND state=? AND sequence"
 DELAYED = "deliveries_delayed (destination=?"
 
 
-def test_read_due_uses_the_indexes_and_scans_no_table(file_db: FileDatabase, tell: "Tell") -> None:
-    tell(file_db, "1")
+def test_read_due_uses_the_indexes_and_scans_no_table(file_db: FileDatabase, write_events: "WriteEvents") -> None:
+    write_events(file_db, "1")
     asked: list[tuple[str, Any]] = []
     with file_db.tracer(lambda sql, parameters: asked.append((sql, parameters))):
         due(file_db)
@@ -164,10 +168,13 @@ schedules = st.lists(st.tuples(st.sampled_from(DeliveryState), moments, st.boole
 @settings(max_examples=40)
 @given(schedules, st.integers(1, 14))
 def test_read_due_returns_exactly_the_due_deliveries_in_order(
-    new_database: "NewDatabase", tell: "Tell", schedule: list[tuple[DeliveryState, int, bool]], limit: int
+    new_database: "NewDatabase",
+    write_events: "WriteEvents",
+    schedule: list[tuple[DeliveryState, int, bool]],
+    limit: int,
 ) -> None:
     with new_database() as db:
-        sequences = tell(db, *(str(number) for number in range(len(schedule))))
+        sequences = write_events(db, *(str(number) for number in range(len(schedule))))
         store_settlements(
             db,
             [

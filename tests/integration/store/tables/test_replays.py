@@ -26,7 +26,7 @@ from notifier.store.tables.outbox import DeliveryState
 from notifier.store.tables.replays import ReplayRunningError, ReplayState, ReplayTarget, StepResult
 from notifier.store.tables.requeue import ReplayPlan, ReplayRange
 from notifier.store.tables.settlements import Settlement, store_settlements
-from tests.integration.store.conftest import Tell
+from tests.integration.store.conftest import WriteEvents
 from tests.support.tables_in_memory import tables_in_memory
 
 ALL = frozenset(str(type_) for type_ in EventType)
@@ -76,8 +76,8 @@ def begin(db: Database, *subscriptions: Subscription, **past: Any) -> int:
 # One step after the other
 
 
-def test_start_stores_the_range_and_the_plan_of_a_replay(db: Database, tell: Tell) -> None:
-    tell(db, "1", "2", "3", to=("hr", "it"))
+def test_start_stores_the_range_and_the_plan_of_a_replay(db: Database, write_events: WriteEvents) -> None:
+    write_events(db, "1", "2", "3", to=("hr", "it"))
     db.execute("UPDATE deliveries SET state = 'delivered' WHERE destination = 'hr' OR sequence = 1")
     number = begin(db, HR, IT, source="acme", type="completion.created")
     (memory,) = replays.latest(db)
@@ -98,8 +98,8 @@ def test_start_stores_the_range_and_the_plan_of_a_replay(db: Database, tell: Tel
         begin(db, HR)
 
 
-def test_replay_advances_with_each_step_and_ends_with_its_last_part(db: Database, tell: Tell) -> None:
-    tell(db, "1", "2", "3", to=("hr", "it"))
+def test_replay_advances_with_each_step_and_ends_with_its_last_part(db: Database, write_events: WriteEvents) -> None:
+    write_events(db, "1", "2", "3", to=("hr", "it"))
     db.execute("UPDATE deliveries SET state = 'delivered'")
     number = begin(db, HR, IT)
     assert replays.advance(db, number, HR, NOW, 2) == StepResult(2, has_advanced=True, is_over=False)
@@ -114,8 +114,8 @@ def test_replay_advances_with_each_step_and_ends_with_its_last_part(db: Database
     assert memory.unfinished == ()
 
 
-def test_replays_to_different_destinations_run_side_by_side(db: Database, tell: Tell) -> None:
-    tell(db, "1", "2", to=("hr", "it"))
+def test_replays_to_different_destinations_run_side_by_side(db: Database, write_events: WriteEvents) -> None:
+    write_events(db, "1", "2", to=("hr", "it"))
     db.execute("UPDATE deliveries SET state = 'delivered'")
     first, second = begin(db, HR), begin(db, IT)
     assert [memory.id for memory in replays.running(db)] == [first, second]
@@ -129,8 +129,8 @@ def test_replays_to_different_destinations_run_side_by_side(db: Database, tell: 
     assert replays.stop(db, NOW) == [first, third]
 
 
-def test_stopped_replay_does_not_advance_and_the_latest_two_are_kept(db: Database, tell: Tell) -> None:
-    tell(db, "1", "2")
+def test_stopped_replay_does_not_advance_and_the_latest_two_are_kept(db: Database, write_events: WriteEvents) -> None:
+    write_events(db, "1", "2")
     db.execute("UPDATE deliveries SET state = 'delivered'")
     for expected in range(1, 4):
         number = begin(db, HR)

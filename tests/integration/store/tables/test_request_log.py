@@ -14,7 +14,7 @@ from notifier.store.tables.request_log import LoggedRequest, SentRequest
 from notifier.store.tables.settlements import Settlement, store_settlements
 
 if TYPE_CHECKING:
-    from tests.integration.store.conftest import MakeChange, NewDatabase, Tell
+    from tests.integration.store.conftest import MakeChange, NewDatabase, WriteEvents
 
 ANSWERED = SentRequest(
     (("content-type", "application/json"),), 9, "d", (("Date", "x"), ("X", "a")), "no badge for David"
@@ -77,8 +77,8 @@ def test_request_log_limits_all_destinations_together(db: Database, monkeypatch:
     assert 50 <= count(db) <= 150
 
 
-def test_store_settlements_writes_the_logged_request(db: Database, tell: "Tell") -> None:
-    one, two = tell(db, "1", "2")
+def test_store_settlements_writes_the_logged_request(db: Database, write_events: "WriteEvents") -> None:
+    one, two = write_events(db, "1", "2")
     logged = entry(one, two, at_ms=77)
     parts = (DeliveryState.DELIVERED, (one,), logged), (DeliveryState.DEAD, (two,), None)
     store_settlements(
@@ -89,8 +89,10 @@ def test_store_settlements_writes_the_logged_request(db: Database, tell: "Tell")
     assert count(db) == 1
 
 
-def test_erase_events_erases_logged_requests_about_the_person(db: Database, tell: "Tell", change: "MakeChange") -> None:
-    one, two, three = tell(db, "1", "2", "3")
+def test_erase_events_erases_logged_requests_about_the_person(
+    db: Database, write_events: "WriteEvents", change: "MakeChange"
+) -> None:
+    one, two, three = write_events(db, "1", "2", "3")
     person = change("1").completion.user_id
     db.execute("UPDATE events SET data = replace(data, ?, '\"eve\"') WHERE sequence <> ?", [f'"{person}"', one])
     taught = ['"instructor_id":null', '"instructor_id":"x"', three]
@@ -103,8 +105,8 @@ def test_erase_events_erases_logged_requests_about_the_person(db: Database, tell
     assert count(db) == 0
 
 
-def test_request_log_is_deleted_with_its_events_and_by_age(db: Database, tell: "Tell") -> None:
-    one, two = tell(db, "1", "2", now_ms=10)
+def test_request_log_is_deleted_with_its_events_and_by_age(db: Database, write_events: "WriteEvents") -> None:
+    one, two = write_events(db, "1", "2", now_ms=10)
     db.execute("UPDATE deliveries SET state = 'delivered' WHERE sequence = ?", [one])
     request_log.write(db, "hr", [entry(one, at_ms=50), entry(two, at_ms=50)])
     retention.delete_old_events(db, 11)

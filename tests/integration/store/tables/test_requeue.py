@@ -27,7 +27,7 @@ NOW = 1_795_280_400_123
 
 
 @pytest.fixture
-def tell(change: "MakeChange", completion: "MakeCompletion") -> "Callable[..., list[int]]":
+def write_events(change: "MakeChange", completion: "MakeCompletion") -> "Callable[..., list[int]]":
     """Write one event per record for these destinations, detected one day after the other."""
 
     def write(db: "Database", *keys: str, to: tuple[str, ...] = ("hr",), **fields: Any) -> list[int]:
@@ -86,9 +86,9 @@ def replayed(
 
 
 async def test_retry_resets_a_dead_delivery_and_keeps_its_attempts(
-    store: "FileStore", tell: "Callable[..., list[int]]"
+    store: "FileStore", write_events: "Callable[..., list[int]]"
 ) -> None:
-    (first, second) = await store.run(tell, "1", "2")
+    (first, second) = await store.run(write_events, "1", "2")
     await store.run(settle, DeliveryState.DEAD, first)
     await store.run(settle, DeliveryState.DELIVERED, second)
     assert await store.run(requeue.retry, RetrySelection(), ["hr"], NOW) == RetryResult({"hr": 1})
@@ -103,9 +103,9 @@ async def test_retry_resets_a_dead_delivery_and_keeps_its_attempts(
 
 
 def test_retry_makes_a_pending_delivery_due_and_keeps_its_first_attempt(
-    db: "Database", tell: "Callable[..., list[int]]"
+    db: "Database", write_events: "Callable[..., list[int]]"
 ) -> None:
-    tell(db, "1", "2")
+    write_events(db, "1", "2")
     settle(db, DeliveryState.PENDING, 1, later_ms=NOW + DAY)
     settle(db, DeliveryState.DEAD, 2)
     assert requeue.retry(db, RetrySelection(DeliveryState.PENDING), ["hr"], NOW) == RetryResult({"hr": 1})
@@ -115,14 +115,16 @@ def test_retry_makes_a_pending_delivery_due_and_keeps_its_first_attempt(
     ]
 
 
-def test_retry_without_dead_deliveries_names_the_pending_ones(db: "Database", tell: "Callable[..., list[int]]") -> None:
-    tell(db, "1", "2")
+def test_retry_without_dead_deliveries_names_the_pending_ones(
+    db: "Database", write_events: "Callable[..., list[int]]"
+) -> None:
+    write_events(db, "1", "2")
     why = requeue.retry(db, RetrySelection(), ["hr"], NOW).why_none
     assert why == "no delivery is dead; pending: 2 (`--state pending` tries those at once)"
 
 
-def test_retry_selects_by_event_and_destination(db: "Database", tell: "Callable[..., list[int]]") -> None:
-    tell(db, "1", "2", to=("hr", "it"))
+def test_retry_selects_by_event_and_destination(db: "Database", write_events: "Callable[..., list[int]]") -> None:
+    write_events(db, "1", "2", to=("hr", "it"))
     for name in ("hr", "it"):
         settle(db, DeliveryState.DEAD, 1, 2, to=name)
     (identifier,) = db.execute("SELECT id FROM events WHERE sequence = 2").fetchone()
@@ -132,9 +134,9 @@ def test_retry_selects_by_event_and_destination(db: "Database", tell: "Callable[
 
 
 def test_retry_makes_a_retrying_destination_due_and_keeps_a_disabled_one(
-    db: "Database", tell: "Callable[..., list[int]]"
+    db: "Database", write_events: "Callable[..., list[int]]"
 ) -> None:
-    tell(db, "1", to=("hr", "it", "off"))
+    write_events(db, "1", to=("hr", "it", "off"))
     for name, state in (("hr", HealthState.RETRYING), ("it", HealthState.RETRYING), ("off", HealthState.DISABLED)):
         destinations.store_health(db, name, Health(state, "timeout", NOW, 3, NOW + DAY))
     assert requeue.retry(db, RetrySelection(DeliveryState.PENDING), ["hr", "off"], NOW) == RetryResult(
@@ -145,8 +147,8 @@ def test_retry_makes_a_retrying_destination_due_and_keeps_a_disabled_one(
     assert destinations.read_or_create(db, "off").state is HealthState.DISABLED
 
 
-def test_unknown_event_ids_returns_the_ids_not_stored(db: "Database", tell: "Callable[..., list[int]]") -> None:
-    tell(db, "1")
+def test_unknown_event_ids_returns_the_ids_not_stored(db: "Database", write_events: "Callable[..., list[int]]") -> None:
+    write_events(db, "1")
     (identifier,) = db.execute("SELECT id FROM events").fetchone()
     assert requeue.unknown_event_ids(db, ["evt_b", identifier, "evt_a"]) == ["evt_b", "evt_a"]
 
@@ -155,9 +157,9 @@ def test_unknown_event_ids_returns_the_ids_not_stored(db: "Database", tell: "Cal
 
 
 def test_replay_requeues_past_events_with_their_ids_and_attempts(
-    db: "Database", tell: "Callable[..., list[int]]"
+    db: "Database", write_events: "Callable[..., list[int]]"
 ) -> None:
-    tell(db, "1", "2", "3")
+    write_events(db, "1", "2", "3")
     settle(db, DeliveryState.DELIVERED, 1)
     settle(db, DeliveryState.DEAD, 2)
     before = db.execute("SELECT id FROM events").fetchall()
@@ -174,8 +176,10 @@ def test_replay_requeues_past_events_with_their_ids_and_attempts(
     assert replayed(db, past(db)) == 0
 
 
-def test_replay_skips_events_delivered_after_it_was_requested(db: "Database", tell: "Callable[..., list[int]]") -> None:
-    tell(db, "1", "2", "3", "4", "5")
+def test_replay_skips_events_delivered_after_it_was_requested(
+    db: "Database", write_events: "Callable[..., list[int]]"
+) -> None:
+    write_events(db, "1", "2", "3", "4", "5")
     settle(db, DeliveryState.DELIVERED, 1, 2)
     asked = past(db, attempt=requeue.newest_attempt_number(db))
     assert counted(db, asked, HR).deliveries == {"hr": 2}
@@ -187,9 +191,11 @@ def test_replay_skips_events_delivered_after_it_was_requested(db: "Database", te
     assert [number for number, state in rows(db) if state == "pending"] == [1, 2, 5]
 
 
-def test_replay_to_a_new_destination_respects_its_filters(db: "Database", tell: "Callable[..., list[int]]") -> None:
-    tell(db, "1", "2", "3", training_id="7")
-    tell(db, "4", "5", training_id="8")
+def test_replay_to_a_new_destination_respects_its_filters(
+    db: "Database", write_events: "Callable[..., list[int]]"
+) -> None:
+    write_events(db, "1", "2", "3", training_id="7")
+    write_events(db, "4", "5", training_id="8")
     late = Subscription("late", ALL, training_ids=frozenset({"7"}))
     assert counted(db, past(db), late).deliveries == {"late": 3}
     assert replayed(db, past(db), late) == 3
@@ -210,9 +216,9 @@ def test_replay_to_a_new_destination_respects_its_filters(db: "Database", tell: 
     ],
 )
 def test_replay_range_selects_by_time_source_type_and_number(
-    db: "Database", tell: "Callable[..., list[int]]", more: dict[str, Any], expected: int
+    db: "Database", write_events: "Callable[..., list[int]]", more: dict[str, Any], expected: int
 ) -> None:
-    settle(db, DeliveryState.DELIVERED, *tell(db, "1", "2", "3", "4"))
+    settle(db, DeliveryState.DELIVERED, *write_events(db, "1", "2", "3", "4"))
     assert counted(db, past(db, **more), HR).events == expected
     assert replayed(db, past(db, **more)) == expected
 
@@ -226,10 +232,10 @@ def test_replay_omits_alerts(db: "Database") -> None:
 
 
 def test_replay_step_queues_up_to_max_waiting_and_continues_later(
-    db: "Database", tell: "Callable[..., list[int]]"
+    db: "Database", write_events: "Callable[..., list[int]]"
 ) -> None:
-    settle(db, DeliveryState.DELIVERED, *tell(db, *map(str, range(1, 8))))
-    tell(db, "new")
+    settle(db, DeliveryState.DELIVERED, *write_events(db, *map(str, range(1, 8))))
+    write_events(db, "new")
     assert requeue.queue_replay_step(db, past(db), HR, 0, NOW, 3) == ReplayStep(2, 2)
     assert requeue.queue_replay_step(db, past(db), HR, 2, NOW, 3) == ReplayStep(2, 0)
     settle(db, DeliveryState.DELIVERED, 1, 2)
@@ -238,11 +244,11 @@ def test_replay_step_queues_up_to_max_waiting_and_continues_later(
 
 
 def test_replay_step_queues_nothing_while_a_new_event_has_waited_too_long(
-    db: "Database", tell: "Callable[..., list[int]]"
+    db: "Database", write_events: "Callable[..., list[int]]"
 ) -> None:
-    settle(db, DeliveryState.DELIVERED, *tell(db, *map(str, range(1, 8))))
+    settle(db, DeliveryState.DELIVERED, *write_events(db, *map(str, range(1, 8))))
     everything, detected = past(db), NOW + 7 * DAY
-    (new,) = tell(db, "new")
+    (new,) = write_events(db, "new")
     assert requeue.queue_replay_step(db, everything, HR, 0, NOW, 3, detected + 1) == ReplayStep(0, 0)
     assert requeue.queue_replay_step(db, everything, HR, 0, NOW, 3, detected) == ReplayStep(2, 2)
     # Events that the replay has queued are not new, and one that fails does not count: it may fail for days.
@@ -251,11 +257,11 @@ def test_replay_step_queues_nothing_while_a_new_event_has_waited_too_long(
 
 
 def test_replay_step_ignores_a_new_event_behind_one_of_the_same_record(
-    db: "Database", tell: "Callable[..., list[int]]"
+    db: "Database", write_events: "Callable[..., list[int]]"
 ) -> None:
-    settle(db, DeliveryState.DELIVERED, *tell(db, *map(str, range(1, 5))))
+    settle(db, DeliveryState.DELIVERED, *write_events(db, *map(str, range(1, 5))))
     everything = past(db)
-    first, second = tell(db, "5", "6")
+    first, second = write_events(db, "5", "6")
     settle(db, DeliveryState.PENDING, first, later_ms=NOW + DAY)
     assert requeue.queue_replay_step(db, everything, HR, 0, NOW, 3, NOW + 9 * DAY) == ReplayStep(0, 0)
     db.execute("UPDATE events SET subject = '5' WHERE sequence = ?", [second])
@@ -263,10 +269,10 @@ def test_replay_step_ignores_a_new_event_behind_one_of_the_same_record(
 
 
 def test_replay_examines_a_long_range_in_several_steps(
-    db: "Database", tell: "Callable[..., list[int]]", monkeypatch: pytest.MonkeyPatch
+    db: "Database", write_events: "Callable[..., list[int]]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(requeue, "EXAMINED_AT_ONCE", 3)
-    settle(db, DeliveryState.DELIVERED, *tell(db, *map(str, range(1, 11))))
+    settle(db, DeliveryState.DELIVERED, *write_events(db, *map(str, range(1, 11))))
     late = past(db, since_ms=NOW + 7 * DAY)
     assert counted(db, late, HR) == ReplayPlan(3, {"hr": 3}, 6, 10)
     # Events that were deleted meanwhile do not stop the replay.
@@ -276,6 +282,8 @@ def test_replay_examines_a_long_range_in_several_steps(
     assert replayed(db, late) == 1
 
 
-def test_next_detected_ms_returns_the_time_of_the_next_event(db: "Database", tell: "Callable[..., list[int]]") -> None:
-    tell(db, "1", "2")
+def test_next_detected_ms_returns_the_time_of_the_next_event(
+    db: "Database", write_events: "Callable[..., list[int]]"
+) -> None:
+    write_events(db, "1", "2")
     assert [requeue.next_detected_ms(db, number) for number in range(3)] == [NOW, NOW + DAY, None]

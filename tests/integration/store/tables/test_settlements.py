@@ -18,7 +18,7 @@ from tests.support.settlements import NOW, settlement
 from tests.support.table_rows import table_rows
 
 if TYPE_CHECKING:
-    from tests.integration.store.conftest import NewDatabase, Tell
+    from tests.integration.store.conftest import NewDatabase, WriteEvents
 
 
 def due(db: Database) -> DueDeliveries:
@@ -33,8 +33,10 @@ def rows(db: Database, table: str) -> list[dict[str, Any]]:
     return table_rows(db, table)
 
 
-def test_store_settlements_updates_the_delivery_and_stores_each_attempt(db: Database, tell: "Tell") -> None:
-    (sequence,) = tell(db, "1", to=("hr", "slack"))
+def test_store_settlements_updates_the_delivery_and_stores_each_attempt(
+    db: Database, write_events: "WriteEvents"
+) -> None:
+    (sequence,) = write_events(db, "1", to=("hr", "slack"))
     store_settlements(
         db, [Settlement((sequence,), "hr", DeliveryState.PENDING, "retry", "timeout", None, "", 1000, 900, 5000, True)]
     )
@@ -87,18 +89,18 @@ def test_store_settlements_updates_the_delivery_and_stores_each_attempt(db: Data
     ]
 
 
-def test_due_delivery_has_the_number_and_the_start_of_its_attempts(db: Database, tell: "Tell") -> None:
-    (sequence,) = tell(db, "1")
+def test_due_delivery_has_the_number_and_the_start_of_its_attempts(db: Database, write_events: "WriteEvents") -> None:
+    (sequence,) = write_events(db, "1")
     for attempted_ms in (1000, 2000, 3000):
         store_settlements(db, [settlement(sequence, DeliveryState.PENDING, attempted_ms=NOW, trying_ms=attempted_ms)])
     (delivery,) = due(db).deliveries
     assert (delivery.attempts, delivery.tried_from_ms) == (3, 1000)
 
 
-def test_store_settlements_stores_a_different_outcome_for_each_event(db: Database, tell: "Tell") -> None:
+def test_store_settlements_stores_a_different_outcome_for_each_event(db: Database, write_events: "WriteEvents") -> None:
     destinations.read_or_create(db, "hr")
     destinations.read_or_create(db, "slack")
-    sequences = tell(db, *"1234", to=("hr", "slack"))
+    sequences = write_events(db, *"1234", to=("hr", "slack"))
     store_settlements(
         db,
         [
@@ -113,9 +115,9 @@ def test_store_settlements_stores_a_different_outcome_for_each_event(db: Databas
     assert len(rows(db, "attempts")) == 4
 
 
-def test_settlement_of_several_events_settles_exactly_those(db: Database, tell: "Tell") -> None:
+def test_settlement_of_several_events_settles_exactly_those(db: Database, write_events: "WriteEvents") -> None:
     destinations.read_or_create(db, "hr")
-    sequences = tell(db, *map(str, range(1, 8)), to=("hr", "slack"))
+    sequences = write_events(db, *map(str, range(1, 8)), to=("hr", "slack"))
     shared = (*sequences[:3], *sequences[5:])
     store_settlements(db, [replace(settlement(0), sequences=shared)])
     assert numbers(due(db)) == sequences[3:5]
@@ -128,8 +130,8 @@ def test_settlement_of_several_events_settles_exactly_those(db: Database, tell: 
     assert {row["attempts"] for row in rows(db, "deliveries") if row["destination"] == "slack"} == {0}
 
 
-def test_attempts_view_lists_every_event_of_a_very_long_run(db: Database, tell: "Tell") -> None:
-    sequences = tell(db, *map(str, range(LONGEST_RUN + 1)))
+def test_attempts_view_lists_every_event_of_a_very_long_run(db: Database, write_events: "WriteEvents") -> None:
+    sequences = write_events(db, *map(str, range(LONGEST_RUN + 1)))
     store_settlements(db, [replace(settlement(0), sequences=tuple(sequences))])
     assert [row["sequence"] for row in rows(db, "attempts")] == sequences
 
@@ -140,8 +142,10 @@ def test_attempts_view_reads_each_run_once(file_db: FileDatabase) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 63, 64, 65, 85, 200])
-def test_store_settlements_stores_each_of_many_outcomes_once(db: Database, tell: "Tell", count: int) -> None:
-    sequences = tell(db, *map(str, range(count)))
+def test_store_settlements_stores_each_of_many_outcomes_once(
+    db: Database, write_events: "WriteEvents", count: int
+) -> None:
+    sequences = write_events(db, *map(str, range(count)))
     settlements = [replace(settlement(0, attempted_ms=NOW + number), sequences=(number,)) for number in sequences]
     store_settlements(db, settlements)
     assert [(row["attempts"], row["last_attempt_at"]) for row in rows(db, "deliveries")] == [
@@ -150,8 +154,8 @@ def test_store_settlements_stores_each_of_many_outcomes_once(db: Database, tell:
     assert [row["sequence"] for row in rows(db, "attempts")] == sequences
 
 
-def test_failed_batch_of_settlements_is_not_stored_with_the_next_one(db: Database, tell: "Tell") -> None:
-    first, second = tell(db, "1", "2")
+def test_failed_batch_of_settlements_is_not_stored_with_the_next_one(db: Database, write_events: "WriteEvents") -> None:
+    first, second = write_events(db, "1", "2")
     destinations.read_or_create(db, "hr")
     refused: Any = None
     with pytest.raises((IntegrityError, psycopg.errors.IntegrityError)), db.atomic():
@@ -163,8 +167,8 @@ def test_failed_batch_of_settlements_is_not_stored_with_the_next_one(db: Databas
     assert destinations.read_all(db)["hr"].delivered == 1
 
 
-def test_store_settlements_with_an_empty_list_changes_nothing(db: Database, tell: "Tell") -> None:
-    tell(db, "1")
+def test_store_settlements_with_an_empty_list_changes_nothing(db: Database, write_events: "WriteEvents") -> None:
+    write_events(db, "1")
     before = rows(db, "deliveries")
     store_settlements(db, [])
     assert rows(db, "deliveries") == before
@@ -172,8 +176,10 @@ def test_store_settlements_with_an_empty_list_changes_nothing(db: Database, tell
 
 @settings(max_examples=40)
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
-def test_settlement_keeps_any_text_of_the_answer(new_database: "NewDatabase", tell: "Tell", detail: str) -> None:
+def test_settlement_keeps_any_text_of_the_answer(
+    new_database: "NewDatabase", write_events: "WriteEvents", detail: str
+) -> None:
     with new_database() as db:
-        (sequence,) = tell(db, "1")
+        (sequence,) = write_events(db, "1")
         store_settlements(db, [Settlement((sequence,), "hr", DeliveryState.DEAD, "no", "no", 400, detail, NOW, 1, 0)])
         assert rows(db, "deliveries")[0]["detail"] == (detail or None)

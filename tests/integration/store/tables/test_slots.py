@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from notifier.store.database import Database
     from notifier.store.file.connection import FileDatabase
 
-    Tell = Callable[..., list[int]]
+    WriteEvents = Callable[..., list[int]]
 
 NOW = 1_795_280_400_000
 HOUR = 3_600_000
@@ -49,23 +49,25 @@ def stored_gate(db: "Database", gate: Gate, now_ms: int = NOW, seen: list[int] |
     return slots.assign_slot(db, "hr", gate_at, now_ms)
 
 
-def test_assign_slot_gives_waiting_deliveries_the_slot_that_has_come_once(db: "Database", tell: "Tell") -> None:
+def test_assign_slot_gives_waiting_deliveries_the_slot_that_has_come_once(
+    db: "Database", write_events: "WriteEvents"
+) -> None:
     store_daily_schedule(db)
-    first = tell(db, "1", "2", to=("hr",))
+    first = write_events(db, "1", "2", to=("hr",))
     seen: list[int] = []
     assert due(db, stored_gate(db, CLOSED, seen=seen)) == []
     assert slots.count_waiting(db) == {"hr": WaitingCount(2, NOW + HOUR)}
     assert due(db, stored_gate(db, SLOT, NOW + HOUR, seen)) == [(it, NOW + HOUR) for it in first]
-    (late,) = tell(db, "3", to=("hr",))
+    (late,) = write_events(db, "3", to=("hr",))
     after = replace(SLOT, slot_ms=None)
     assert late not in dict(due(db, stored_gate(db, after, NOW + HOUR + 1, seen)))
     assert seen == [NOW, NOW, NOW + HOUR]
     assert slots.count_waiting(db) == {"hr": WaitingCount(1, NOW + 25 * HOUR)}
 
 
-def test_quiet_time_delays_deliveries_that_have_a_slot(db: "Database", tell: "Tell") -> None:
+def test_quiet_time_delays_deliveries_that_have_a_slot(db: "Database", write_events: "WriteEvents") -> None:
     store_daily_schedule(db)
-    tell(db, "1", to=("hr",))
+    write_events(db, "1", to=("hr",))
     stored_gate(db, SLOT)
     held = Gate(closed_until_ms=NOW + 9 * HOUR, held_until_ms=NOW + 5 * HOUR)
     assert due(db, stored_gate(db, held)) == []
@@ -74,9 +76,9 @@ def test_quiet_time_delays_deliveries_that_have_a_slot(db: "Database", tell: "Te
     assert (memory.scheduled, memory.oldest_due_ms, memory.next_attempt_ms) == (1, None, NOW + 5 * HOUR)
 
 
-def test_delivery_to_a_disabled_destination_has_no_scheduled_time(db: "Database", tell: "Tell") -> None:
+def test_delivery_to_a_disabled_destination_has_no_scheduled_time(db: "Database", write_events: "WriteEvents") -> None:
     store_daily_schedule(db)
-    (sequence,) = tell(db, "1", to=("hr",))
+    (sequence,) = write_events(db, "1", to=("hr",))
     stored_gate(db, CLOSED)
     assert history.deliveries_of(db, [sequence])[0].scheduled_ms == NOW + HOUR
     destinations.store_health(db, "hr", Health(HealthState.DISABLED, "operator"))
@@ -105,9 +107,9 @@ def test_assign_slot_ignores_a_stored_start_far_in_the_future(db: "Database") ->
     assert seen == [NOW - year, NOW - year]
 
 
-def test_digest_of_old_events_is_due_since_its_slot(db: "Database", tell: "Tell") -> None:
+def test_digest_of_old_events_is_due_since_its_slot(db: "Database", write_events: "WriteEvents") -> None:
     store_daily_schedule(db)
-    tell(db, "1", to=("hr",), now_ms=NOW - 23 * HOUR)
+    write_events(db, "1", to=("hr",), now_ms=NOW - 23 * HOUR)
     stored_gate(db, SLOT, NOW + HOUR)
     assert destinations.read_all(db)["hr"].oldest_due_ms == NOW + HOUR
     owed = destinations.due_events(db, "hr", now_ms=NOW + HOUR, horizon_ms=NOW + 2 * HOUR, late_ms=HOUR)
@@ -115,9 +117,11 @@ def test_digest_of_old_events_is_due_since_its_slot(db: "Database", tell: "Tell"
     assert owed.since_ms == NOW + HOUR
 
 
-def test_replay_deliveries_wait_for_the_next_slot_and_are_not_limited(db: "Database", tell: "Tell") -> None:
+def test_replay_deliveries_wait_for_the_next_slot_and_are_not_limited(
+    db: "Database", write_events: "WriteEvents"
+) -> None:
     store_daily_schedule(db)
-    told = tell(db, *map(str, range(20)), to=("hr",), now_ms=NOW - HOUR)
+    told = write_events(db, *map(str, range(20)), to=("hr",), now_ms=NOW - HOUR)
     stored_gate(db, SLOT)
     store_settlements(db, [Settlement(tuple(told), "hr", DeliveryState.DELIVERED, "d", "d", 200, "", NOW, 1, 0)])
     stored_gate(db, CLOSED)
@@ -130,18 +134,18 @@ def test_replay_deliveries_wait_for_the_next_slot_and_are_not_limited(db: "Datab
     assert due(db, stored_gate(db, CLOSED)) == []
 
 
-def test_retry_of_a_dead_digest_keeps_its_slot(db: "Database", tell: "Tell") -> None:
+def test_retry_of_a_dead_digest_keeps_its_slot(db: "Database", write_events: "WriteEvents") -> None:
     store_daily_schedule(db)
-    (first, second) = tell(db, "1", "2", to=("hr",))
+    (first, second) = write_events(db, "1", "2", to=("hr",))
     stored_gate(db, SLOT)
     store_settlements(db, [Settlement((first, second), "hr", DeliveryState.DEAD, "d", "d", 500, "", NOW, 1, 0)])
     requeue.retry(db, RetrySelection(), ["hr"], NOW)
     assert due(db, stored_gate(db, CLOSED)) == [(first, NOW + HOUR), (second, NOW + HOUR)]
 
 
-def test_move_waiting_clears_the_slot(db: "Database", tell: "Tell") -> None:
+def test_move_waiting_clears_the_slot(db: "Database", write_events: "WriteEvents") -> None:
     store_daily_schedule(db)
-    tell(db, "1", to=("hr",))
+    write_events(db, "1", to=("hr",))
     stored_gate(db, SLOT)
     store_daily_schedule(db, "new")
     move_waiting(db, "hr", "new", NOW)
@@ -149,9 +153,9 @@ def test_move_waiting_clears_the_slot(db: "Database", tell: "Tell") -> None:
 
 
 def test_count_waiting_reads_no_events_of_destinations_without_a_schedule(
-    file_db: "FileDatabase", tell: "Tell"
+    file_db: "FileDatabase", write_events: "WriteEvents"
 ) -> None:
-    tell(file_db, "1", to=("hr",))
+    write_events(file_db, "1", to=("hr",))
     queries: list[str] = []
     with file_db.tracer(lambda sql, _: queries.append(sql)):
         slots.count_waiting(file_db)
@@ -162,10 +166,10 @@ def test_count_waiting_reads_no_events_of_destinations_without_a_schedule(
 
 
 def test_read_all_examines_waiting_events_once_and_parses_no_json_for_each(
-    file_db: "FileDatabase", tell: "Tell"
+    file_db: "FileDatabase", write_events: "WriteEvents"
 ) -> None:
     store_daily_schedule(file_db)
-    tell(file_db, "1", "2", to=("hr",))
+    write_events(file_db, "1", "2", to=("hr",))
     stored_gate(file_db, replace(CLOSED, urgent=frozenset({"completion.removed"})))
     queries: list[str] = []
     with file_db.tracer(lambda sql, _: queries.append(sql)):

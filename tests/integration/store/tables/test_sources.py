@@ -10,7 +10,7 @@ from notifier.store.tables import sources
 from notifier.store.tables.sources import SourceError, SourceMemory
 
 if TYPE_CHECKING:
-    from tests.integration.store.conftest import Tell
+    from tests.integration.store.conftest import WriteEvents
 
 ERROR = SourceError("rate_limit_exceeded", "too many requests", 5000)
 
@@ -92,8 +92,8 @@ def test_outage_without_a_limit_stores_no_gap(db: Database) -> None:
     assert sources.record_success(db, "acme", 10**12).gap_since_ms is None
 
 
-def test_expected_adds_the_unreadable_records_and_the_count_offset(db: Database, tell: "Tell") -> None:
-    tell(db, "1", "2", "3")
+def test_expected_adds_the_unreadable_records_and_the_count_offset(db: Database, write_events: "WriteEvents") -> None:
+    write_events(db, "1", "2", "3")
     assert sources.read_or_create(db, "acme").expected == 3
     assert sources.update(db, "acme", unreadable=2, count_offset=4, unexplained=7).expected == 9
     assert sources.update(db, "acme", count_offset=-1).expected == 4

@@ -8,7 +8,7 @@ from notifier.store.tables import sources, sweeps
 from notifier.store.tables.sweeps import Sweep, SweptPage
 
 if TYPE_CHECKING:
-    from tests.integration.store.conftest import Tell
+    from tests.integration.store.conftest import WriteEvents
 
 
 def test_latest_sweep_is_none_at_first(db: Database) -> None:
@@ -104,9 +104,9 @@ def test_gap_ends_with_a_sweep_that_began_after_it(db: Database) -> None:
     assert sources.read_or_create(db, "acme").gap_since_ms is None
 
 
-def test_later_sweep_has_marks_and_the_first_new_id(db: Database, tell: "Tell") -> None:
+def test_later_sweep_has_marks_and_the_first_new_id(db: Database, write_events: "WriteEvents") -> None:
     finish_with_proof(db, sweeps.resume_or_start(db, "acme", 1000), 5000)
-    tell(db, "1", "2")
+    write_events(db, "1", "2")
     second = sweeps.resume_or_start(db, "acme", 9000)
     assert second.marks
     assert second.first_new_id == 3
