@@ -18,8 +18,8 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Return seconds that never decrease, from an arbitrary start, and include the sleep of the machine.
 
-        The timers of an event loop may stop during a sleep. `daemon/scheduler.py` detects that, and wakes the tasks
-        that wait for them.
+        The timers of an event loop may stop during a sleep. `daemon/scheduler.py` detects a sleep, and wakes the tasks
+        that wait for these timers.
         """
         ...
 

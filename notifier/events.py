@@ -27,8 +27,8 @@ CONTENT_FIELDS = (
     "notes",
     "has_attachments",
 )
-"""The fields of a completion whose change causes an `updated` event. A changed name of a person or training causes
-none.
+"""The fields of a completion that cause an `updated` event if they change. If the name of a person or a training
+changes, there is no such event.
 """
 
 
@@ -133,8 +133,8 @@ class Completion(Struct, frozen=True):
     unread: tuple[UnreadField, ...] = ()
     """The fields that cannot be read. Each has its last readable value, or None if that is not known."""
     stored_raw: bytes | None = None
-    """The JSON with the last readable values of `unread` fields, which is stored instead of `raw`; None if `raw` is
-    stored.
+    """The JSON that is stored instead of `raw`: `unread` fields have their last readable values. None if `raw` itself
+    is stored.
     """
 
     def fingerprint(self) -> int:
@@ -144,8 +144,8 @@ class Completion(Struct, frozen=True):
     def with_last_readable(self, previous: "Completion") -> "Completion":
         """Return the completion with the values of its unreadable fields taken from `previous`, its earlier version.
 
-        So an unreadable field does not count as changed. `stored_raw` contains the last readable values, with which the
-        next readable ones are compared.
+        So an unreadable field does not look changed. `stored_raw` keeps the last readable values. When the fields are
+        readable again, they are compared with these values.
         """
         if not self.unread:
             return self

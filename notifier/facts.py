@@ -13,7 +13,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 ROLLING: Final = "rolling"
-"""The only type of renewal schedule whose end is documented: a number of months after the completion."""
+"""The type of renewal schedule that ends a number of months after the completion; no other end is documented."""
 
 _HIGHEST_MONTHS: Final = 12_000
 _MS_PER_SECOND: Final = 1000
@@ -86,9 +86,9 @@ class Occasion(StrEnum):
 def occasion_of(completed_on: str | None, other_days: Iterable[str | None], *, knows_all: bool) -> Occasion | None:
     """Return whether a completion is the person's first one of the training or a renewal.
 
-    Returns None if that is not certain. `other_days` are the days of the person's other completions of the training
-    (None: an unknown day), all of them if `knows_all`. One on the same day does not count, because it may be the same
-    completion, entered twice.
+    Returns None if that is not certain. `other_days` are the days of the person's other completions of the training; an
+    unknown day is None. `knows_all`: no other completion is missing in `other_days`. A completion on the same day is
+    ignored, because it may be the same completion, entered twice.
     """
     if completed_on is None:
         return None
@@ -128,8 +128,8 @@ def validity(completed_on: str | None, expires_on: str | None, training: Trainin
 def listed_validity(completed_on: str | None, listed: ListedEnd | None) -> Validity | None:
     """Return until when a completion of the day `completed_on` is valid, according to the employee status list.
 
-    Returns None without `listed`, or if it is about a completion of another day. KPA Flex computes the list every 15
-    minutes, so it may still show an earlier completion.
+    Returns None if `listed` is None, or is about a completion of another day. KPA Flex computes the list only every 15
+    minutes. So the list may still show an earlier completion.
     """
     if listed is None or listed.completed_on != completed_on:
         return None

@@ -48,8 +48,8 @@ def has_room(level: int, waiting_bytes: int, line_bytes: int) -> bool:
 class QueuedHandler(logging.Handler):
     """Puts each line into a queue, from which a separate thread writes it.
 
-    The garbage collector may run code that logs another line, anywhere in this code. So the separate thread holds no
-    lock while it writes, and each counter is changed by one thread only.
+    At any point of this code, the garbage collector may run other code that logs a line. So the separate thread holds
+    no lock while it writes, and each counter is changed by one thread only.
     """
 
     def __init__(self, stream: TextIO) -> None:

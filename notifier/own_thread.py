@@ -13,8 +13,8 @@ _T = TypeVar("_T")
 async def run_in_thread(work: Callable[[], _T], name: str) -> _T:
     """Run `work` in a new thread, and return its result.
 
-    If the caller is cancelled, the result is dropped. `work` may hang for ever (in a DNS lookup or a file system). The
-    program could not end if `work` hung in the event loop's thread pool.
+    If the caller is cancelled, the result is dropped. `work` may hang for ever (in a DNS lookup or a file system). So
+    it does not run in the event loop's thread pool, where a thread that hangs would keep the program from ending.
     """
     loop = asyncio.get_running_loop()
     result: asyncio.Future[_T] = loop.create_future()
@@ -34,7 +34,7 @@ def call_on_loop(loop: asyncio.AbstractEventLoop, action: Callable[..., None], *
 class WorkThread:
     """A thread that runs blocking functions for an event loop, one after the other.
 
-    The overhead of a call is half that of a `ThreadPoolExecutor`, which creates two futures and several locks for it.
+    A call has half the overhead of a call of `ThreadPoolExecutor`, which creates two futures and several locks for it.
     """
 
     def __init__(self, name: str) -> None:

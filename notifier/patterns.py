@@ -43,7 +43,8 @@ class Patterns(Struct, frozen=True):
     def rejects(self, texts: Collection[str], *, is_complete: bool = True) -> bool:
         """Return whether the list rejects an object with these texts, such as a training with its title and id.
 
-        Without `is_complete`, the object may have further texts, so only an exclusion rejects it.
+        If `is_complete` is false, the object may have further texts, which are unknown. Then only an exclusion rejects
+        the object.
         """
         folded = [text.casefold() for text in texts]
         if any(self._excluded.match(text) for text in folded):
@@ -83,7 +84,7 @@ def _covers(wide: str, narrow: str) -> bool:
 def is_person_id(pattern: str) -> bool:
     """Return whether a pattern is a person's id (24 hex digits); a `!` at its beginning is ignored.
 
-    The id of a completion's person is always known. An employee number, which other patterns match, may be unknown.
+    The id of a completion's person is always known. Other patterns match employee numbers, which may be unknown.
     """
     return _PERSON_ID.fullmatch(pattern.removeprefix(EXCLUDES)) is not None
 

@@ -44,9 +44,9 @@ def is_root() -> bool:
 def owner_to_become(file: Path) -> Owner | None:
     """Return the user that root should become before it uses `file` and the files beside it.
 
-    It is the owner of the folder (or of the nearest existing folder above it). In a folder of root that others can
-    write to, it is the owner of `file`. Returns None if this process is not root, or if the owner is root or cannot be
-    read.
+    This user is the owner of the folder of `file` (or of the nearest existing folder above). If root owns that folder,
+    but others can write to it, this user is the owner of `file`. Returns None if no change is needed or possible: this
+    process is not root, the owner is root, or the owner of `file` cannot be read.
     """
     if not is_root():
         return None

@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def is_there(path: Path) -> bool:
-    """Return whether a path exists; False also if this user cannot find out, because a folder above it is closed.
+    """Return whether a path exists, as far as this user can see: False if a folder above the path is closed.
 
-    `Path.exists` raises PermissionError in that case.
+    `Path.exists` raises PermissionError for a path in a closed folder.
     """
     return os.path.exists(path)  # noqa: PTH110 - see above
 
@@ -16,8 +16,8 @@ def is_there(path: Path) -> bool:
 def describe_irregular(path: Path) -> str | None:
     """Return a description such as `is a socket, not a regular file`; None for a regular file or a folder.
 
-    Links are followed, and `/dev/null` is regular. Also returns None for a missing or inaccessible path: the code that
-    reads it reports that.
+    Links are followed, and `/dev/null` is regular. Also returns None for a missing or inaccessible path, because
+    reading the path will report the error.
     """
     try:
         found = path.stat()

@@ -32,7 +32,7 @@ HEARTBEAT_FAILING_SECONDS = 900.0
 
 CLOCK_OFF_SECONDS = 120.0
 """The clock offset at which `clock_off` begins. Receivers refuse signatures whose time is five minutes off (Standard
-Webhooks), and some receivers allow less.
+Webhooks). Some receivers allow less, so this limit is lower.
 """
 
 CLOCK_RIGHT_SECONDS = 60.0
@@ -50,9 +50,11 @@ def rebuild_conditions(
 ) -> Iterator[Condition]:
     """After a rebuild of the state file, yield a condition until every source has finished a sweep.
 
-    Only then are all records known again. `found` describes the rebuild (None: there was none). Its `kind` decides
-    between `state_behind` and `state_rebuilt`. The condition is yielded at least until it is in `firing`: all sweeps
-    may finish before the first evaluation.
+    Before that, not all records are known again. `found` describes the rebuild; None means that there was none.
+    `found.kind` decides between `state_behind` and `state_rebuilt`.
+
+    While the condition is not in `firing`, it is yielded even after all sweeps. So it is reported even if all sweeps
+    finish before the first evaluation.
     """
     if found is None:
         return
@@ -180,10 +182,11 @@ def descriptor_conditions(used: int, limit: int | None, firing: Collection[Condi
 def unknown_conditions(
     evaluation: Evaluation | None, peers: PeerClocks, *, essentials_unwritten: bool, heartbeat_untried: bool
 ) -> Iterator[ConditionKey]:
-    """Yield the keys of the conditions about which this process does not know anything yet, mostly after its start.
+    """Yield the keys of the conditions about which this process knows nothing yet, mostly after its start.
 
-    `evaluation` is the last evaluation. `essentials_unwritten`: this process has not written the essentials yet.
-    `heartbeat_untried`: it has not requested the configured heartbeat URL yet.
+    `evaluation` is the last evaluation, or None before the first one. `essentials_unwritten` is true if this process
+    has not written the essentials yet. `heartbeat_untried` is true if this process has not requested the configured
+    heartbeat URL yet.
     """
     if evaluation is None:
         # The HTTP interface is started after the first evaluation.

@@ -95,8 +95,8 @@ def conditions(name: str, report: DestinationReport, firing: Collection[Conditio
 def _count_long_refused(serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup]) -> int:
     """Return how many events have waited for long because the receiver refuses their content.
 
-    An event counts if delivery was possible for FAILING_FOR_SECONDS in total since its first attempt. The result is 0
-    if the destination is retrying or disabled.
+    An event has waited for long if delivery was possible for FAILING_FOR_SECONDS in total since the event's first
+    attempt. While the destination is retrying or disabled, the result is 0.
     """
     if serving.health.state is not HealthState.OK:
         return 0
@@ -115,8 +115,8 @@ def is_behind(
 ) -> TypeGuard[DueEvents]:
     """Return whether the oldest event that could be sent is late.
 
-    Returns False for a disabled destination, and for one that is reported as failing or will be within a minute. So one
-    problem is not reported twice.
+    For a disabled destination, the result is False. If the destination is reported as failing, or will be within a
+    minute, the result is also False, so that one problem is not reported twice.
     """
     if due is None or serving.health.state is HealthState.DISABLED:
         return False
@@ -132,10 +132,10 @@ def is_behind(
 def failing_seconds(
     serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup], now_ms: int, *, is_firing: bool
 ) -> float | None:
-    """Return for how many seconds a destination has failed while this process ran.
+    """Return for how many seconds a destination has failed while this process ran; None if it does not fail.
 
-    Returns None if it does not fail. Events that were refused for their content do not count. A failure that has been
-    reported (`is_firing`) ends when a request has succeeded and no event has waited for FAILING_FOR_SECONDS.
+    Events that were refused for their content are ignored. If the failure has been reported (`is_firing`), it ends when
+    two things are true: a request has succeeded, and no event has waited for the endpoint for FAILING_FOR_SECONDS.
     """
     health = serving.health
     if health.state is HealthState.DISABLED or not any(it.state is DeliveryState.PENDING for it in undelivered):
@@ -163,8 +163,11 @@ def is_disabling_reported(health: Health, waiting: int, now_ms: int, *, is_firin
 def _endpoint_failure_seconds(serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup], now_ms: int) -> float:
     """Return for how many seconds the endpoint has failed; 0.0 if it does not fail.
 
-    An event that waits for the endpoint counts the time in which delivery was possible since its first attempt. The
-    result is the longest of these times, or the time since the destination began to retry if that is longer.
+    The result is the longest of these times:
+
+    - For each event that waits for the endpoint: the time in which delivery was possible since the event's first
+      attempt.
+    - If the destination is retrying: the time since it began to retry.
     """
     first_attempts_ms = [
         it.tried_from_ms for it in undelivered if _waits_for_endpoint(it) and it.tried_from_ms is not None
@@ -231,9 +234,9 @@ def _dead_sentence(name: str, dead: Sequence[UndeliveredGroup], last_error: Last
 
 
 def _describe_reason(reason: str | None, last_error: LastError | None) -> str:
-    """Describe `reason` in words; without one, describe the reason of the latest error.
+    """Describe `reason` in words. If it is None, describe the reason of the latest error.
 
-    The latest error's message is included if it belongs to the described reason.
+    If the described reason is that of the latest error, the error's message is added.
     """
     is_latest = last_error is not None and reason in (None, last_error.reason)
     known = last_error.reason if last_error is not None and is_latest else reason

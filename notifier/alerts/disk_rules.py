@@ -18,7 +18,7 @@ _MIN_FREE_SHARE = 0.1
 """The disk is nearly full below this share of the file system or below MIN_FREE_BYTES, whichever is less."""
 
 _END_FACTOR = 2
-"""The condition ends when this many times the limit is free, so that small changes cause no alerts."""
+"""The condition ends when the free space is this many times the limit, so that small changes cause no alerts."""
 
 
 class FreeSpace(Struct, frozen=True):

@@ -21,9 +21,9 @@ class EvaluationFindings(Struct, frozen=True):
 
     conditions: Collection[Condition] = ()
     withdrawn: Mapping[ConditionKey, str] = field(default_factory=lambda: MappingProxyType({}))
-    """The reason for each, by the condition's key."""
+    """The reason for each withdrawal, by the condition's key."""
     unknown: Collection[ConditionKey] = ()
-    """The keys of conditions about which this process knows nothing yet. If reported before, they do not end."""
+    """The keys of conditions about which this process knows nothing yet. If these conditions fire, they do not end."""
 
 
 class Evaluation(Struct, frozen=True):
@@ -62,9 +62,10 @@ class Evaluation(Struct, frozen=True):
 
 
 def readiness_problems(evaluation: Evaluation | None, now: float) -> dict[str, str]:
-    """Return a sentence under `alerts` if an alert is overdue, and one under `evaluation` if the evaluation is stale.
+    """Return a sentence for each problem that keeps the daemon from being ready, by the problem's key.
 
-    If there is no evaluation yet (None), the result is empty.
+    The key is `alerts` for an overdue alert, and `evaluation` for a stale evaluation. If there is no evaluation yet
+    (None), the result is empty.
     """
     if evaluation is None:
         return {}

@@ -28,7 +28,7 @@ _REFUSALS: Final = tuple(
     if failure_scope(reason) in (FailureScope.EVENT, FailureScope.PERMANENT)
     and reason is not AttemptResult.PARTLY_TAKEN
 )
-"""The results of an attempt after which the receiver would refuse the alert again."""
+"""The results of an attempt that show that the receiver would also refuse another attempt with the same alert."""
 
 
 class AlertMonitor:

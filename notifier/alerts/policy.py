@@ -3,8 +3,9 @@
 - A condition begins when it has been seen for long enough, including the time before a restart.
 - It is resolved when it has not been seen for long enough.
 - It is withdrawn at once if it should no longer be reported, for example because its source was removed.
-- If it comes back within an hour, it is the same condition. Then it must be unseen for at least an hour before it ends
-  (unless its `ends_after_seconds` is 0).
+- If it comes back within an hour after its end, it is the same condition.
+- A condition that has come back must be unseen for at least an hour before it ends again. But if its
+  `ends_after_seconds` is 0, it ends at once.
 - It causes at most MAX_ALERTS_A_DAY alerts a day, and the last one gives its true state.
 """
 
@@ -26,7 +27,7 @@ SAME_WITHIN_MS: Final = 3600 * 1000
 """A condition that comes back within this time after its end is the same condition."""
 
 RETURNED_ENDS_AFTER_MS: Final = 3600 * 1000
-"""How long a condition that has come back must be unseen before it ends. A kind that ends at once still does so."""
+"""How long a condition that has come back must be unseen before it ends. With `ends_after_ms` 0, it ends at once."""
 
 MAX_ALERTS_A_DAY: Final = 6
 """The maximum number of alerts about one condition in one day."""
@@ -78,7 +79,8 @@ def find_changes(
     """Compare the `current` conditions with the `stored` conditions, and return the changes to store.
 
     `step_ms` is the time since the last evaluation. `alerts_to` is the destination of alerts, "" for none. A condition
-    of a destination is never reported to that destination. `_end_recipient` gets the alert about the end.
+    of a destination is never reported to that destination. `_end_recipient` finds the destination that gets the alert
+    about the end.
 
     A condition that is no longer seen is withdrawn if `withdrawn` has a reason for its key. Otherwise, it is resolved,
     unless its key is in `unknown`.
@@ -119,10 +121,10 @@ def find_handovers(
 def _mark_handed_over(
     before: StoredCondition, change: ConditionChange | None, alerts_to: str
 ) -> ConditionChange | None:
-    """If a condition fires and was reported to a former destination, return a change that marks it as unreported.
+    """Return a change that marks a firing condition as unreported, if it was reported to a former destination.
 
-    Otherwise, return `change`. The former destination gets a last alert (`find_handovers`) instead of an alert about
-    the end.
+    Otherwise, return `change`. The former destination of alerts gets no alert about the end of the condition. Instead,
+    it gets the last alert that `find_handovers` makes.
     """
     after = before if change is None else change.condition
     if after.phase is Phase.FIRING and _is_alerted_elsewhere(after, alerts_to):
@@ -247,7 +249,7 @@ def ends_after_ms(condition: StoredCondition) -> int:
 
 
 def _must_wait_for_next_day(condition: StoredCondition, now_ms: int) -> bool:
-    """Return whether at most one alert about a condition is left today; if so, its end must wait for the next day.
+    """Return whether a condition must not end before the next day, because at most one alert is left today.
 
     The last alert is kept in case the condition comes back.
     """

@@ -19,10 +19,10 @@ from notifier.watch.source_health import FAULT
 from notifier.wording.sentences import Sentence
 
 FAILING_FOR_SECONDS = 900.0
-"""How long no poll may succeed before an alert is sent. If three poll intervals are longer, they apply instead."""
+"""How long no poll may succeed before an alert is sent: this time or three poll intervals, whichever is longer."""
 
 OVER_AFTER_SECONDS = 300.0
-"""How long polls must succeed before a failure ends. If three poll intervals are longer, they apply instead."""
+"""How long polls must succeed before a failure ends: this time or three poll intervals, whichever is longer."""
 
 GAP_AFTER_SECONDS = 3 * 3600.0
 """How long a sweep must be overdue before an alert is sent. Only time while the daemon runs counts, because the first
@@ -93,7 +93,7 @@ def conditions(source: str, report: SourceReport, firing: Collection[ConditionKe
 
 
 def unknown_conditions(source: str, report: SourceReport) -> Iterator[ConditionKey]:
-    """Yield the keys of the conditions about which the source's watcher cannot know anything yet after its start."""
+    """Yield the keys of the conditions about which the source's watcher knows nothing yet after its start."""
     subject, observations = source_subject(source), report.seen
     if not observations.is_budget_known:
         yield ConditionName.BUDGET_EXHAUSTED, subject
@@ -106,10 +106,10 @@ def unknown_conditions(source: str, report: SourceReport) -> Iterator[ConditionK
 def _other_request_conditions(
     source: str, report: SourceReport, firing: Collection[ConditionKey]
 ) -> Iterator[Condition]:
-    """Yield a condition each for count checks, sweeps and names, if these requests fail.
+    """Yield a condition for each of these kinds of requests that fails: count checks, sweeps, requests for names.
 
-    The head poll has its own condition. A condition from before a restart is yielded until such a request is tried
-    (`report.untried`).
+    The head poll has its own condition. A condition that fired before a restart is yielded until this process tries
+    such a request. `report.untried` has the kinds of requests that were not tried yet.
     """
     subject = source_subject(source)
     for category, (name, begins_after) in _OTHER_REQUESTS.items():
@@ -239,9 +239,13 @@ def unexplained_count(
 ) -> str | None:
     """Return a sentence about a problem with the API's count of records; None if there is no problem.
 
-    The sentence is about the first of these problems: the count has differed from the known records for long; a second
-    look is late; the count has a permanent error. Before the first complete sweep, the result is None while
-    `memory.unexplained` is 0.
+    The sentence is about the first of these problems:
+
+    - The count has differed from the known records for long.
+    - A second look is late.
+    - The count has a permanent error.
+
+    Before the first complete sweep, a problem is reported only if `memory.unexplained` is not 0.
     """
     if memory.swept_at_ms is None and memory.unexplained == 0:
         return None
@@ -268,8 +272,8 @@ def unexplained_count(
 def _waits_since(look: SecondLook) -> int | None:
     """Return since when (Unix ms) a second look has been waiting; None if it is not waiting now.
 
-    For a removal, this is `first_ms`, the first answer without the record. `since_ms` does not serve: each answer that
-    omits a counted record sets it again.
+    For a removal, this is `first_ms`, the time of the first answer without the record. `since_ms` may be later: if an
+    answer does not contain all the records that it counts, `since_ms` is set to the time of that answer.
     """
     return look.since_ms if look.since_ms is None or look.kind is not LookKind.REMOVAL else look.first_ms
 

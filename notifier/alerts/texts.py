@@ -15,7 +15,10 @@ def encode_sentences(summary: str, remedy: str = "") -> str:
 
 
 def with_end_summary(condition: StoredCondition, withdrawn: str = "") -> StoredCondition:
-    """Return a condition whose summary says that it has ended or, with a reason `withdrawn`, why it is withdrawn."""
+    """Return the condition with a summary that says that it has ended.
+
+    If the condition is withdrawn, `withdrawn` is the reason, and the summary gives this reason instead.
+    """
     if withdrawn:
         summary = Sentence("general.withdrawn", why=withdrawn, before=condition.summary)
     else:

@@ -79,9 +79,10 @@ class UnwritableStore:
         return await self._end()
 
     async def stop(self) -> None:
-        """If the alert about the beginning was sent, and the state file can be written again, store that about the end.
+        """If the alert about the beginning was sent, store the alert about the end.
 
-        The next run of the daemon delivers it, but knows nothing of the beginning.
+        Nothing is stored if the state file still cannot be written. The next run of the daemon delivers the stored
+        alert. That run could not write the alert itself, because it knows nothing of the beginning.
         """
         if self._alerted_to in self._configured_destinations():
             await self._end()

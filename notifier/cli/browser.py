@@ -16,8 +16,8 @@ _TIMEOUT_SECONDS: Final = 5.0
 def open_in_browser(link: str) -> bool:
     """Open a link in the desktop's browser; return False if that is not possible.
 
-    Other users of the machine can read a program's arguments. So the browser opens a local page that redirects to the
-    link, which only the current user can read.
+    Other users of the machine can read a program's arguments, so the link must not be an argument. Instead, the browser
+    opens a local page that redirects to the link. Only the current user can read this page.
     """
     opener, folder = _find_opener(), os.environ.get("XDG_RUNTIME_DIR", "")
     # As root, the browser would not start, or would run with root's rights.

@@ -99,8 +99,9 @@ def switch_to_owner_of(state_file: Path) -> None:
 def settings_and_state_file(global_options: GlobalOptions) -> tuple[Settings | None, Path]:
     """Read the configuration, for a command that queries a running daemon.
 
-    Returns the settings and the path of the state file. If the configuration is wrong, a running daemon still uses an
-    earlier, valid one: the settings are then None. Raises ConfigurationError if there is no running daemon either.
+    Returns the settings and the path of the state file. If the configuration is wrong but a daemon is running, the
+    settings are None: the daemon still uses an earlier, valid configuration. If the configuration is wrong and no
+    daemon is running, raises ConfigurationError.
     """
     try:
         settings = read_settings(global_options)
@@ -143,11 +144,12 @@ def locate_state_file(global_options: GlobalOptions) -> Path:
 
 
 def locate_daemon(global_options: GlobalOptions) -> tuple[Path, ConfigurationError | None]:
-    """Return the path of the state file, and an error if the configuration is too wrong to contain it, else None.
+    """Return the path of the state file, and the error if this path cannot be read from the configuration.
 
-    With an error, the path is the default one: a daemon that started with a valid configuration can be reached there.
-    If this process is root, also become the user that owns the file. Raises CommandError, and ConfigurationError if the
-    working directory was removed.
+    Without an error, the second value is None. With an error, the path is the default one: a daemon that was started
+    with a valid configuration may be reached there. If this process is root, it becomes the user that owns the file.
+
+    Raises CommandError, and ConfigurationError if the working directory was removed.
     """
     try:
         return locate_state_file(global_options), None
@@ -184,14 +186,17 @@ def settings_without_daemon(global_options: GlobalOptions, settings: Settings | 
 def require_source(settings: Settings | None, name: str | None) -> None:
     """Raise NameNotFoundError, which suggests a similar name, if no source with this name is configured.
 
-    If `settings` or `name` is None, nothing is checked; the same is true of `require_destination`.
+    If `settings` or `name` is None, nothing is checked.
     """
     if settings is not None and name is not None:
         _require_configured("source", name, settings.sources)
 
 
 def require_destination(settings: Settings | None, name: str | None) -> None:
-    """Raise NameNotFoundError, which suggests a similar name, if no destination with this name is configured."""
+    """Raise NameNotFoundError, which suggests a similar name, if no destination with this name is configured.
+
+    If `settings` or `name` is None, nothing is checked.
+    """
     if settings is not None and name is not None:
         _require_configured("destination", name, settings.destinations)
 

@@ -26,7 +26,7 @@ _ERROR_TYPES: Final = {
     STANDBY: StandbyError,
     BUSY: BusyError,
 }
-"""The error to raise for the `reason` of an error response, if it is not CommandError."""
+"""The type of the error to raise for a `reason` of an error response. For all other reasons, it is CommandError."""
 
 ANSWER_TIMEOUT_SECONDS: Final = 5.0
 """The default time limit for an answer of the daemon."""
@@ -49,10 +49,15 @@ def request(
 ) -> DaemonAnswer | None:
     """Send a request to the daemon that uses this state file; return None if no daemon is running.
 
-    `timeout` is in seconds. Without one, the request goes on while the daemon answers other requests (tested every
-    ANSWER_TIMEOUT_SECONDS). Raises CommandError if the daemon does not answer or reports a failure, StandbyError if it
-    stands by, and BusyError if too many requests read its state. Raises NameNotFoundError if it does not know the
-    source, destination, event or person.
+    `timeout` is in seconds. If it is None, the request goes on for as long as the daemon answers other requests. This
+    is tested every ANSWER_TIMEOUT_SECONDS.
+
+    Raises one of these errors:
+
+    - CommandError: the daemon does not answer, or reports a failure.
+    - StandbyError: the daemon stands by.
+    - BusyError: too many requests read the daemon's state.
+    - NameNotFoundError: the daemon does not know the source, destination, event or person.
     """
     is_long = timeout is None or timeout > ANSWER_TIMEOUT_SECONDS
     # This notices a daemon that hangs within ANSWER_TIMEOUT_SECONDS, even if `timeout` is longer.

@@ -112,10 +112,10 @@ async def follow_events(
 
 
 def _start_position(answer: aiohttp.ClientResponse, known: int | None) -> int | None:
-    """Return the number of the event after which the stream begins; None if it is not known.
+    """Return the number of the event after which the stream begins; None if this number is not known.
 
-    It is `known`, or, at the first connection, the number in a header of the answer. An older daemon may not send this
-    header.
+    If `known` is not None, the result is `known`. Otherwise, it is the number in a header of the answer, which an older
+    daemon may not send.
     """
     header = answer.headers.get(POSITION_HEADER, "")
     return int(header) if known is None and header.isdecimal() else known

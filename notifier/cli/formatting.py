@@ -9,7 +9,7 @@ from msgspec import Struct
 
 _UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 _INVISIBLE: Final = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Characters that may be unescaped in JSON, but control a terminal or the direction of writing."""
+"""Characters that JSON allows without an escape, although they control a terminal or the direction of writing."""
 
 _LENGTH: Final = len("2026-11-21 17:00:00")
 _ZONE_SUFFIXES: Final = {None: "", UTC: " UTC"}

@@ -21,7 +21,7 @@ class GlobalOptions(Struct, frozen=True):
     verbose: bool = False
 
     def log_level(self, default: str = "critical") -> str:
-        """Return `debug` with the option `--verbose`, else the log level `default`.
+        """Return `debug` if the option `--verbose` is given; otherwise, return `default`.
 
         At the level `critical`, only internal errors are logged. This level suits commands that print their failures.
         """

@@ -54,10 +54,11 @@ class ReceivedRequest(Struct, frozen=True):
 
 
 class WebhookReceiver(Struct):
-    """Receives webhooks, and answers each request that contains events with the next of `statuses`.
+    """Receives webhooks, and answers them with the given `statuses`.
 
-    The last status is repeated. Other requests get a fixed status: 401 if the signature is invalid, 400 if the body has
-    an unknown format. `show` is called with each request.
+    Each request that contains events gets the next status. When no status is left, the last one is repeated. Other
+    requests get a fixed status: 401 if the signature is invalid, 400 if the body has an unknown format. `show` is
+    called with each request.
     """
 
     secrets: Sequence[str]

@@ -24,8 +24,8 @@ def last_polls(db: Database) -> dict[str, int]:
 def rename_sentences(sources: Mapping[str, SourceSettings], polled_ms: Mapping[str, int], now_ms: int) -> Iterator[str]:
     """Yield a sentence for each pair of a new source and a recently polled source that is no longer configured.
 
-    The new one may be the old one renamed. `polled_ms` is the result of `last_polls`. New sources whose `first_run` is
-    not `silent` are left out.
+    Perhaps the old source was renamed to the new one. `polled_ms` is the result of `last_polls`. New sources whose
+    `first_run` is not `silent` are left out.
     """
     left = [name for name in polled_ms if name not in sources and now_ms - polled_ms[name] < _RENAMED_WITHIN_MS]
     for new, settings in sources.items():

@@ -21,9 +21,9 @@ from notifier.store.recovery.opener import needed_recovery
 def open_store_read_only(location: StoreSettings | Path) -> Iterator[Database]:
     """Open the store read-only.
 
-    If the next `notifier run` will restore or rebuild the state file, a note says that the state before that is shown.
-    `location` is the path of the state file, if the settings are unknown. Raises CommandError if the store does not
-    exist or cannot be read.
+    `location` is the settings of the store or, if the settings are unknown, the path of the state file. If the next
+    `notifier run` will restore or rebuild the state file, this prints a note: the command shows the state before that.
+    Raises CommandError if the store does not exist or cannot be read.
     """
     if isinstance(location, StoreSettings):
         if uses_postgres(location):

@@ -97,7 +97,7 @@ class UrlBrokerSettings(ClientCertificateSettings):
         return redact(self.url.get_secret_value())
 
     def public_urls(self) -> Iterator[str]:
-        """Yield the URL, which is not secret, except for a password in it."""
+        """Yield the broker's URL. Only a password in the URL is secret."""
         yield self.url.get_secret_value()
 
     def conflicts(self) -> Iterator[Problem]:

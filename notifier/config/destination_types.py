@@ -12,14 +12,14 @@ from notifier.config.message_destinations import AppriseSettings, SlackSettings,
 from notifier.config.webhooks import HttpSettings
 
 TABLE_CLASS: Final = "table"
-"""The metadata key under which the schema of a destination type holds the class of its settings."""
+"""A key in the metadata of a destination type's schema. The key's value is the class of the type's settings."""
 
 
 class _SelectedByType:
     """Selects the class of a destination's settings by the key `type`.
 
-    The validator of a class is built when it is first needed. A discriminated union would build those of all types at
-    each start.
+    The validator of a class is built when it is first needed. A discriminated union would build the validators of all
+    classes at each start.
     """
 
     def __get_pydantic_core_schema__(self, union: Any, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:

@@ -115,9 +115,9 @@ class DestinationSettings(BaseTable, ABC):
         )
 
     def facts_needed(self) -> Iterator[tuple[str, PersonField | None]]:
-        """For each filter that needs looked-up data, yield its key and the fact about a person that it compares.
+        """Yield the key of each filter that needs looked-up data, and the fact about a person that the filter compares.
 
-        If the filter compares titles of trainings, the fact is None.
+        For the filter that compares titles of trainings, the fact is None.
         """
         if self.trainings:
             yield "trainings", None

@@ -77,7 +77,7 @@ class _Place(Struct, frozen=True):
     table: Any
     """The type of the table that contains the value."""
     siblings: tuple[type[BaseTable], ...]
-    """The classes that other values of the key `type` would select, if it selects the class of a table on the path."""
+    """The other classes that a table on the path could have; empty if the key `type` selects no table's class there."""
 
 
 def explain(error: ValidationError, layers: Sequence[Layer]) -> Iterator[Problem]:
@@ -104,7 +104,10 @@ def explain(error: ValidationError, layers: Sequence[Layer]) -> Iterator[Problem
 
 
 def _only_mention(table: Sequence[str | int], layers: Sequence[Layer]) -> str | None:
-    """Return the first variable or credential file that sets a key in `table`; None if another file does, too."""
+    """Return the first variable or credential file that sets a key in `table`.
+
+    Returns None if nothing sets a key in `table`, or if a TOML file sets one.
+    """
     owners = [layer.origin for layer in layers if layer.sets(table)]
     return None if None in owners else next(iter(owners), None)
 
@@ -112,8 +115,10 @@ def _only_mention(table: Sequence[str | int], layers: Sequence[Layer]) -> str | 
 def _locate(loc: tuple[str | int, ...]) -> _Place:
     """Return the place of an error; `loc` is the location that pydantic gives.
 
-    `loc` consists of keys, with two exceptions. If the value of the key `type` selects a table's class, that value
-    follows the table's key. If a key is wrong, and not its value, `[key]` follows it.
+    `loc` consists of the keys that lead to the place, and of two other parts:
+
+    - If the key `type` selects a table's class, the value of `type` follows the table's key.
+    - If the last key itself is wrong, and not its value, `[key]` follows that key.
     """
     kind: Any = Settings
     table: Any = None

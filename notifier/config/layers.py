@@ -53,10 +53,7 @@ class Layer(Struct, frozen=True):
     is_included: bool = False
 
     def sets(self, path: Iterable[str | int]) -> bool:
-        """Return whether this layer has a value at `path`.
-
-        If `path` needs a table where the layer has another value, that counts, too.
-        """
+        """Return whether this layer has a value at `path`, or another value where `path` needs a table."""
         value: Any = self.values
         for key in path:
             if not isinstance(value, dict):
@@ -283,7 +280,8 @@ def _resolve_name(name: str) -> tuple[tuple[str, ...], Any]:
 def _key_of_segment(segment: str, values: Any | None) -> str:
     """Return the key that one segment of a variable's name stands for; segments are separated by two underscores.
 
-    In a table whose keys users choose, such as `sources`, `values` is the type of the table's values; otherwise None.
+    If users choose the keys of the table, as in `sources`, `values` is the type of the table's values. For any other
+    table, `values` is None.
     """
     if values is None:
         return segment

@@ -88,9 +88,9 @@ def _add_file_names(problems: Iterable[Problem], layers: Sequence[Layer]) -> Ite
 
 
 def _world_readable_files(settings: Settings, layers: Iterable[Layer], credentials: Path | None) -> Iterator[Path]:
-    """Yield the files with secrets that every user of the machine can read.
+    """Yield each file that contains secrets and that every user of the machine can read.
 
-    `credentials` is the folder of credential files to consider; None for no such folder.
+    `credentials` is the folder of credential files to check; None to check no such files.
     """
     secrets = {secret for secret in settings.secrets() if likely_mistakes.of_secret(secret) is None}
     for layer in layers:
@@ -100,9 +100,9 @@ def _world_readable_files(settings: Settings, layers: Iterable[Layer], credentia
 
 
 def _credential_file(layer: Layer, folder: Path | None) -> Path | None:
-    """Return the credential file in `folder` that a layer was read from; None for other layers.
+    """Return the file that a layer was read from, if that is a credential file in `folder`; otherwise None.
 
-    The result is also None if only the owner or the group of `folder` can open the files in it.
+    Also returns None if nobody but the owner and the group of `folder` can open the files in `folder`.
     """
     if folder is None or layer.origin is None or not is_world_searchable(folder):
         return None
@@ -144,8 +144,9 @@ def locate_state_file(
 ) -> Path:
     """Return the path of the state file, even if the rest of the configuration is wrong or incomplete.
 
-    For commands that only need to reach the daemon. They may lack inputs that the daemon has: systemd passes no
-    credentials to ExecReload= (https://github.com/systemd/systemd/issues/35227). The arguments are those of `load`.
+    This function is for commands that only need to reach the daemon. Such a command may not see the whole
+    configuration: for example, systemd passes no credentials to ExecReload=
+    (https://github.com/systemd/systemd/issues/35227). The arguments are those of `load`.
     Raises ConfigError if the configuration file is unreadable or not trusted, or `store.path` is invalid.
     """
     environ = os.environ if environ is None else environ

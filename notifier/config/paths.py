@@ -22,8 +22,8 @@ STATE_ROOT: Final = Path("/var/lib")
 def find_file(path: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Path | None:
     """Return the configuration file to read; None if there is none.
 
-    `path` (`--config`) takes precedence over `$NOTIFIER_CONFIG`. Both are returned even if the file does not exist. The
-    usual places follow.
+    The result is the first of: `path` (`--config`), `$NOTIFIER_CONFIG`, the first usual place that has a file. A file
+    that `path` or the variable names is returned even if it does not exist.
     """
     if path is not None:
         return cwd / path
@@ -33,7 +33,7 @@ def find_file(path: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Pa
 
 
 def _may_exist(file: Path) -> bool:
-    """Return whether a file exists. If this is unknown, return True: reading the file then reports the error."""
+    """Return False only if a file certainly does not exist. Other errors are left to the reading of the file."""
     try:
         file.lstat()
     except (FileNotFoundError, NotADirectoryError):

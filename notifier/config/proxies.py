@@ -11,9 +11,10 @@ from notifier.config.source_settings import SourceSettings
 from notifier.http.proxy import Proxy, proxy_of
 
 _ANY_SERVICE: Final = "https://apprise.invalid"
-"""A placeholder for the web address of an apprise service.
+"""A placeholder for the web address of an apprise service, to find the proxy of its requests.
 
-apprise derives that address from the configured URL. `NO_PROXY` applies to the address, not to the URL.
+Only apprise knows the real address, which it derives from the configured URL. The URL itself cannot be used, because
+`NO_PROXY` is compared with the real address.
 """
 
 

@@ -1,8 +1,8 @@
 """Parses the settings that decide when messages are sent: `schedule`, `timezone`, `quiet_hours` and `quiet_days`.
 
-APScheduler's cron triggers compute wall-clock times as if they were in UTC. The time zone is applied afterwards
-(`delivery/policy/schedule.py`): a trigger with the time zone would skip or repeat a time when daylight saving time
-begins or ends.
+The cron triggers (of APScheduler) do not get the time zone. They compute wall-clock times as if the zone were UTC, and
+`delivery/policy/schedule.py` applies the time zone to the result. A trigger with the time zone would skip or repeat a
+time when daylight saving time begins or ends.
 """
 
 import re

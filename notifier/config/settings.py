@@ -37,7 +37,7 @@ from notifier.config.urls import is_plain_beyond_loopback
 from notifier.http.proxy import unusable_variables
 
 _SHORTEST_TOKEN: Final = 16
-"""The fewest characters that a token must have if other machines can reach the interface and try to guess it."""
+"""The minimum length of a token if other machines can reach the interface. A shorter one could be guessed."""
 
 
 class LogLevel(StrEnum):
@@ -239,7 +239,7 @@ class Settings(BaseTable):
         yield from self._unusable_filters()
 
     def _unusable_filters(self) -> Iterator[Problem]:
-        """Yield a problem for each filter that needs data which one of its destination's sources does not look up."""
+        """Yield a problem for each filter that needs data which a source of the same destination does not look up."""
         for name, destination in self.destinations.items():
             for key, fact in destination.facts_needed():
                 for source in destination.sources or self.sources:
@@ -283,9 +283,9 @@ class Settings(BaseTable):
             yield Problem(variable, f"is ignored: it {problem}")
 
     def _unreceived_expiry(self) -> Iterator[Problem]:
-        """Yield a problem for each source with announcements of expiry that no destination receives.
+        """Yield a problem for each source that announces expiry, but has no destination for these announcements.
 
-        Also yield one for each destination that should receive announcements, but none of its sources makes them.
+        Also yield a problem for each destination that should get such announcements, but has no source that makes them.
         """
         makers = {name for name, source in self.sources.items() if source.expiry}
         receivers = {name: it for name, it in self.destinations.items() if _EXPIRY_EVENTS & {*it.events}}

@@ -28,7 +28,7 @@ from notifier.facts import PersonField, fields_to_look_up
 from notifier.suggest import nearest
 
 _SHARED_REQUESTS_PER_MINUTE: Final = 80
-"""Requests per minute that the API allows all of a customer's integrations together (KPA Flex API documentation)."""
+"""The API's limit of requests per minute, which all integrations of a customer share (KPA Flex API documentation)."""
 
 _REQUESTS_OF_A_POLL: Final = 2
 """The requests of one head poll: one for the page and one for the count."""

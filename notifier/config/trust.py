@@ -41,9 +41,10 @@ def why_untrusted(path: Path) -> str | None:
 def why_untrusted_credentials_folder(folder: Path) -> str | None:
     """Return why a folder of credential files is not trusted; None if it is trusted or does not exist.
 
-    Other users may write to it only if it is sticky, like /tmp: they can create files, but neither remove nor replace
-    files of others. `why_untrusted_credential_file` checks each file. Kubernetes mounts a secret as a sticky folder: a
-    tmpfs of root with the mode 1777 (https://kubernetes.io/docs/concepts/storage/volumes/#secret).
+    If other users can write to the folder, it must be sticky, like /tmp. In a sticky folder, a user can create files,
+    but cannot remove or replace files of other users. `why_untrusted_credential_file` rejects files that other users
+    created. An example is Kubernetes, which mounts a secret as a tmpfs of root with the mode 1777
+    (https://kubernetes.io/docs/concepts/storage/volumes/#secret).
     """
     try:
         is_sticky = stat.S_ISDIR((found := folder.stat()).st_mode) and found.st_mode & stat.S_ISVTX
@@ -58,9 +59,9 @@ def why_untrusted_credentials_folder(folder: Path) -> str | None:
 def why_untrusted_credential_file(file: Path) -> str | None:
     """Return why a file in a folder of credentials is not trusted.
 
-    Returns None if it is trusted or does not exist. In a folder that other users can write to, the file or link itself
-    must belong to this user or to root. A file must have no second hard link. Otherwise, a user could create a link to
-    any file of root.
+    Returns None if the file is trusted or does not exist. Two more rules hold in a folder that other users can write
+    to, because they could create links there to any file of root. A symbolic link itself must belong to this user or to
+    root. A file must have only one hard link.
     """
     try:
         named, folder = file.lstat(), file.parent.stat()
@@ -114,7 +115,7 @@ def is_world_readable(file: Path) -> bool:
 
 
 def is_world_searchable(folder: Path) -> bool:
-    """Return whether every user of the machine who knows the name of a file in a folder can reach the file."""
+    """Return whether every user of the machine can reach the files in a folder by their names."""
     try:
         return bool(folder.stat().st_mode & stat.S_IXOTH)
     except OSError:

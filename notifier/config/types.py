@@ -72,7 +72,8 @@ Name = Annotated[
 ]
 """The name of a source or destination.
 
-It has no `--`: in a variable's name, `_` stands for `-`, and `__` separates the levels.
+A name never contains `--`. In the name of an environment variable, each `-` is written as `_`. So `--` would become
+`__`, which separates the levels of a key.
 """
 
 

@@ -110,7 +110,7 @@ def check_url(url: str) -> SplitResult:
 
 
 def _check_web_url(url: str, allowed: str) -> SplitResult:
-    """Return the parts of an http or https URL. Raises InvalidValue; its message contains `allowed`, the schemes."""
+    """Return the parts of an http or https URL. Raises InvalidValue, whose message names the `allowed` schemes."""
     parts = _split_url(url, ("https", "http"), allowed)
     _check_credentials(unquote(parts.username or ""), unquote(parts.password or ""))
     return parts

@@ -67,7 +67,8 @@ class Differences(Struct, frozen=True):
     ) -> "Differences":
         """Compare the sources (or destinations) of two configurations. The keys of the mappings are names.
 
-        The names in `unsure` count as changed or removed, because what runs under them may not be as in `before`.
+        A name in `unsure` is listed even if its settings are equal, because what runs under this name may differ from
+        `before`. If the name is not in `after`, it is listed as removed.
         """
         return cls(
             tuple(name for name in after if name not in before),
@@ -101,7 +102,11 @@ NO_CHANGES: Final = Changes()
 
 
 def changes_between(before: Settings, after: Settings, unfinished: Changes = NO_CHANGES) -> Changes:
-    """Return the differences between two configurations. `unfinished` are changes that may have been made in part."""
+    """Return the differences between two configurations.
+
+    `unfinished` are the changes of an earlier reload that failed midway. The result contains their names, too, because
+    it is unknown which of the changes were made.
+    """
     return Changes(
         # A new retention counts as a change of every source, because each watcher uses it to recognise a gap.
         Differences.between(
@@ -121,8 +126,8 @@ def _http_fixed_at_start(settings: Settings) -> HttpInterfaceSettings:
 def keys_pending_restart(settings_at_start: Settings, after: Settings) -> tuple[str, ...]:
     """Return the changed keys that take effect only at the next start.
 
-    These are the keys of the store's location (`store.path`, `store.url`, `store.name`), and `http` for any change of
-    the table `[http]` except `public_url`.
+    The location of the store has the keys `store.path`, `store.url` and `store.name`. The table `[http]` is listed as
+    the single key `http`; a change of only its `public_url` is not listed.
     """
     before = _settings_fixed_at_start(settings_at_start)
     current = _settings_fixed_at_start(after)
@@ -157,8 +162,8 @@ def reload_document(
     """Return the result of a successful reload as a JSON object.
 
     `pending_keys` are the changed keys that take effect only at the next start. `credential_keys` are keys that systemd
-    passed as credentials; a reload cannot notice their changes. `unmatched` is, by destination, the number of waiting
-    events that no longer pass its filters.
+    passed as credentials; a reload cannot notice their changes. `unmatched` maps a destination to the number of
+    waiting events that the destination's filters now reject.
     """
     return {
         "sources": changes.sources.document(),

@@ -37,9 +37,9 @@ If the event is delivered within this time, the write is skipped.
 """
 
 URGENT_WAIT_FACTOR = 10.0
-"""The next urgent write of the essentials waits at least this many times as long as the last write took.
+"""The minimum wait before an urgent write of the essentials, as a multiple of the duration of the last one.
 
-Without it, large essentials, which are slow to write, could be written all the time.
+Large essentials are slow to write. Without this wait, they could be written all the time.
 """
 
 _NOT_DETECTABLE_AGAIN: Final = (EventType.UPDATED, EventType.REMOVED)
@@ -133,7 +133,7 @@ class FileUpkeep:
     async def rewrite_essentials(self) -> bool:
         """Write the essentials twice, so that neither the current nor the previous file contains erased data.
 
-        Return False if it could not be written. Raises StoreError.
+        Return False if the essentials could not be written. Raises StoreError.
         """
         async with self._write_lock:
             for _ in ("current version", "previous version"):

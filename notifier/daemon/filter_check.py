@@ -113,9 +113,10 @@ class FilterChecker:
         self._checked: frozenset[IdFilter | PatternFilter] = frozenset()
 
     async def check(self) -> None:
-        """Check each filter that has not been checked yet, if all its sources have returned the lists that it needs.
+        """Check the filters that no earlier call has checked.
 
-        A later call checks the other filters. After an error of the store, a later call continues.
+        A filter needs lists of the API from all its sources. If a list is missing, the filter is left to a later call.
+        An error of the store ends this call, and a later call continues.
         """
         settings = self._configuration.settings
         filters: tuple[IdFilter | PatternFilter, ...] = (*id_filters(settings), *pattern_filters(settings))

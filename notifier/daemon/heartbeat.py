@@ -1,6 +1,6 @@
-"""A dead man's switch: fetches a URL after each scheduled poll of a source that succeeds.
+"""The heartbeat: fetches the URL of a dead man's switch after each successful scheduled poll of any source.
 
-If the fetches stop, an external monitor raises an alarm. The daemon does not fetch the URL while alerts cannot be
+If the fetches stop, the switch raises an alarm. Therefore the daemon does not fetch the URL while alerts cannot be
 delivered, or while conditions are not checked.
 """
 

@@ -44,7 +44,10 @@ class Housekeeping:
         configuration: RunningConfiguration,
         clock_seems_right: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Initialise with the store and the configuration. Delete old data only if `clock_seems_right()`."""
+        """Initialise with the store and the configuration.
+
+        `clock_seems_right` returns whether the clock of this machine can be trusted. If not, old data is kept.
+        """
         self._store = store
         self._clock = clock
         self._configuration = configuration
@@ -133,7 +136,7 @@ class Housekeeping:
     async def rewrite_essentials(self) -> bool:
         """Write the essentials twice, so that neither the current nor the previous file contains erased data.
 
-        Return False if it could not be written. Raises StoreError.
+        Return False if the essentials could not be written. Raises StoreError.
         """
         return self.upkeep is None or await self.upkeep.rewrite_essentials()
 

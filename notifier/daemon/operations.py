@@ -204,9 +204,9 @@ class Operations:
         return self._schedule.job_stats()
 
     def sources_in_first_round(self) -> list[str]:
-        """Return the sources whose first round is not over.
+        """Return the sources whose first round has not ended.
 
-        A first round also counts as over when it has lasted as long as one request may take.
+        A source is left out once its first round has lasted as long as one request may take.
         """
         return self._sources.in_first_round()
 

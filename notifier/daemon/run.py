@@ -34,7 +34,10 @@ STOP_SECONDS: Final = 1.0
 """Seconds that an interrupted start may take to close its files and sockets."""
 
 LONGEST_STOP_SECONDS: Final = 9.0
-"""Seconds after which a stop has failed, because a disk or a database does not answer. systemd allows 10 seconds."""
+"""The time limit of a stop in seconds. A stop takes longer only if a disk or a database does not answer.
+
+systemd allows 10 seconds.
+"""
 
 
 class StoppedDuringStart(Exception):  # noqa: N818 - no error
@@ -48,11 +51,12 @@ class StoppedDuringStart(Exception):  # noqa: N818 - no error
 async def serve(settings: Settings, reload_hooks: ReloadHooks, on_stop_signal: Callable[[], None]) -> None:
     """Run the daemon until SIGTERM or SIGINT; on SIGHUP, reload the configuration.
 
-    `on_stop_signal` is called when a signal requests the stop. If `serve` runs for LONGEST_STOP_SECONDS after that, the
-    caller should end the process. While another process holds a store in a database, this process stands by.
+    `on_stop_signal` is called when a signal requests the stop. If `serve` has not returned LONGEST_STOP_SECONDS later,
+    the caller should end the process. If the store is in a database, this process stands by while another process holds
+    the store.
 
     Raises StoppedDuringStart, and the errors of `Daemon.start`. Raises StoreError if the state file becomes unusable
-    meanwhile; the next start rebuilds a damaged file.
+    while the daemon runs; the next start rebuilds a damaged file.
     """
     manager = SystemdNotifier.from_environment(os.environ, os.getpid())
     if manager.watchdog_seconds is not None:

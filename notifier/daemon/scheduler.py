@@ -39,7 +39,7 @@ class MonotonicZone(tzinfo):
     """A time zone whose time is the monotonic seconds of a clock; the only way to give APScheduler another clock.
 
     APScheduler calls `datetime.now(zone)`, which calls `zone.fromutc`. All times of the schedule are in this zone.
-    Never convert a time of another zone into it: the result is the current time.
+    Never convert a time of another zone into this zone: the result is always the current time.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -127,10 +127,10 @@ class Schedule:
     ) -> None:
         """Add a job that calls `run` every `interval_seconds`.
 
-        The first call happens within the first interval. The first calls of jobs that are added together are spread by
-        `index`, the job's number among them (None: the number of existing jobs). `answer_seconds` is the longest time
-        that the job may wait for the answer to one request. `progress` returns a value that changes whenever the job
-        makes progress.
+        The first call happens within the first interval. If several jobs are added together, `index` is the number of
+        the job in the group. The delay of the first call depends on this number, so that the jobs do not all begin at
+        once. If `index` is None, the number of existing jobs is used. `answer_seconds` is the longest time that the job
+        may wait for the answer to one request. `progress` returns a value that changes whenever the job makes progress.
         """
         first = first_run_delay(len(self._jobs) if index is None else index) * min(interval_seconds, SPREAD_SECONDS)
         self._jobs[name] = Job(

@@ -1,4 +1,4 @@
-"""What commands must know of a running daemon: the paths of its socket and lock file, and some of its `reason`s.
+"""What commands must know of a running daemon: where its socket and lock file are, and `reason`s in its answers.
 
 This module has few imports, so it loads quickly.
 """

@@ -140,9 +140,9 @@ class SourceRegistry:
         await asyncio.gather(*(watcher.stop() for watcher in self._watchers.values()))
 
     def in_first_round(self) -> list[str]:
-        """Return the sources whose first round is not over.
+        """Return the sources whose first round has not ended.
 
-        A first round also counts as over when it has lasted as long as one request may take.
+        A source is left out once its first round has lasted as long as one request may take.
         """
         now = self._clock.monotonic()
         return [

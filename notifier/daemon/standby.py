@@ -25,7 +25,7 @@ TRY_EVERY_SECONDS: Final = 0.5
 """Seconds between two attempts to take the lock of the store from the database."""
 
 SILENT_AFTER_SECONDS: Final = 10.0
-"""Seconds without an answer after which the database counts as unusable; the attempt goes on."""
+"""Seconds without an answer after which the database is reported as unusable. The attempt is not aborted."""
 
 _TEMPORARY_REASONS: Final = frozenset(
     {StoreReason.UNREACHABLE, StoreReason.READ_ONLY, StoreReason.BUSY, StoreReason.LOCKED}
@@ -47,7 +47,8 @@ async def wait_for_store(
     """Wait until this process holds the store, and return True. If `stopped` ends first, return False.
 
     Meanwhile, an HTTP server reports the state of this process. Raises ListenError. Raises StoreError if the first
-    attempt fails for a reason outside _TEMPORARY_REASONS, or a later one for a reason in _PERMANENT_REASONS.
+    attempt fails for a reason that is not in _TEMPORARY_REASONS, or if a later attempt fails for a reason that is in
+    _PERMANENT_REASONS.
     """
     _create_socket_folder(configuration.settings)
     state = StandbyState()

@@ -45,11 +45,11 @@ class StandbyState(Struct):
     error: StoreError | None = None
     """Why the database cannot be used; None if it can."""
     asked_at: float | None = None
-    """When the request to the database that is under way began (monotonic seconds); None without one."""
+    """The start of the current request to the database (monotonic seconds); None between requests."""
 
     @property
     def is_hanging(self) -> bool:
-        """Whether the request to the database has taken longer than even an update of all tables should take."""
+        """Whether the current request to the database hangs: even an update of all tables should not take so long."""
         return self.asked_at is not None and time.monotonic() - self.asked_at > LONG_TRANSACTION_SECONDS
 
     def sentence(self) -> str:
@@ -87,8 +87,8 @@ class StandbyServer:
     async def start(self) -> None:
         """Start to listen on the Unix socket for commands and on `[http] listen`.
 
-        Raises ListenError if the Unix socket cannot be bound. If `[http] listen` cannot be bound, logs an error, and
-        `apply_settings` tries again.
+        Raises ListenError if the Unix socket cannot be bound. If `[http] listen` cannot be bound, the error is only
+        logged, and later calls of `apply_settings` try again.
         """
         self._owner_runner = await self._serve([open_unix_socket(socket_path(self._settings.store.path))], owner=True)
         await self._start_interface()

@@ -72,7 +72,7 @@ class DestinationHealth:
         self._trying.restore(recalled.trying_ms, is_running=self.is_enabled)
 
     def reset(self, recalled: StartingState) -> None:
-        """Start again with the health and limits in `recalled`, because the address or the credentials have changed."""
+        """Replace health and limits by those in `recalled`, because the address or the credentials have changed."""
         self._load(recalled)
         self._trying.restart_seconds_running()
 

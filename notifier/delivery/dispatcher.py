@@ -77,11 +77,11 @@ class Dispatcher:
         removed: Collection[str] = (),
         grace: float = 0.0,
     ) -> None:
-        """Serve the `changed` destinations (changed or added) with new settings, and stop serving `removed`.
+        """Serve the `changed` destinations (including added ones) with new settings; stop serving the `removed` ones.
 
-        Their requests under way are cancelled after `grace` seconds; the deliveries stay in the store. All other
-        destinations only reload their files, for example certificates. Raises StoreError; the same call can then be
-        repeated.
+        Requests under way to `changed` and `removed` destinations are cancelled after `grace` seconds. Their deliveries
+        stay in the store. All other destinations only reload their files, for example certificates. Raises StoreError.
+        After this error, the same call can be repeated.
         """
         async with self._settings_lock:
             jitter = random.Random().random  # noqa: S311 - spreads retries, protects nothing
@@ -146,9 +146,10 @@ class Dispatcher:
                 self._workers[name].reload_queue()
 
     def hand_over(self, events: Sequence[Event], deliveries: Sequence[Delivery]) -> None:
-        """Give deliveries that were just stored to the workers, to spare the workers a read of the store.
+        """Give new deliveries to the workers directly, so that the workers need not read them from the store.
 
-        A worker that may have earlier deliveries to send ignores the new ones. Therefore call `wake` afterwards.
+        The deliveries are already stored. A worker ignores them if it may have earlier deliveries to send. Therefore
+        call `wake` afterwards.
         """
         is_next = events[0].sequence == self._latest_sequence + 1
         self._latest_sequence = max(self._latest_sequence, events[-1].sequence)

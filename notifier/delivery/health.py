@@ -151,7 +151,7 @@ def _health_from_breaker(before: Health, breaker: Breaker, outcome: Outcome, *, 
 def restored_breaker(health: Health, waits: WaitLimits, *, now: float, now_ms: int) -> Breaker:
     """Return an endpoint's breaker, made from the health that the last run stored. Pure.
 
-    A wait longer than the longest allowed one is dropped: the clock must have been set back.
+    A wait above LONGEST_WAIT_SECONDS is dropped, because it shows that the clock was set back.
     """
     if health.state is not HealthState.RETRYING:
         return Breaker()

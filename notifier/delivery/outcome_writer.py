@@ -26,8 +26,8 @@ the requests themselves. If the process is killed before the write, these events
 """
 
 LONGEST_UNWRITTEN_SECONDS = 3.0
-"""The longest time that an outcome may wait to be written before requests stop. So a disk or a database that hangs
-without an error causes only a few repeated deliveries after a restart.
+"""The longest time for which an outcome may wait until it is written. If an outcome waits longer, no request is sent.
+So if a disk or a database hangs without an error, only a few deliveries are repeated after a restart.
 """
 
 _TRY_AGAIN_SECONDS = 1.0

@@ -54,9 +54,9 @@ class ReadyQueue:
         return {*self.busy, *(it.event.record for it in _flatten(self.halves))} if self.halves else self.busy
 
     def first_failed_at(self, deliveries: Sequence[Delivery]) -> float | None:
-        """Return when the only event of a request first failed in a way that counts against it (monotonic seconds).
+        """Return when a delivery had its first failure that counts against the event (monotonic seconds).
 
-        Returns None if it has not, or if there are several `deliveries`.
+        Returns None if there was no such failure, or if there are several `deliveries`.
         """
         return self._first_failed_at.get(deliveries[0].event.sequence) if len(deliveries) == 1 else None
 
@@ -222,9 +222,9 @@ class ReadyQueue:
                 self._release(delivery.event.record)
 
     def _was_sent_again(self, sequence: int) -> bool:
-        """Return whether a delivery was requeued before its outcome, now in the store, was written.
+        """Return whether a delivery was requeued before its outcome was written; the outcome has now been written.
 
-        If so, subtract one from the number of its unwritten outcomes.
+        If so, subtract one from the number of the delivery's unwritten outcomes.
         """
         if sequence not in self._unwritten_outcomes:
             return False

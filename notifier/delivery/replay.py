@@ -15,8 +15,9 @@ from notifier.store.tables.requeue import ReplayPlan, ReplayRange
 _log = logging.getLogger(__name__)
 
 MAX_WAITING = 500
-"""A replay adds deliveries to a destination's queue until this many wait, including those of new events. It adds none
-while a new event waits. So at most this many are sent before an event that is detected now.
+"""A replay adds deliveries to a destination's queue only until this many deliveries wait there.
+
+While a new event waits, a replay adds nothing. So a new event waits for at most this many deliveries.
 """
 
 CHECK_INTERVAL_SECONDS = 0.5

@@ -166,7 +166,7 @@ class Worker:
             self.reload_queue()
 
     def hand_over(self, deliveries: Sequence[Delivery]) -> None:
-        """Queue deliveries that were just stored, unless others may wait in memory or in the store."""
+        """Queue deliveries that were just stored. Ignore them if earlier ones may wait in memory or in the store."""
         if self._reader.has_read_all and self._queue.is_empty:
             self._queue.add(deliveries)
             self._start_requests()
@@ -365,7 +365,7 @@ class Worker:
         return replace(attempt, deliveries=whole[:count])
 
     def _attempt_ended(self, deliveries: Sequence[Delivery], attempt: asyncio.Task[None]) -> None:
-        """Remove an ended attempt; after a bug, or a cancellation before `stop`, read its deliveries again later."""
+        """Remove an ended attempt. If a bug or an unexpected cancellation ended it, read its deliveries again later."""
         self._attempts.discard(attempt)
         fault = None if attempt.cancelled() else attempt.exception()
         if fault is None and not (attempt.cancelled() and self._running):

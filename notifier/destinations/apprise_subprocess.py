@@ -2,7 +2,7 @@
 
 It imports nothing of the notifier. Each line of standard input is a call, a JSON object with these keys:
 
-- `url`: the service's URL, a secret, which arguments and the environment would show to other processes
+- `url`: the service's URL (secret: therefore not an argument or a variable, which other processes could read)
 - `timeout`: seconds
 - `application`, `title`, `body`, `level`
 - `skip`: the keys of targets that already have the message

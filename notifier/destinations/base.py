@@ -16,9 +16,9 @@ class Grouping(Struct, frozen=True):
     size: int = 1
     """The maximum number of deliveries in a request."""
     wait_seconds: float = 0.0
-    """The longest wait of the first delivery of a request for more deliveries."""
+    """The longest time for which the first delivery of a request waits until others join the request."""
     digest_above: int | None = None
-    """The number of pending deliveries above which up to 1000 of them are sent as one digest."""
+    """If more deliveries than this are pending, up to 1000 of them are sent as one digest; None for no digests."""
     group_key: Callable[[Event], Hashable | None] | None = None
     """The group of an event, or None. Up to 50 consecutive events of one group share a request, even if `size` is
     lower.

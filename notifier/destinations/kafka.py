@@ -1,8 +1,8 @@
 """The destination type `kafka`: a topic of a Kafka cluster, or of Azure Event Hubs.
 
 The key of a message is `SOURCE/RECORD`, so that a record's events stay in one partition, in order. The producer is
-idempotent and waits for all replicas (`acks=all`). The library has its own threads. One more thread waits for its
-reports, because that call blocks.
+idempotent and waits for all replicas (`acks=all`). The library has its own threads. One more thread receives the
+library's delivery reports, because the call that receives them blocks.
 """
 
 import asyncio
@@ -260,11 +260,11 @@ class _ProducerThread:
             self._ended.set_result(None)
 
     def _handle_error(self, code: int, words: str, is_fatal: bool) -> None:
-        """Store a connection error.
+        """Store a connection error, and give up the producer if the error is final.
 
-        It becomes the outcome of messages that then fail without a cause of their own. A final error `is_fatal`, or
-        would come again at each retry with this producer. It drops all unconfirmed messages, and the next attempt opens
-        a new producer.
+        If a message then fails without a cause of its own, the stored error becomes its outcome. An error is final if
+        it `is_fatal`, or if it would come again at each retry with this producer. After a final error, all
+        unconfirmed messages are dropped, and the next attempt opens a new producer.
         """
         is_final = is_fatal or code in _PERMANENT_ERRORS or code == KafkaError._ALL_BROKERS_DOWN
         self.has_failed = self.has_failed or is_final

@@ -82,7 +82,7 @@ class Outcome(Struct, frozen=True):
     status: int | None = None
     """The HTTP status; None without an HTTP answer."""
     retry_after: float | None = None
-    """The wait that the peer requested, in seconds from its answer, at most one day; None without one."""
+    """The wait that the peer requested, in seconds from its answer, at most one day; None if it requested no wait."""
     detail: str = ""
     """One line of text from the peer or the network, without secrets and of at most 300 characters."""
     taken_by: frozenset[str] = frozenset()

@@ -53,7 +53,7 @@ _TYPES: Final[Mapping[SampleKind, EventType]] = {
 
 
 def sample_source(settings: Settings, destination: Destination) -> str:
-    """Return the name of a source whose events go to the destination; its sample event names this source."""
+    """Return the source that a sample event for this destination names: one whose events go to the destination."""
     return next(iter(destination.sources or settings.sources))
 
 

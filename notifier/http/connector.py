@@ -57,8 +57,8 @@ Version = tuple[tuple[int, int, int] | None, ...]
 class ExpiringConnection(ResponseHandler):
     """A connection that is not used for another request once it is `CONNECTION_LIFE_SECONDS` old.
 
-    The head of an answer is parsed before the body, unless the answer is short and plain. Otherwise, a body of invalid
-    HTTP would discard the head, and with it the status.
+    The head of an answer is parsed before the body. If both were parsed together, invalid HTTP in the body would
+    discard the head, and the status would be lost. Only a plain answer (see `_is_plain_answer`) is parsed in one step.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -188,8 +188,8 @@ class Connector(aiohttp.TCPConnector):
 def _is_plain_answer(data: bytes) -> bool:
     """Return whether `data` is one whole answer whose body is certainly valid HTTP, because it has the stated length.
 
-    A body that is also said to be chunked needs no check: the parser refuses the head. Parsing a plain answer in one
-    step saves 3 % of a delivery's processor time.
+    A head that states both a length and a chunked body is not checked here, because the parser refuses it. Parsing a
+    plain answer in one step saves 3 % of a delivery's processor time.
     """
     head, end, body = data.partition(_END_OF_HEAD)
     return (

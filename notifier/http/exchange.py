@@ -100,11 +100,11 @@ _DIRECT: Final = ProxyOptions({}, {})
 
 
 def proxy_options(proxy: Proxy | None, address: URL, headers: Mapping[str, str]) -> ProxyOptions:
-    """Return what a request to `address` with `headers` needs in addition to go through `proxy` (if any).
+    """Return what to add to a request to `address` with `headers`, so that it uses `proxy` (None: nothing to add).
 
-    For `https`, the proxy opens a tunnel, and only the request for it (CONNECT) has the proxy's credentials. For
-    `http`, the request itself goes to the proxy, with the credentials. Raises ValueError if `proxy` is not an HTTP
-    proxy.
+    For `https`, the proxy opens a tunnel. Only the request that asks for the tunnel (CONNECT) has the proxy's
+    credentials. For `http`, the request itself goes to the proxy, with the credentials. Raises ValueError if `proxy` is
+    not an HTTP proxy.
     """
     if proxy is None:
         return _DIRECT
@@ -128,11 +128,10 @@ class RequestOptions(Struct, frozen=True):
 
     headers: Mapping[str, str]
     timeout: float
-    """Seconds from connecting to the last byte of the body. Almost all of them may pass before the connection is made.
-    """
+    """Seconds from connecting to the last byte of the body. Connecting alone may take almost all of these seconds."""
     limit_bytes: int
-    """The maximum size of the body. A larger one is cut if `truncate` is true or `needs_body` is false, else it is an
-    error.
+    """The maximum size of the body. If `truncate` is true or `needs_body` is false, a larger body is cut. Otherwise, a
+    larger body is an error.
     """
     truncate: bool = False
     needs_body: bool = True

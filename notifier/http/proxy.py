@@ -140,7 +140,7 @@ def is_loopback(host: str) -> bool:
 
 
 def bypasses_proxy(host: str, port: int, exceptions: str) -> bool:
-    """Return whether an entry of `exceptions`, the value of `NO_PROXY`, covers a host (without brackets) and port.
+    """Return whether `exceptions` (the value of `NO_PROXY`) covers a host (without brackets) and port.
 
     Entries are separated by commas or spaces. An entry is `*` for every host, a host name (which covers the names below
     it), an address, or a network such as 10.0.0.0/8. A name or an address may be followed by a port.
@@ -191,9 +191,9 @@ def _proxy_from_environment(scheme: str, environ: Mapping[str, str]) -> Proxy | 
 
 
 def _variable(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
-    """Return the name under which a variable is set, and its value ("": not set).
+    """Return the spelling of `name` that is set in the environment, and its value ("": not set).
 
-    The name in small letters is preferred, as in curl and Python.
+    The spelling in small letters is preferred, as in curl and Python.
     """
     for spelling in (name.lower(), name):
         # A web server passes a request's header `Proxy` to its programs as HTTP_PROXY (https://httpoxy.org).

@@ -13,8 +13,9 @@ _SECONDS: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 def retry_after(headers: Mapping[str, str], now_ms: int | None = None) -> float | None:
     """Return an answer's `Retry-After` in seconds (at least 0), or None if it is missing or invalid.
 
-    A date is counted from the `Date` of the same answer, because the peer's clock may be wrong. Without `Date`, it is
-    counted from `now_ms`, this machine's time; without that, the result is None. The caller must limit the result.
+    If `Retry-After` is a date, the seconds are counted from the answer's own `Date`, because the peer's clock may be
+    wrong. If the answer has no `Date`, `now_ms` (this machine's time) is used. If `now_ms` is None, too, the result is
+    None. The caller must limit the result.
     """
     value = headers.get("Retry-After", "").strip()
     if _SECONDS.fullmatch(value):

@@ -82,10 +82,11 @@ class TlsContextCache:
         self._cached: _CachedContext | None = None
 
     async def context(self) -> ssl.SSLContext | bool:
-        """Return the TLS context for the next request, made from the current files; True without files.
+        """Return the TLS context for the next request, made from the current files.
 
-        True is aiohttp's default context. Raises CertificateFileError while the files are unusable, even if the cached
-        context would still work. So a failed renewal is reported at once, not when the old certificate expires.
+        Without files, returns True, which means aiohttp's default context. Raises CertificateFileError while the files
+        are unusable, even if the cached context would still work. So a failed renewal is reported at once, not when the
+        old certificate expires.
         """
         if not self._has_files:
             return True

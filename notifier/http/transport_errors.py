@@ -37,7 +37,7 @@ MAX_FIELDS: Final = 400
 _PARSER_MESSAGE: Final = re.compile(
     r"(?P<what>[^:\n]+)(?::\s+(?P<why>[^:\n]+))?:\s+b(?P<quote>['\"])(?P<line>.*)(?P=quote)\n"
 )
-"""Matches messages of aiohttp's parser that name a problem and quote the line with it."""
+"""Matches a message of aiohttp's parser that names a problem and quotes the faulty line."""
 
 _LIMIT_MESSAGES: Final = {
     TOO_MUCH_BEFORE: f"the answer's header is longer than {MAX_HEAD_BYTES:,} bytes, interim answers included",
@@ -62,9 +62,9 @@ class TransportReason(StrEnum):
 
 
 class TransportError(Exception):
-    """An exchange that failed before a complete answer arrived; the peer may have acted on the request or not.
+    """An exchange that failed before a complete answer arrived. The peer may have acted on the request.
 
-    `message` contains no URL and no secret. `through_proxy`: a proxy was used, and may be the cause.
+    `message` contains no URL and no secret. `through_proxy` says that a proxy was used, which may be the cause.
     """
 
     def __init__(self, reason: TransportReason, message: str, *, through_proxy: bool = False) -> None:
@@ -162,7 +162,10 @@ def _proxy_error(proxy: Proxy, status: int) -> TransportError:
 
 
 def _tls_error(error: Exception, proxy: Proxy | None) -> TransportError:
-    """Return the error for a failed TLS handshake: PROTOCOL_BROKEN if the peer or the proxy does not speak TLS."""
+    """Return the error for a failed TLS handshake.
+
+    The reason is PROTOCOL_BROKEN if the peer or the proxy does not speak TLS, else CERTIFICATE_REJECTED.
+    """
     is_of_proxy = (
         proxy is not None
         and isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError)

@@ -40,7 +40,7 @@ _READ_AT_ONCE_BYTES = 1 * _MIB
 """Bodies up to this many bytes are parsed in the event loop; a full page of 1,000 records has about 256 KiB."""
 
 _LARGE_PAGE_BYTES = 64 * 1024
-"""Pages of at least this many bytes are parsed by `usual_pages`, which also skims pages of any size."""
+"""Pages of at least this many bytes are parsed by `usual_pages`. Pages of any size can be skimmed."""
 
 Read = TypeVar("Read")
 Name = TypeVar("Name")
@@ -62,13 +62,13 @@ class Page(Struct, frozen=True):
     served_at_ms: int | None
     """The server's time (Unix ms); None if the API did not state it."""
     requested_at: float
-    """When the request was sent, in monotonic seconds of the event loop. The page may not show later changes."""
+    """When the request was sent, in monotonic seconds of the event loop. Later changes may be missing from the page."""
     seconds: float
     """How long the request took, without the wait for the rate limiter."""
     parts: int = 1
     """The number of requests that read the page; the list may have changed between them."""
     skimmed: SkimmedRecords | None = None
-    """The keys and days, if only these were read. `completions` is then empty; `parsed` returns the page with them."""
+    """The keys and days, if only these were read; `completions` is then empty. `parsed` reads the completions."""
 
     def parsed(self) -> "Page":
         """Return the page with its completions."""
@@ -100,7 +100,7 @@ class Page(Struct, frozen=True):
 
     @property
     def is_last(self) -> bool:
-        """Whether this is the last page: the API says so or, if it says nothing about it, the page is not full."""
+        """Whether this is the last page. If the API states no last page, a page that is not full is the last one."""
         if self.size == 0:
             return True
         if self.last_page is not None:
@@ -246,9 +246,10 @@ class Client:
     def _means_empty_page(self, reason: ApiErrorReason, number: int, *, narrowed: bool) -> bool:
         """Return whether an error only means that the page does not exist, or that the list is empty.
 
-        The documentation does not say how the API answers for a missing page, or for a deleted person or training (the
-        caller has `narrowed` the list). For the first page of the configured list, `content_not_found` means that a
-        filter is wrong; the operator has to see that.
+        The documentation does not say how the API answers for a page after the last one, or for a list that the caller
+        has `narrowed` to a deleted person or training. In both cases, either of two errors is accepted. In other cases,
+        `content_not_found` means an empty list if the source has no filters. If it has filters, one of them is wrong,
+        and the operator has to see that.
         """
         if number > 1 or narrowed:
             return reason in (ApiErrorReason.CONTENT_NOT_FOUND, ApiErrorReason.PARAMETER_INVALID)

@@ -17,7 +17,7 @@ from notifier.kpa.responses import get_list, get_paging, parse_count, parse_json
 METHOD: Final = "training-employee-status.list"
 
 EndDates = Mapping[str, ListedEnd]
-"""When a person's last completion of each training runs out, by training id, without completions that never run out."""
+"""When one person's last completions run out, by training id. Completions that never run out have no entry."""
 
 
 class StatusPage(Struct, frozen=True):
@@ -31,7 +31,10 @@ class StatusPage(Struct, frozen=True):
 
 
 def read_status_page(answer: Answer, token: str, *, number: int, limit: int) -> StatusPage:
-    """Return the page in an answer. Raises ApiError if there is no page, or if it has people but none can be read."""
+    """Return the page in an answer.
+
+    Raises ApiError if the answer has no page, or if the page has people but none of the people can be read.
+    """
     document = read_object(answer, token, parse_json)
     employees = get_list(document, "employees")
     people: dict[str, EndDates] = {}
@@ -51,7 +54,7 @@ def read_status_page(answer: Answer, token: str, *, number: int, limit: int) -> 
 def _read_employee(employee: Any) -> tuple[str, EndDates]:
     """Return a person's id, and when the person's completions run out.
 
-    Raises UnreadableError if a part is unreadable. If only some of a person's completions were read, the others would
+    Raises UnreadableError if any part is unreadable. An unreadable completion must not be left out, because it would
     seem never to run out.
     """
     if not isinstance(employee, dict):

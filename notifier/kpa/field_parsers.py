@@ -68,8 +68,8 @@ def moment(record: dict[str, Any], name: str) -> int | None:
 def plausible_moment(record: dict[str, Any], name: str) -> int | None:
     """Return a plausible time of entry in Unix milliseconds; None if it is missing or 0.
 
-    A value in seconds or microseconds is rejected. Read as milliseconds, it would make history count as news, or news
-    as history.
+    A value in seconds or microseconds is rejected. If it were read as milliseconds, history would be reported as news,
+    or news would be taken for history.
     """
     number = moment(record, name)
     if number is not None and not EARLIEST_MS <= number <= LATEST_MS:

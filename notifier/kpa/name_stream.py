@@ -71,10 +71,10 @@ class ListedTraining(Struct, frozen=True):
 
 
 class NamesReader(Generic[Name]):
-    """Reads the names from one answer while it arrives; `names` has those that `take` has not returned yet, by id.
+    """Reads the names from one answer while it arrives.
 
-    Call `feed` with each piece of the body in order, then `finish`, which raises ApiError unless the answer is a
-    success.
+    `names` holds, by id, the names that `take` has not returned yet. Call `feed` with each piece of the body in
+    order, then `finish`, which raises ApiError unless the answer is a success.
     """
 
     def __init__(
@@ -218,7 +218,7 @@ class _Values(list[Any]):
 class _EventFilter:
     """Filters the parse events of a document: keeps values of the outer object and of the entries of one list.
 
-    It keeps texts, numbers, and lists of these, if their key is in `kept`.
+    A value is kept if its key is in `kept`, and if it is a text, a number or a list of these.
     """
 
     def __init__(self, list_name: str, kept: Collection[str]) -> None:
@@ -284,16 +284,18 @@ _ESCAPE: Final = re.compile(
     rb"|.)",
     re.DOTALL,
 )
-"""An escape in JSON: one that may continue in the next piece, a surrogate pair, half of a pair, or any other."""
+"""Matches an escape in JSON. The groups tell apart an escape that may continue in the next piece (`unfinished`), a
+lone half of a surrogate pair (`half`), and any other escape or a whole pair (no group).
+"""
 
 _PADDING = b" " * 11
-"""Enough spaces to complete an unfinished escape at the end; spaces are allowed after any JSON document."""
+"""Spaces to add to the body, so that an escape at its end is not unfinished. JSON allows spaces at the end."""
 
 
 class _SurrogateReplacer:
     """Replaces each lone half of a surrogate pair with a question mark; a name cut within an emoji contains one.
 
-    yajl, the C parser of ijson, takes a first half for another character and fails at a second half.
+    yajl, the C parser of ijson, reads a lone first half as another character, and fails at a lone second half.
     """
 
     def __init__(self) -> None:

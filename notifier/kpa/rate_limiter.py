@@ -26,8 +26,8 @@ _RISE_SHARE: Final = 1 / 100
 HEADS_IN_A_ROW: Final = 6
 """The maximum number of head polls in a row while a request of another kind waits.
 
-So head polls get six of seven requests, which is more than four fifths of the configured rate. If they need no more
-than four fifths, the configuration is accepted without a warning.
+So head polls can get six of seven requests. That is enough: a configuration in which polls need more than four fifths
+of the configured rate gets a warning.
 """
 
 
@@ -50,8 +50,8 @@ class Priority(IntEnum):
 class Allowance(Struct, frozen=True):
     """How much of the `configured` rate a source may use, in requests a minute; times are monotonic seconds.
 
-    The rate is `reduced_to` until `rises_from`. Then it rises by a hundredth of the configured rate each minute, so
-    that it does not soon exceed the shared limit again.
+    Until the moment `rises_from`, the rate is `reduced_to`. Then it rises by a hundredth of the configured rate each
+    minute. This is slow, so that the shared limit is not soon exceeded again.
     """
 
     configured: float
@@ -103,7 +103,7 @@ class Bucket(Struct, frozen=True):
     def for_rate(cls, per_minute: float) -> "Bucket":
         """Return a full bucket that allows at most `per_minute` requests in any 60 seconds, bursts included.
 
-        The burst and the refill add up: a twentieth of the requests is the burst, the rest the refill.
+        The burst is a twentieth of these requests. The tokens gained in 60 seconds are the rest.
         """
         burst = per_minute / 20
         return cls(1 + burst, _MINUTE / (per_minute - burst))
@@ -115,7 +115,7 @@ class Bucket(Struct, frozen=True):
         return replace(other, full_at=now + (other.capacity - tokens) * other.interval)
 
     def available_at(self, reserve: float) -> float:
-        """Return when a request may pass that leaves at least `reserve` tokens (at most capacity - 1) in the bucket."""
+        """Return when the next request may pass, so that `reserve` tokens (at most capacity - 1) stay in the bucket."""
         to_spare = max(0.0, self.capacity - 1 - reserve)
         return self.full_at - to_spare * self.interval
 
@@ -157,7 +157,7 @@ class Usage(Struct, frozen=True):
     configured: float
     """The configured limit in requests a minute."""
     allowed: float
-    """The present limit in requests a minute. During a silence, it is the limit after it."""
+    """The present limit in requests a minute; during a silence, the limit that will apply after the silence."""
     used: int
     """The number of requests in the last 60 seconds."""
     waiting: int
@@ -167,7 +167,7 @@ class Usage(Struct, frozen=True):
     by: Mapping[str, int] = field(default_factory=dict)
     """`used`, divided by purpose."""
     longest_wait_seconds: float = 0.0
-    """How long the oldest waiting request has waited, without requests of sweeps and for names."""
+    """How long the oldest waiting request has waited. Requests of sweeps and requests for names are ignored."""
 
 
 _Waiting = tuple[Priority, int, float, asyncio.Future[float]]

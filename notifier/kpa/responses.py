@@ -65,8 +65,8 @@ def parse_count(value: object) -> int | None:
 def parse_json(body: bytes) -> Any:
     """Parse a JSON body. Raises ValueError or RecursionError if that fails.
 
-    Half of a surrogate pair, as in a note that was cut within an emoji, becomes U+FFFD. Neither orjson nor SQLite
-    accepts it, and the whole record would be lost.
+    Half of a surrogate pair, as in a note that was cut within an emoji, becomes U+FFFD. Otherwise the whole record
+    would be lost, because neither orjson nor SQLite accepts such a half.
     """
     try:
         return orjson.loads(body)

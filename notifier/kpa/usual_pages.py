@@ -1,7 +1,7 @@
 """Reads pages fast if all their records have the form that the API normally sends.
 
-To skim a page is to read only the keys and days of its records. The JSON of most records shows that they have not
-changed. msgspec returns the JSON of single records without parsing it.
+To skim a page is to read only the keys and days of its records. For most records, that is enough: their JSON is
+the same as before, so they have not changed. msgspec returns the JSON of single records without parsing it.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,10 +42,10 @@ class UsualPage(Struct, frozen=True):
 def skim(body: bytes, version: RecordFormat) -> UsualPage | None:
     """Return the keys, days and JSON of the records in an answer's body.
 
-    Returns None if the body must be parsed instead. It must be parsed in each of these cases:
+    Returns None if the body must be parsed instead, which is so in each of these cases:
 
-    - It is not a list of records, or cannot be stored as it is.
-    - Its records have no ids (v1), or two have the same id.
+    - The body is not a list of records, or cannot be stored as it is.
+    - The records have no ids (v1), or two records have the same id.
     - A record cannot be read, or its id or day has an unusual type.
     """
     if version.record_id is None:
@@ -147,7 +147,7 @@ def parse(body: bytes, version: RecordFormat) -> UsualPage | None:
 
 
 def _id_of_falsy(empty: str | int | None) -> str | None:
-    """Return the id for a value that counts as false: "0" for 0; None for null or an empty text."""
+    """Return the id for an empty value: "0" for the number 0, None for null and for an empty text."""
     return "0" if empty == 0 else None
 
 
@@ -171,8 +171,8 @@ def _decoders(
     """Return two functions that read the body of a page.
 
     The first one returns the JSON of each record, the second one the values of the fields that the parameters name.
-    `others` are the names of expiry, instructor, group training, notes and files, if requested. A value of an unusual
-    form is an error; the parsers in `field_parsers` accept more.
+    `others` are the names of expiry, instructor, group training, notes and files; without them, these fields are not
+    read. A value of an unusual form raises an error, even if a parser in `field_parsers` would accept the value.
     """
     # orjson reads larger whole numbers as floats, or not at all.
     number = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -196,8 +196,8 @@ def _decoders(
 def _in_stored_form(raws: list[bytes]) -> list[bytes]:
     """Return the JSON of records in the form that is stored.
 
-    Only the first record is checked: if it does not have that form, all are converted. A later record in another form
-    counts as changed, so it is parsed and compared.
+    Only the first record is checked. If it is in another form, all records are converted. If only a later record is in
+    another form, its JSON looks changed, so that record is parsed and compared.
     """
     if not raws or as_json(orjson.loads(raws[0])) == raws[0]:
         return raws

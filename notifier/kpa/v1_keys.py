@@ -1,8 +1,8 @@
 """Keys for the records of the API's v1, which have no ids.
 
 A key is derived from the person, the training and the time of entry. Records that agree in all of these are called
-*equal*. They share the *base* of their keys, and are numbered from the second one on. Later answers are matched with
-the known records by their JSON, or else by requesting all records of the person and training.
+*equal*. They share the *base* of their keys, and are numbered from the second one on. In later answers, a known
+record is recognised by its JSON. If that is not enough, all records of the person and training are requested.
 """
 
 import hashlib
@@ -74,12 +74,12 @@ class AssignedKeys(Struct, frozen=True):
 def assign_keys(equals: Sequence[Completion], known: Mapping[str, KnownRecord], *, complete: bool) -> AssignedKeys:
     """Assign keys to equal records, which share one base and come in order. Pure.
 
-    `known` are the known records of that base. `complete`: `equals` are all that the API has. A record gets, in this
-    order:
+    `known` are the known records of that base. `complete`: `equals` are all that the API has. A known record is *free*
+    if it is not removed and its key is not assigned yet. Each record gets the first possible of these:
 
     - the key of a known record with the same JSON
-    - if `complete`, the key of another known record that is not removed, as its changed form
-    - if not `complete`, and such a known record remains: no key, because it is unclear
+    - if `complete`: the key of a free record, as the changed form of the free record
+    - if not `complete` and there is a free record: no key, because the record is unclear
     - a new key
     """
     unmatched_known = dict(sorted(known.items(), key=lambda item: (item[1].removed, key_number(item[0]))))
@@ -117,8 +117,9 @@ def group_by_base(completions: Iterable[Completion]) -> dict[str, list[Completio
 def bases_at_ends(completions: Sequence[Completion]) -> frozenset[str]:
     """Return the bases whose equal records may continue on a neighbouring page; `completions` are one page. Pure.
 
-    Equal records are usually neighbours. If several are at an end of the page, only a precise question shows how to
-    number them. For a single record there, one page cannot show whether it has an equal one.
+    Equal records are usually neighbours. A base is returned if the page has several of its records, one of them at an
+    end: only a precise question shows how to number these records. The base of a single record at an end is not
+    returned, because one page cannot show whether that record has an equal one.
     """
     bases = [key_base(completion.key) for completion in completions]
     if not bases:

@@ -39,7 +39,7 @@ class InvalidRecord(Struct, frozen=True):
     is_repeated: bool = False
     """Whether an earlier record has the same id."""
     field_name: str | None = None
-    """The field that cannot be read; None if there is not exactly one."""
+    """The field that cannot be read; None if the problem does not concern a single field."""
     mark: int = 0
     """Distinguishes records without keys."""
     is_too_large: bool = False
@@ -72,7 +72,7 @@ class RecordFormat(Struct, frozen=True):
     def missing_fields(self, raws: Iterable[bytes]) -> frozenset[str]:
         """Return the content fields that the API should always send, but that none of these records has.
 
-        `raws` are the JSON of the records. Such a field counts as not sent, and not as empty.
+        `raws` are the JSON of the records. The API did not send such a field, so its value is unknown, and not empty.
         """
         present: set[str] = set()
         for raw in raws:

@@ -50,7 +50,7 @@ class TemplateProblemError(Exception):
 
 
 class _LimitError(Exception):
-    """A template exceeded a limit, so it would exceed the limit each time."""
+    """A limit on time or memory was exceeded, probably because of the template, and not because of the process."""
 
 
 class BoundedRenderer:

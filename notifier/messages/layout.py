@@ -92,8 +92,9 @@ def lay_out(
     """Return one message about `events` (at least one).
 
     A digest states the number of events, their trainings and some of the people. Any other message has a line for each
-    event: pass at most MAX_LINES, unless all are of one group session. Names are shortened only as far as the service's
-    limits (`fits`) require. If even that does not fit, a digest is returned.
+    event. For such a message, pass at most MAX_LINES events, unless all are of one group session. Names are shortened
+    only as far as the service's limits (`fits`) require. A message that does not fit even with the shortest names
+    becomes a digest.
     """
     contents = [parse_event(event) for event in events]
     layout = _longest_fitting(contents, templates, fits, phrasing, digest=digest)
@@ -213,10 +214,11 @@ def _lay_out_digest(
     *,
     by_person: bool | None = None,
 ) -> Layout:
-    """Return a digest: counts, and below them every event or only some of the trainings and people.
+    """Return a digest: counts, and below them either every event, or only some of the trainings and people.
 
-    Every event is named if `by_person` is True (grouped by person) or False (by training). If it is None, only a short
-    digest about expiry names every event, grouped by person: a manager wants to know whom to send to a course.
+    If `by_person` is True, every event is named, grouped by person; if it is False, grouped by training. If it is None,
+    only some trainings and people are named. Exception: a short digest about expiry still names every event, grouped by
+    person, because a manager wants to know whom to send to a course.
     """
     if by_person is None and _is_short_expiry_digest(contents):
         by_person = True

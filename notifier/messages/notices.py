@@ -11,7 +11,7 @@ _TIME_WIDTH: Final = 40
 
 _KINDS: Final = ("sources", "destinations")
 _OWN_SUBJECTS: Final = ("store", "clock", "alerts", "heartbeat", "configuration", "interface", "process")
-"""The subjects that are parts of the notifier. Messages do not name them, because the condition's title does."""
+"""Subjects that are parts of the notifier. Messages leave them out, because the condition's title names the part."""
 
 
 def alert_variables(data: Mapping[str, Any], width: int, phrasing: Phrasing = PLAIN) -> dict[str, Any]:

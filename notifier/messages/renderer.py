@@ -1,4 +1,4 @@
-"""Lays out a destination's messages: renders the templates for events, in a thread if that may take long."""
+"""Lays out a destination's messages from templates. Rendering runs in a thread if it may take long."""
 
 import asyncio
 import logging

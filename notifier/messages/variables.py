@@ -128,7 +128,10 @@ def _object_field(data: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _name_or_id(completion: dict[str, Any], field: str, prefix: str, width: int) -> str:
-    """Return the name for the id in `field`; if it is not known, `prefix` and the id; without an id, ""."""
+    """Return the name for the id in `field`.
+
+    If the name is not known, return `prefix` and the id. If there is no id, return "".
+    """
     name = sanitize(completion.get(_NAME_FIELDS[field]), width)
     if name:
         return name

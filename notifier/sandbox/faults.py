@@ -49,8 +49,8 @@ class Sending(Struct, frozen=True):
 class RecordSelection(Struct, frozen=True):
     """A selection of records: those with the given `ids` or, without `ids`, a `count` or a `share` of all records.
 
-    `count` and `share` select from all parts of the list. If records come or go, hardly any other record enters or
-    leaves the selection.
+    `count` and `share` select from all parts of the list. When a record is added or deleted, the choice among the other
+    records hardly changes.
     """
 
     ids: frozenset[int] = frozenset()
@@ -91,7 +91,7 @@ class ListFault(Struct, frozen=True):
 
 
 class SendingFault(Struct, frozen=True):
-    """A fault in sending an answer, whatever it contains; or, with `refusal`, the error that the API answers with."""
+    """A fault in sending any answer. With `refusal`, the API sends this error instead of the answer."""
 
     refusal: ErrorIdentifier | None = None
     change_sending: Callable[[Sending], Sending] = lambda sending: sending

@@ -209,10 +209,10 @@ _V2_RECORDS = (
 def documented_account(
     *versions: Version, dialect: Dialect | None = None, now_ms: Callable[[], int] = system_now_ms
 ) -> Account:
-    """Return an account with the documented examples of completions, by default those of both versions.
+    """Return an account with the completions that the documentation of these `versions` shows (none given: both).
 
-    Each version of the API shows the examples of both. With `Dialect(newer_fields=False)`, v2 shows only the fields of
-    the older documented example.
+    Each version of the API shows all completions of the account. With `Dialect(newer_fields=False)`, v2 shows only
+    the fields of the older documented example.
     """
     account = Account(users=_USERS, trainings=_TRAININGS, dialect=dialect, now_ms=now_ms)
     examples = {Version.V1: _V1_RECORDS, Version.V2: _V2_RECORDS}

@@ -58,8 +58,9 @@ def make_app(
     """Return an application that serves `account` under `/v1/<method>`.
 
     `clock` returns monotonic seconds for the rate limit (`rate_limit` None: no limit). `middlewares` run between the
-    client and the API. Their answers are sent unchanged, and their exceptions become `server_error`; both are counted
-    in `app[TRAFFIC]`. `app[CONTROL]` and the HTTP routes under `/control` start and end the faults of `faults.py`.
+    client and the API. The answer of a middleware is sent unchanged, and its exception becomes `server_error`. Both are
+    counted in `app[TRAFFIC]`. `app[CONTROL]` and the HTTP routes under `/control` start and end the faults of
+    `faults.py`.
     """
     app = web.Application(
         middlewares=[_count_request, _answer_server_error, *middlewares], client_max_size=_MAX_REQUEST_BYTES

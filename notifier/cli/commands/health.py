@@ -41,7 +41,10 @@ def health(global_options: GlobalOptions) -> None:
 
 
 def _require_starting(state_file: Path) -> None:
-    """Raise CommandError unless a process uses the state file and was started recently enough to be still starting."""
+    """Raise CommandError unless the daemon may still be starting.
+
+    A process must use the state file, and must have started at most LONGEST_START_SECONDS ago.
+    """
     pid = daemon_client.lock_holder_pid(state_file)
     if pid is None:
         raise CommandError(f"no daemon uses the state file {state_file}: start it with `notifier run`")

@@ -27,7 +27,7 @@ from notifier.web.requests import REPLAYABLE_TYPES, ReplaySelection, WrongReques
 
 _REFRESH_SECONDS: Final = 0.3
 _LONGEST_WAIT_SECONDS: Final = 10.0
-"""How long a replay may be paused as a whole before the command ends. The daemon continues the replay."""
+"""The command ends when all unfinished destinations have been paused for this long. The daemon continues the replay."""
 
 ShowProgress = Callable[[int, int], None]
 """A function that shows progress. It takes the number of deliveries put back into the queue, and the total."""

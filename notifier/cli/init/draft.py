@@ -74,7 +74,7 @@ def _without_empty(keys: Mapping[str, str]) -> dict[str, str]:
 
 
 def problem_at(answers: ConfigDraft, *path: str) -> str | None:
-    """Return the problem with the value at `path`, its keys in the configuration; None if the value is valid."""
+    """Return the problem with the value at `path`, a path of keys; None if the value is valid."""
     tables: dict[str, Any] = {**answers.tables(), "store": {"path": answers.state_file}}
     key_path = dotted(path)
     for problem in validate_values(tables):
@@ -84,7 +84,7 @@ def problem_at(answers: ConfigDraft, *path: str) -> str | None:
 
 
 def new_secret(random: bytes) -> str:
-    """Return a secret for signing requests, made of `random`: 24 to 64 random bytes."""
+    """Return a secret for signing requests. `random` is 24 to 64 random bytes, of which the secret is made."""
     return f"whsec_{base64.b64encode(random).decode()}"
 
 

@@ -125,9 +125,10 @@ class Interview:
     def _option_or_answer(
         self, key: str, question: str, find_problem: FindProblem, *, default: str = "", hidden: bool = False
     ) -> str:
-        """Return the value of the option `key`; if it was not given, ask the user, or use `default` without a terminal.
+        """Return the value of the option `key` or, if the option was not given, the user's answer to `question`.
 
-        Raises UsageError if `find_problem` finds a problem with the option or the default.
+        Without a terminal, the user is not asked: an option that was not given has the value `default`. Raises
+        UsageError if `find_problem` finds a problem with the option or the default.
         """
         given: str | None = self._given[key]
         if given is None and self._is_interactive:

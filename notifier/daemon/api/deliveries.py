@@ -103,7 +103,7 @@ class DeliveryOperations:
         return dropped
 
     async def move(self, old: str, new: str) -> "ActionResult[MovedDocument]":
-        """Move the waiting deliveries of a destination that is no longer configured to another destination.
+        """Move the waiting deliveries of destination `old` to destination `new`. Refused if `old` is still configured.
 
         Raises UnknownNameError, StoreError.
         """
@@ -255,7 +255,7 @@ def switched_document(
 ) -> "SwitchedDocument":
     """Return the JSON object with the state of a destination that was just enabled or disabled.
 
-    `waited` is True if the destination was in a pause after failures, which has ended now.
+    `waited` says whether a pause after failures was ended by the switch.
     """
     return {
         "destination": destination,
@@ -301,7 +301,7 @@ def retry_deliveries(db: Database, request: RetrySelection, destinations: Sequen
 
 
 def retry_document(retried: RetryResult, waited: Sequence[str]) -> "RetriedDocument":
-    """Return a retry as a JSON object; `waited` are the destinations whose pause after failures was ended."""
+    """Return a retry as a JSON object. For the destinations in `waited`, the retry ended a pause after failures."""
     return {
         "deliveries": sum(retried.counts.values()),
         "destinations": dict(retried.counts),

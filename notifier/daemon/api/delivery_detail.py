@@ -58,10 +58,11 @@ class DeliveryInspector:
 
 
 def possible_slots(stored: StoredDelivery) -> Sequence[int | None]:
-    """Return the slots for which to rebuild the request of a delivery, the most likely slot first. Pure.
+    """Return the possible slots of a delivery's request, the most likely slot first. Pure.
 
-    A slot is the scheduled time of a digest (Unix ms); None: not a digest. The delivery's slot may differ from that of
-    the logged request: a delivery that is put back loses its slot, and a destination without a schedule ignores slots.
+    A slot is the scheduled time of a digest (Unix ms). The slot None stands for a request that is not a digest. The
+    stored slot of the delivery is not certain: a delivery that is put back loses its slot, and a destination without a
+    schedule ignores slots.
     """
     likeliest = stored.slot_ms or stored.delivery.scheduled_ms
     logged = stored.latest_logged

@@ -73,8 +73,8 @@ class WithheldChange(Struct, frozen=True):
     """An unreported change of a record; times are Unix milliseconds."""
 
     kind: str
-    """The kind of second look that must confirm the change. `held_arrivals` or `held_changes` if too many changes came
-    at once, `unreadable` if the record cannot be read.
+    """What the report waits for: `held_arrivals` or `held_changes` if too many changes came at once, `unreadable` if
+    the record cannot be read, otherwise the kind of second look that must confirm the change.
     """
     why: str
     """The reason in words."""
@@ -126,7 +126,8 @@ def _held_change(source: str, direction: Direction, reason: str, since_ms: int |
 def deleted_revisions(history: RecordHistory) -> tuple[int, ...]:
     """Return the numbers of the revisions whose events have been deleted. Pure.
 
-    These are all revisions without an event, except a first one that was stored silently.
+    These are all revisions that have no event now. There is one exception: if the record was stored silently at first,
+    revision 1 never had an event.
     """
     unreported = {1} if history.reason in HISTORY_SENTENCES else set()
     return tuple(revision for revision in history.revisions_without_event if revision not in unreported)
@@ -146,10 +147,10 @@ def unsent_reasons(source: str, event: EventHistory, subscriptions: Sequence[Sub
 
 
 def unjudged_filters(event: EventHistory, subscriptions: Sequence[Subscription]) -> dict[str, tuple[Filter, ...]]:
-    """Return, for each destination to which this event was sent, the filters that could not be applied. Pure.
+    """Return the filters that could not be applied to an event, by destination that the event was sent to. Pure.
 
-    The data that they check was unknown when the event was written. `subscriptions` are the present filters of all
-    destinations.
+    A filter could not be applied if the data that it checks was unknown when the event was written. `subscriptions` are
+    the present filters of all destinations.
     """
     sent_to = {history.delivery.destination for history in event.deliveries}
     found = {
@@ -165,8 +166,8 @@ def history_document(
 ) -> "LifeDocument":
     """Return the history of a record at one source as a JSON object.
 
-    `confirm_after`: after so many seconds, a second request checks a change; None if the source is not configured. The
-    key `forgotten` of the result lists the revisions whose events have been deleted.
+    `confirm_after` is the number of seconds between a change and the second request that checks it. It is None if the
+    source is not configured. The key `forgotten` of the result lists the revisions whose events have been deleted.
     """
     return {
         "source": history.source,

@@ -82,8 +82,8 @@ NEEDED_ANSWERS: Final[Mapping[LookKind, str]] = MappingProxyType(
 class UnsentReason(StrEnum):
     """Why an event is not sent to a destination: the key of the filter that excludes it, or `configured_later`.
 
-    `configured_later` has several possible causes, which the store cannot tell apart: the destination was added or its
-    filters were changed after the event was detected, or the delivery was dropped.
+    `configured_later` has three possible causes, which the store cannot tell apart: the delivery was dropped; the
+    destination was added after the event was detected; the destination's filters were changed after that.
     """
 
     EVENTS = Filter.EVENTS.value

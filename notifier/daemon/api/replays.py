@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     )
 
 _SHORT_PAUSE_MS: Final = 60_000
-"""A replay is shown as paused if a new event, which is sent first, has waited for more than this many milliseconds."""
+"""A replay is shown as paused if a new event has waited for more than this many milliseconds.
+
+New events are sent before the events of a replay.
+"""
 
 _NO_REPLAY: Final["ReplayDocument"] = {
     "id": None,
@@ -44,7 +47,8 @@ _NO_REPLAY: Final["ReplayDocument"] = {
 def replay_range(db: Database, request: ReplaySelection, now_ms: int) -> ReplayRange:
     """Return the range of stored events to replay.
 
-    The range ends with the newest event and the newest attempt of this moment. What is written later is not part of it.
+    The range ends with the newest event that is stored now. It also holds the number of the newest attempt: events that
+    later attempts deliver are not sent again.
     """
     until_ms = now_ms if request.until_ms is None else request.until_ms
     newest, newest_attempt = requeue.newest_event_number(db), requeue.newest_attempt_number(db)
@@ -54,7 +58,7 @@ def replay_range(db: Database, request: ReplaySelection, now_ms: int) -> ReplayR
 def deleted_before_ms(settings: Settings, past: ReplayRange, now_ms: int) -> int | None:
     """Return the time (Unix ms) before which events may have been deleted. Pure.
 
-    If `past` begins at that time or after it, return None.
+    `past` is the range of a replay. If no event in the range can be that old, return None.
     """
     bound_ms = now_ms - round(settings.store.retention * 1000)
     return bound_ms if past.since_ms < bound_ms else None
@@ -84,7 +88,8 @@ def replays_document(db: Database, now_ms: int) -> "ReplayProgressDocument":
 def _replay_document(db: Database, replay: ReplayRun, now_ms: int) -> "ReplayDocument":
     """Return a replay as a JSON object.
 
-    `goes_on_since` is the time from which a new replay would continue this one.
+    `goes_on_since` is the detection time of the first event that is not queued yet; null if nothing is left. A new
+    replay from this time would continue this one.
     """
     behind = min((part.reached for part in replay.unfinished), default=None)
     behind_ms = None if behind is None else requeue.next_detected_ms(db, behind)

@@ -1,8 +1,8 @@
 """Finds the parts of the daemon that are stuck, by observing their activity. Pure.
 
-A job of the schedule is active when it starts, makes progress or ends; the store's thread when it answers a query. A
-part is stuck if it is inactive for longer than allowed. Only time in which the process really ran counts, without a
-sleep of the machine or the waits of an overloaded processor.
+A job of the schedule is active when it starts, makes progress or ends. The store's thread is active when it answers a
+query. A part is stuck if it is inactive for longer than allowed. Time in which the process could not run is left out:
+a sleep of the machine, or the waits of an overloaded processor.
 """
 
 from collections.abc import Hashable, Iterable, Mapping
@@ -83,9 +83,10 @@ def _job_part(job: JobStats, tolerance_seconds: float) -> Part:
 
 
 def running_seconds(gap: float, tick: float) -> float:
-    """Return how many of the seconds between two checks (`gap`) count as running time: at most twice the `tick`.
+    """Return the seconds for which the process is assumed to have run between two checks.
 
-    `tick` is the intended time between two checks. In the rest of a longer gap, the process did not run.
+    `gap` is the real time between the checks, `tick` the intended time. The result is `gap`, but at most twice `tick`:
+    if a gap is longer, the process did not run in the rest of it.
     """
     return min(max(gap, 0.0), 2 * tick)
 

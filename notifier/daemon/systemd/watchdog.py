@@ -29,7 +29,7 @@ CHECK_EVERY_SECONDS = 5.0
 _CHECKS_PER_TIME_LIMIT = 3
 _READY_CHECK_SECONDS = 0.2
 _DEFAULT_TOLERANCE_SECONDS = 60.0
-"""How many seconds late a part may be before it counts as stuck, if systemd sets no time limit for its watchdog."""
+"""How many seconds late a part may be. Used only if systemd sets no time limit for the watchdog."""
 
 _EXTENSION_SECONDS = 30.0
 LONGEST_OPENING_SECONDS = 4 * 3600.0
@@ -64,10 +64,10 @@ _STARTING = "starting: the state file is being opened and updated"
 
 @contextmanager
 def extend_start_timeout(manager: SystemdNotifier, status: str = _STARTING) -> Iterator[None]:
-    """Within the context, keep asking systemd for more time to start: migrating a large store takes minutes.
+    """Until the `with` block ends, keep asking systemd for more time to start: migrating a large store takes minutes.
 
-    `status` is reported meanwhile. A standby process has already reported that it is ready, so systemd's watchdog is
-    reset instead, for at most LONG_TRANSACTION_SECONDS.
+    `status` is reported meanwhile. A standby process has already reported that it is ready. For such a process,
+    systemd's watchdog is reset instead, for at most LONG_TRANSACTION_SECONDS.
     """
     asking = None
     if manager.is_enabled:
@@ -166,7 +166,10 @@ class Watchdog:
             self._manager.reset_watchdog()
 
     async def _report_summary(self) -> None:
-        """Query the store, and report the state of the daemon. Even an error shows that the store's thread works."""
+        """Query the store, and report the state of the daemon.
+
+        Any answer of the store's thread is counted, even an error, because it shows that the thread is not stuck.
+        """
         try:
             sentence = await self._daemon.summary()
         except StoreError as error:

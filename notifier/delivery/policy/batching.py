@@ -35,8 +35,8 @@ class BatchSize(Struct, frozen=True):
     """The number of full successes after which one request with twice as many events is tried."""
     is_trial_under_way: bool = False
     proposed_limit: int = 0
-    """The proposed limit after a request that was too large, else 0. The size of the next half that gets through
-    becomes the limit.
+    """Half the size of a request that was too large; 0 if no new limit is sought. The next half of a refused group that
+    gets through lowers `limit` to its own size.
     """
 
     def effective_limit(self, most: int) -> int:
@@ -102,10 +102,10 @@ def next_batch(
 ) -> Batch:
     """Choose the deliveries for the next request from `waiting`, which is in order.
 
-    The events of a record stay in order; with `in_order`, all events do. None is chosen while its record is `busy`. An
-    event that is known to be at fault is sent alone. A request that is not full waits for up to `grouping.wait_seconds`
-    after its first event was detected (only this uses `now_ms`). `rate` is how many requests a second the receiver
-    accepts. `has_slots`: each slot of the destination has its own request, a digest.
+    The events of a record stay in order; with `in_order`, all events do. An event whose record is `busy` is not chosen.
+    An event that is known to be at fault is sent alone. A request that is not full waits until `grouping.wait_seconds`
+    have passed since its first event was detected; only this rule uses `now_ms`. `rate` is how many requests a second
+    the receiver accepts. `has_slots`: each slot of the destination has its own request, a digest.
     """
     most = grouping.size
     slot_ms = None

@@ -68,8 +68,8 @@ class WaitLimits(Struct, frozen=True):
 class Breaker(Struct, frozen=True):
     """The state of an endpoint's circuit breaker; times are monotonic seconds.
 
-    Nothing is sent between `wait_started` and `wait_until`, except one new event in the mode `OPEN`. If the peer
-    requested the wait, there is no exception.
+    Nothing is sent between `wait_started` and `wait_until`. In the mode `OPEN`, one new event may be sent
+    nevertheless. If the peer requested the wait, not even a new event is sent.
     """
 
     mode: BreakerMode = BreakerMode.CLOSED
@@ -78,7 +78,7 @@ class Breaker(Struct, frozen=True):
     wait_until: float = 0.0
     is_wait_requested: bool = False
     rounds: int = 0
-    """The number of failed rounds of probes (`OPEN`), or of repeated objections to the request rate (`PACED`)."""
+    """In the mode `OPEN`, the number of failed rounds of probes; in `PACED`, of repeated objections to the rate."""
     probes_left: int = 0
     """The remaining probes of the present or next round."""
     wait_started: float = -inf
@@ -91,7 +91,7 @@ class Breaker(Struct, frozen=True):
 
     @property
     def probes_single_events(self) -> bool:
-        """Whether probes are single events, which show whether the endpoint or some events are at fault."""
+        """Whether a probe is a single event. Single events show if the endpoint is at fault, or only some events."""
         return self.mode is BreakerMode.OPEN and self.scope is not FailureScope.ENDPOINT
 
     def doubts_pace(self, *, is_suspect: bool = False) -> bool:
@@ -166,11 +166,11 @@ def after_failure(
     limits: WaitLimits,
     jitter: float,
 ) -> Breaker:
-    """Return the breaker after a failure: it may open if nothing gets through, or a round of probes may end.
+    """Return the breaker after a failure, which may open the breaker or end a round of probes.
 
     `may_be_endpoint`: the failure counts, because the endpoint may have caused it. `opens_at_once`: a single failure
-    opens the breaker. `is_arrival`: the request tried a new event during a wait. `trainings_and_records` belong to the
-    request's events.
+    opens the breaker. `is_arrival`: the request tried a new event during a wait. `trainings_and_records` are those of
+    the request's events.
     """
     breaker = replace(
         breaker,

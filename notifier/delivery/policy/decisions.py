@@ -1,7 +1,7 @@
 """Decides what an answer changes: the rate, the circuit breaker, the batch size, and the request's deliveries. Pure.
 
-The failure scope says what caused a failed attempt: the request rate, the endpoint, the event, or (`UNKNOWN`) one of
-the last two. A failure of the rate or the endpoint never counts against an event.
+The failure scope says what caused a failed attempt: the request rate, the endpoint, or the event. The scope `UNKNOWN`
+means either the endpoint or the event. A failure of the rate or the endpoint never counts against an event.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,8 +44,8 @@ class Attempt(Struct, frozen=True):
     started: float
     kind: RequestKind = RequestKind.NORMAL
     first_failed_at: float | None = None
-    """When its only delivery first failed in a way that counts against the event (monotonic seconds). None if it has
-    not, or if there are several deliveries.
+    """When the delivery had its first failure that counts against the event (monotonic seconds). None if there was no
+    such failure, or if the request has several deliveries.
     """
 
 
@@ -204,7 +204,7 @@ def _scope_in_context(state: ReceiverState, attempt: Attempt, outcome: Outcome) 
 
 
 def _without_mistaken_rate(state: ReceiverState, first: Delivery, outcome: Outcome, *, proven: bool) -> ReceiverState:
-    """Return the state without the learned rate if an event turns out to have caused the objections to the rate."""
+    """Return the state. The learned rate is dropped if an event turns out to have caused the objections to the rate."""
     is_mistaken = proven and not first.proven and outcome.scope is FailureScope.PACE
     return replace(state, rate=AdaptiveRate()) if is_mistaken else state
 
@@ -221,7 +221,7 @@ def must_stay_whole(deliveries: Sequence[Delivery], bounds: Bounds) -> bool:
 
 
 def learned_limits(state: ReceiverState, bounds: Bounds) -> LearnedLimits:
-    """Return the receiver's learned limits; a limit is None unless it is lower than the configured one."""
+    """Return the receiver's learned limits. The rate is None if it is not lower than the configured rate."""
     pace = min(bounds.rate, state.rate.per_second)
     slowed = isfinite(pace) and pace < bounds.rate
     return LearnedLimits(float(f"{pace:.2g}") if slowed else None, state.size.limit)
@@ -356,8 +356,8 @@ def _has_only_alerts(attempt: Attempt) -> bool:
 def _may_be_endpoint_failure(attempt: Attempt, *, proven: bool) -> bool:
     """Return whether the endpoint may have caused the failure of an attempt.
 
-    A request with several events must not be half of a refused group. A single event must not be `proven` to be at
-    fault.
+    For a request with several events, the result is False if they are half of a refused group. For a request with one
+    event, it is False if the event is `proven` to be at fault.
     """
     if len(attempt.deliveries) > 1:
         return attempt.kind is not RequestKind.HALF

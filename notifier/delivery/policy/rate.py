@@ -15,8 +15,8 @@ _GROWTH_PER_SUCCESS = 0.01
 _LONGEST_WAIT_DECAY = 0.97
 _SHORTEST_MEASUREMENT_SECONDS = 0.05
 _UPDATE_EVERY_SECONDS = 1.0
-"""The shortest time in seconds between updates of `next_at` while the rate is unlimited. In that case, `next_at` only
-shows roughly when the last request started.
+"""The shortest time in seconds between updates of `next_at` while the rate is unlimited. Without a limit, `next_at`
+only serves to notice a long pause, so a rough value is enough.
 """
 
 

@@ -42,8 +42,8 @@ class RetryDecision(Struct, frozen=True):
     counts_against_event: bool = False
     """The event caused the failure, or may have caused it."""
     proven: bool = False
-    """The event is known to be at fault, usually because another event was delivered since it first failed. It is sent
-    alone from now on.
+    """The event is known to be at fault. The usual proof is that another event was delivered after this event's first
+    failure. The event is sent alone from now on.
     """
 
 
@@ -87,8 +87,8 @@ def after_failure(
 ) -> RetryDecision:
     """Decide about a delivery that failed in a request of its own, possibly because of its event.
 
-    `waits_with_endpoint`: the delivery is due when the endpoint is tried again. If its event is `proven` to be at
-    fault, it has its own wait, of at least the `requested_seconds` that the peer asked for.
+    `waits_with_endpoint`: the delivery is due when the endpoint is tried again. A delivery whose event is `proven` to
+    be at fault has its own wait instead, of at least the `requested_seconds` that the peer asked for.
     """
     if should_give_up(delivery, settings, trying_ms):
         return RetryDecision(DeliveryState.DEAD, Decision.GIVE_UP, counts_against_event=True, proven=proven)

@@ -23,10 +23,10 @@ from notifier.store.tables.slots import Gate
 
 _MILLISECONDS: Final = 1000
 _MAX_BOUNDARIES: Final = 60
-"""The search for the end of a quiet time fails after this many moments.
+"""The number of boundaries that the search for the end of a quiet time examines before it fails.
 
-A day has at most three: the start and the end of the quiet hours, and midnight for quiet days. So the search covers at
-least 20 days.
+A day has at most three boundaries: the start and the end of the quiet hours, and midnight for quiet days. So the search
+covers at least 20 days.
 """
 
 
@@ -42,14 +42,14 @@ class Timetable(Struct, frozen=True):
     """Fire at the times of day at which a quiet time may begin or end."""
     urgent: frozenset[str]
     settings_text: str
-    """The settings that determine the slots, as one text. When the text changes, slots are counted from that moment on.
+    """The settings that determine the slots, as one text. When the text changes, slots before that moment are ignored.
     """
 
     def gate_at(self, from_ms: int, now_ms: int) -> Gate:
         """Return what may be sent at `now_ms` (Unix ms).
 
         `from_ms` is the Unix time in ms at which a slot was last served. If no slot was served with the current
-        settings, it is when these settings were first seen.
+        settings, `from_ms` is the time at which these settings were first seen.
         """
         is_quiet = self.is_quiet(now_ms)
         due_ms = self.next_slot_ms(from_ms)
@@ -80,10 +80,9 @@ class Timetable(Struct, frozen=True):
         return in_hours or wall.weekday() in self.quiet_days
 
     def _quiet_end_ms(self, after_ms: int, *, inclusive: bool = False) -> int:
-        """Return the end of the quiet time that contains a moment (Unix ms).
+        """Return the end of the quiet time that contains a moment, or of the next quiet time (Unix ms).
 
-        If no quiet time contains the moment, return the moment itself if `inclusive`, otherwise the end of the next
-        quiet time.
+        `inclusive`: a moment that is not in a quiet time is returned unchanged.
         """
         moment_ms = after_ms
         was_quiet = self.is_quiet(moment_ms)

@@ -32,8 +32,9 @@ class Verdict(Struct, frozen=True):
 def verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes, now_seconds: float) -> Verdict:
     """Return whether one of `secrets` confirms a request's signature, and whether the request is recent.
 
-    `secrets` are well-formed: secrets (`whsec_` or `whsk_`) or public keys (`whpk_`). The names in `headers` are in
-    lower case. With only a plain hash, the timestamp is not checked, because the hash does not cover it.
+    Each of `secrets` must be a well-formed secret (`whsec_` or `whsk_`) or public key (`whpk_`). The names in `headers`
+    must be in lower case. If the request has only a plain hash, its timestamp is not checked, because the hash does not
+    cover the timestamp.
     """
     signatures = headers.get("webhook-signature", "")
     if not signatures:
