@@ -66,6 +66,7 @@ class AppriseDestination(ChatDestination):
     async def _post(self, layout: Layout, deliveries: Sequence[Delivery]) -> Outcome:
         title, body = title_and_body(layout)
         level = _notification_type([it.event for it in deliveries])
+        taken_by = set(frozenset.intersection(*(it.taken_by for it in deliveries)))
         call = {
             "url": self._url.get_secret_value(),
             "timeout": self._timeout,
@@ -73,12 +74,14 @@ class AppriseDestination(ChatDestination):
             "title": title or mail_subject(self._url.get_secret_value(), body),
             "body": body,
             "level": level,
-            "skip": sorted(frozenset.intersection(*(it.taken_by for it in deliveries))),
+            "skip": sorted(taken_by),
             "proxies": proxy_environment(self._proxy, os.environ),
         }
         answer = b""
         try:
-            answer = await self._pool.call(orjson.dumps(call), self._timeout, slow=self._last_attempt_failed)
+            answer = await self._pool.call(
+                orjson.dumps(call), self._timeout, taken_by.add, slow=self._last_attempt_failed
+            )
         except TimeoutError:
             outcome = Outcome(AttemptResult.TIMEOUT, detail=f"no whole answer within {self._timeout:g} seconds")
         except OSError as error:
@@ -87,6 +90,8 @@ class AppriseDestination(ChatDestination):
             )
         else:
             outcome = self._outcome_of_answer(answer)
+        if taken_by and outcome.reason is not AttemptResult.DELIVERED:
+            outcome = replace(outcome, reason=AttemptResult.PARTLY_TAKEN, taken_by=frozenset(taken_by))
         self._last_attempt_failed = outcome.reason is not AttemptResult.DELIVERED
         sent = (("service", self._address), ("type", level))
         return replace(outcome, request=partial(self._log_entry, sent, self._request(layout)[1], answer))
@@ -106,10 +111,8 @@ class AppriseDestination(ChatDestination):
         match _parse_answer(answer):
             case {"delivered": True}:
                 return Outcome(AttemptResult.DELIVERED)
-            case {"delivered": False, "targets": list(targets), "log": str(log)}:
+            case {"delivered": False, "log": str(log)}:
                 words = safe_line(log or "apprise gives no reason", self._secrets())
-                if targets:
-                    return Outcome(AttemptResult.PARTLY_TAKEN, detail=words, taken_by=frozenset(map(str, targets)))
                 return Outcome(AttemptResult.SERVICE_FAILED, detail=words)
             case _:
                 return Outcome(

@@ -7,7 +7,10 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Callable
 from pathlib import Path
+
+import orjson
 
 from notifier.process import module_search_path
 
@@ -47,17 +50,18 @@ class ApprisePool:
         self._idle_timer: asyncio.TimerHandle | None = None
         self._end_tasks: set[asyncio.Task[None]] = set()
 
-    async def call(self, request: bytes, timeout: float, *, slow: bool) -> bytes:
+    async def call(self, request: bytes, timeout: float, on_taken: Callable[[str], None], *, slow: bool) -> bytes:
         """Send a call (one line of JSON) to a process, and return its answer; b"" if the process ends without one.
 
-        `timeout` (seconds) begins when a process is available. At most MAX_SLOW_CALLS calls with `slow` run at once.
-        Raises TimeoutError, and OSError if no process can be started.
+        `on_taken` is called with the key of each target as soon as the target has the message. `timeout` (seconds)
+        begins when a process is available. At most MAX_SLOW_CALLS calls with `slow` run at once. Raises TimeoutError,
+        and OSError if no process can be started.
         """
         if slow:
             async with self._slow_slots, self._slots:
-                return await self._call(request, timeout)
+                return await self._call(request, timeout, on_taken)
         async with self._slots:
-            return await self._call(request, timeout)
+            return await self._call(request, timeout, on_taken)
 
     async def close(self) -> None:
         """End all processes."""
@@ -69,12 +73,12 @@ class ApprisePool:
         if self._end_tasks:
             await asyncio.wait(self._end_tasks)
 
-    async def _call(self, request: bytes, timeout: float) -> bytes:
+    async def _call(self, request: bytes, timeout: float, on_taken: Callable[[str], None]) -> bytes:
         process = self._take_idle() or await _start_process()
         answer = b""
         try:
             async with asyncio.timeout(timeout):
-                answer = await _exchange(process, request)
+                answer = await _exchange(process, request, on_taken)
         finally:
             if answer and self._keep_seconds:
                 self._add_idle(process)
@@ -121,16 +125,18 @@ async def _start_process() -> Process:
     )
 
 
-async def _exchange(process: Process, request: bytes) -> bytes:
+async def _exchange(process: Process, request: bytes, on_taken: Callable[[str], None]) -> bytes:
     if process.stdin is None or process.stdout is None:
         raise RuntimeError("the process was started without pipes")
     try:
         process.stdin.write(request + b"\n")
         await process.stdin.drain()
-        return await process.stdout.readline()
+        while (line := await process.stdout.readline()).startswith(b'"'):
+            on_taken(orjson.loads(line))
     except (ConnectionError, ValueError):
         # The process ended, or its answer was longer than any valid answer.
         return b""
+    return line
 
 
 async def _end(process: Process) -> None:

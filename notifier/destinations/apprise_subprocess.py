@@ -8,7 +8,8 @@ It imports nothing of the notifier. Each line of standard input is a call, a JSO
 - `skip`: the keys of targets that already have the message
 - `proxies`: environment variables that name proxies, in lower case
 
-The script answers each call with one line on standard output, a JSON object:
+For each target that takes the message, the script at once writes a line to standard output: the target's key, a JSON
+string. Then it answers the call with one line, a JSON object:
 
 - `delivered`: whether all targets have the message
 - `targets`: the keys of the targets that have the message
@@ -22,7 +23,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 MEMORY_BYTES = 512 * 2**20
@@ -44,7 +45,7 @@ def main() -> None:
         call = json.loads(line)
         # Normally the parent kills this process at the time limit. The timer is for a parent that was itself killed.
         signal.setitimer(signal.ITIMER_REAL, call["timeout"])
-        answer = notify(**call)
+        answer = notify(**call, on_taken=lambda key: print(json.dumps(key), file=answers, flush=True))
         signal.setitimer(signal.ITIMER_REAL, 0)
         print(json.dumps(answer), file=answers, flush=True)
 
@@ -58,10 +59,12 @@ def notify(
     level: str,
     skip: list[str],
     proxies: dict[str, str],
+    on_taken: Callable[[str], None],
 ) -> dict[str, Any]:
     """Send a message to each target of the service behind `url`, and return the answer for standard output.
 
-    A message that is longer than the service allows is sent in pieces.
+    Call `on_taken` with the key of each target that takes the message. A message that is longer than the service allows
+    is sent in pieces.
     """
     # The previous call may be another destination's; its proxies must not be used for this call.
     for name in ("https_proxy", "http_proxy", "no_proxy"):
@@ -94,6 +97,7 @@ def notify(
             log += [entry.message for entry in result.logs()]
             if result:
                 targets.append(key)
+                on_taken(key)
             else:
                 all_delivered = False
     return {"delivered": all_delivered, "targets": targets, "log": " ".join(log)}

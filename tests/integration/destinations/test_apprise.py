@@ -220,6 +220,32 @@ async def test_send_to_several_targets_delivers_to_each_once_across_retries(
     assert sorted(topics) == ["bad", "bad", "bad", "better", "good"]
 
 
+async def test_send_to_several_targets_repeats_to_none_that_has_it_when_another_hangs(
+    receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
+) -> None:
+    _, _, address = receiver.url.partition("://")
+    hangs = True
+
+    async def script(request: web.Request) -> web.Response:
+        if hangs and (await request.json())["topic"] == "slow":
+            await asyncio.Event().wait()
+        return web.Response(body=b"{}")
+
+    receiver.script = script
+    settings = {"type": "apprise", "url": f"ntfy://{address}/better/good/slow", "timeout": "3s"}
+    destination = AppriseDestination("phones", AppriseSettings.model_validate(settings))
+    waiting = deliveries(make_event())
+    first = await destination.send(waiting)
+    assert (first.reason, len(first.taken_by)) == (AttemptResult.PARTLY_TAKEN, 2)
+    assert first.detail == "no whole answer within 3 seconds"
+    hangs = False
+    assert await destination.send([replace(it, taken_by=first.taken_by) for it in waiting]) == Outcome(
+        AttemptResult.DELIVERED
+    )
+    topics = [orjson.loads(received.body)["topic"] for received in receiver.received]
+    assert topics == ["better", "good", "slow", "slow"]
+
+
 async def test_apprise_pool_serves_many_destinations_with_a_few_processes(
     receiver: "Receiver", make_event: "MakeEvent", deliveries: Deliveries
 ) -> None:
