@@ -20,6 +20,9 @@ def answer(status: int, body: str) -> Answer:
     [
         ("ThrottlingException", R.THROTTLED),
         ("AccessDeniedException", R.ACCESS_REFUSED),
+        ("InvalidSignatureException", R.ACCESS_REFUSED),
+        ("RequestExpired", R.ACCESS_REFUSED),
+        ("NotAuthorized", R.ACCESS_REFUSED),
         ("AWS.SimpleQueueService.NonExistentQueue", R.TARGET_MISSING),
         ("ResourceNotFoundException", R.TARGET_MISSING),
         ("BatchRequestTooLong", R.PAYLOAD_REFUSED),
