@@ -127,7 +127,8 @@ class _ReaderThread:
     def perform(self, work: Callable[[Database], T], given_up: threading.Event) -> T:
         """Call `work` in one read transaction, and return its result; runs on this thread.
 
-        Raises StoreError if nobody waits for the result any more (`given_up`) when the connection has been opened.
+        First opens the connection, if necessary. If `given_up` is set after that, nobody waits for the result any more,
+        and StoreError is raised.
         """
         with self._store.converted_errors():
             db = self._open()

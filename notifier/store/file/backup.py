@@ -1,8 +1,8 @@
 """Copies the state file while it is in use, and restores it from a copy.
 
-The backup command makes the copy itself, with or without a daemon, in one read transaction. It neither writes to the
-state file nor checkpoints it. So the file keeps one writer, which avoids the WAL-reset bug of older SQLite versions.
-The daemon truncates the grown write-ahead log afterwards.
+The backup command makes the copy itself, with or without a daemon, in one read transaction. The command neither writes
+to the state file nor checkpoints it. So the file keeps one writer, which avoids the WAL-reset bug of older SQLite
+versions. The write-ahead log grows during the backup, and the daemon truncates it afterwards.
 """
 
 import contextlib
@@ -71,8 +71,8 @@ class RestoreResult(Struct, frozen=True):
 def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bool = False) -> Copy:
     """Copy the state file to `target`, and check the copy. Blocks.
 
-    The copy gets its name once it is complete and on the disk. Other users cannot read it. Raises BackupError, and
-    leaves `target` unchanged then.
+    The copy gets the name `target` only when it is complete and on the disk. Other users cannot read it. If BackupError
+    is raised, `target` is unchanged.
     """
     target = resolve_path(target)
     try:
@@ -93,9 +93,11 @@ def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bo
 def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> RestoreResult:
     """Replace the state file with a copy of `source`, and keep the old file under a dated name. Blocks.
 
-    The next opening adds undelivered events that `source` lacks, from the old file or the essentials. Other changes
-    since the backup are found again through the API, with the same event ids. Raises StoreError if the state file is in
-    use, and BackupError if `source` is no good backup or the file cannot be replaced; nothing has changed then.
+    The old file may have undelivered events that `source` lacks. After the restore, they are in the essentials, and the
+    next opening adds them. Other changes since the backup are found again through the API, with the same event ids.
+
+    Raises StoreError if the state file is in use. Raises BackupError if `source` is no good backup, or if the state
+    file cannot be replaced. After an error, the state file is unchanged.
     """
     path = real_path(state_file)
     if resolve_path(source) == path:
@@ -166,7 +168,10 @@ def resolve_path(path: Path) -> Path:
 
 
 def refuse_target(target: Path, state_file: Path | None = None, *, overwrite: bool) -> None:
-    """Raise BackupError if a backup (of `state_file`, if given) must not be written to `target`."""
+    """Raise BackupError if a backup must not be written to `target`.
+
+    `state_file`, if given, is the file to be backed up; `target` must not be a part of it.
+    """
     if target.is_symlink():
         raise BackupError(f"{target} is a symbolic link, and links are not followed: give the path of the file itself")
     if target.is_dir():

@@ -36,7 +36,7 @@ class FileDatabase(sqlite_utils.Database):
     engine: Final = Engine.SQLITE
 
     def __init__(self, place: sqlite3.Connection | Path | None = None, *, memory: bool = False) -> None:
-        """Initialise with `place`, an open connection or a file's path; with `memory`, use a new database in memory."""
+        """Initialise with an open connection or a file's path. If `memory` is set, use a new database in memory."""
         # Plugins of sqlite-utils that are installed for other programs must not touch a state file, and looking for
         # them would take 15 ms.
         super().__init__(place, memory=memory, execute_plugins=False)

@@ -41,7 +41,10 @@ _PRIMARY_CODE_MASK = 0xFF
 
 
 def is_undecodable(error: Exception) -> bool:
-    """Return whether the error means damage: a text in the file, or in a message that quotes it, is not UTF-8."""
+    """Return whether the error says that a text is not UTF-8, which means that the file is damaged.
+
+    The text is in the file, or in a message of SQLite that quotes the file.
+    """
     # For texts, the sqlite3 module raises an error of its own, which has no code.
     return isinstance(error, UnicodeDecodeError) or str(error).startswith("Could not decode to UTF-8")
 

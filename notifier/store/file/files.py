@@ -1,7 +1,7 @@
 """The names of the files beside a state file, and functions that open and rename these files safely.
 
-A safe file is regular, has one name, and belongs to this user or to the owner of its folder. `open_private` opens no
-other, and follows no link. SQLite follows links, so `state_file_problem` checks the files that SQLite opens.
+A safe file is regular, has one name, and belongs to this user or to the owner of its folder. `open_private` opens
+only safe files, and follows no link. SQLite follows links, so `state_file_problem` checks the files that SQLite opens.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ DAMAGE_MARKER: Final = ".damage-met"
 _SOCKET: Final = ".sock"
 EARLIER_UNFINISHED: Final = ".rebuilding"
 EARLIER_FINISHED: Final = ".rebuilt"
-"""The suffix that an earlier version gave a rebuilt file once it was finished; until then: EARLIER_UNFINISHED."""
+"""The suffix of a finished rebuilt file of an earlier version; an unfinished one had EARLIER_UNFINISHED."""
 
 SET_ASIDE: Final = (".damaged-", ".replaced-")
 """The suffixes of old files that are kept after damage and after a restore; a date follows the suffix."""
@@ -65,7 +65,8 @@ def real_path(path: Path) -> Path:
 def open_private(path: Path, flags: int, *, second_name: Path | None = None) -> int:
     """Open a file safely, and return the descriptor. If the file is created, other users cannot read it.
 
-    Raises OSError if the file cannot be opened or is not safe. A second hard link is allowed only as `second_name`.
+    Raises OSError if the file cannot be opened or is not safe. The file may have a second name (a hard link) only if
+    that name is `second_name`.
     """
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o600)
@@ -136,7 +137,7 @@ def state_file_problem(path: Path) -> str | None:
 def restrict_permissions(path: Path) -> None:
     """Remove other users' permissions from a state file, from the files beside it, and from their folder.
 
-    The folder is left alone if it contains any other file, and so are the files of other owners. Each change is logged.
+    Files of other owners are left alone. The folder is left alone if it contains any other file. Each change is logged.
     """
     folder = path.parent
     names = [entry.name for entry in os.scandir(folder)]
@@ -174,7 +175,10 @@ def _restrict_permissions(path: Path, mode: int, flags: int) -> None:
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:
-    """Return the device and inode, which differ if another file has taken this name; None if they cannot be read."""
+    """Return the device and inode of a file; None if they cannot be read.
+
+    If they have changed, another file has taken this name.
+    """
     try:
         found = path.stat()
     except OSError:

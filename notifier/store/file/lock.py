@@ -1,8 +1,8 @@
 """Locks the state file, so that only one process can write to it, whatever name is used to open it.
 
-The first lock is on a lock file beside the state file, which stays when the state file is replaced. The second is on
-the state file itself, and works under each of its names. A state file with a second name is refused: its log, lock and
-essentials are beside one name only.
+The first lock is on a lock file beside the state file. The lock file stays when the state file is replaced. The second
+lock is on the state file itself, so it also excludes a process that uses another name of the file. A state file that
+already has a second name is refused, because its log, lock file and essentials are beside one name only.
 
 A process loses SQLite's own locks when it closes any descriptor of the file. So the descriptor of the second lock stays
 open until SQLite has closed the file.
@@ -32,8 +32,8 @@ REFUSED_ERRNOS: Final = (errno.ELOOP, errno.EPERM)
 REMOVE_ADVICE: Final = "remove it, or name another [store] path"
 
 _REMOTE: Final = re.compile(r"nfs|cifs|smb|9p|fuse|virtiofs|ceph|gluster")
-"""The types of file systems on which the state file itself is not locked. On these, the lock may act like one of
-SQLite's own and block readers, and the device and inode numbers of a file may change.
+"""The types of file systems on which the state file itself is not locked. There, the lock could act like one
+of SQLite's own locks, and block readers. Also, the device and inode numbers of a file may change there.
 """
 
 
@@ -202,7 +202,7 @@ class FileLock:
 
 
 def _file_system_types() -> dict[str, str]:
-    """Return the type of file system by mount point; of several mounts at one point, the last one counts."""
+    """Return the type of the file system at each mount point. If a point has several mounts, the last one counts."""
     try:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -65,7 +65,7 @@ class FileStore(Store):
     async def empty_write_ahead_log(self) -> bool:
         """Truncate the write-ahead log; return False if a reader prevents it for too long. Raises StoreError.
 
-        The daemon's own readers soon end.
+        The daemon's own readers prevent it only for a moment, so several attempts are made.
         """
         for _ in range(_EMPTYING_ATTEMPTS):
             if await self.run_without_transaction(maintenance.checkpoint):

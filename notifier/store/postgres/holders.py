@@ -1,8 +1,8 @@
 """The holder of a store in PostgreSQL: the process that has the store's lock, and alone writes to the store.
 
 The lock is an advisory lock of the writing session, so it ends with the session. Each turn of a holder is a row in
-`holders`; the highest epoch is the latest. The rows tell people who holds the store, and a holder that reconnects
-whether another process has held it.
+`holders`; the highest epoch is the latest. The rows tell people who holds the store. They tell a holder that
+reconnects whether another process has held the store in the meantime.
 """
 
 import logging
@@ -93,9 +93,9 @@ def server_timeline(connection: Connection) -> str | None:
 def check_session(connection: Connection, other: Connection, location: Location) -> None:
     """Check that `connection` has a session of its own, and that this session has the lock.
 
-    `other` is a second connection of this process. A pooler in transaction mode may give both the same session at
-    times, so each later transaction checks again. Some databases that imitate PostgreSQL confirm a lock but do not keep
-    it. Raises StoreError, psycopg.Error.
+    `other` is a second connection of this process. A pooler in transaction mode may give both connections the same
+    session. Because the pooler may do so at any time, each later transaction checks again. The lock is checked because
+    some databases that imitate PostgreSQL confirm a lock but do not keep it. Raises StoreError, psycopg.Error.
     """
     key = lock_key(location.schema)
     own_row = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone()

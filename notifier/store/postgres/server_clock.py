@@ -1,7 +1,7 @@
 """The difference between this machine's clock and that of the database's server.
 
-The machine that uses the store decides by its own clock when retries and scheduled sends are due. A machine with
-another time that takes over would send them earlier or later.
+The machine that uses the store decides by its own clock when retries and scheduled sends are due. If a machine whose
+clock differs takes over, these are sent earlier or later.
 """
 
 from collections.abc import Callable

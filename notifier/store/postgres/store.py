@@ -29,14 +29,17 @@ from notifier.store.store import Store
 _log = logging.getLogger(__name__)
 
 RECONNECT_WITHIN_SECONDS: Final = 60.0
-"""For this many seconds after the connection is lost, the holder may reconnect and go on; then it stands by."""
+"""Within this many seconds after the connection is lost, the holder may reconnect and go on. Later, it stands by."""
 
 RETRY_SECONDS: Final = 1.0
 """Minimum number of seconds between two attempts to reconnect. In between, every use of the store fails at once."""
 
 
 class PostgresStore(Store):
-    """Owns the lock of a schema, the session with the lock, which does all the writing, and its thread."""
+    """Owns the lock of a schema, the session that has the lock, and the thread that uses this session.
+
+    All writing is done in this session.
+    """
 
     def __init__(self, location: Location, now_ms: Callable[[], int]) -> None:
         """Initialise with the schema's location; nothing is opened yet."""
@@ -164,9 +167,9 @@ class PostgresStore(Store):
     def _reconnect(self) -> None:
         """Reconnect after the connection was lost, if no other process has held the store since.
 
-        Raises StoreError. With HELD_ELSEWHERE, this process must stop being the holder: there is a new one, the server
-        may lack the last writes, or the loss was more than RECONNECT_WITHIN_SECONDS ago. After any other reason, a
-        later call may succeed.
+        Raises StoreError. If its reason is HELD_ELSEWHERE, this process must stop being the holder: there is a new
+        holder, the server may lack the last writes, or the connection was lost more than RECONNECT_WITHIN_SECONDS ago.
+        If the reason is another one, a later call may succeed.
         """
         now = time.monotonic()
         if self._lost_at is None:

@@ -35,7 +35,10 @@ class Day(Struct, frozen=True):
 
 
 class Latency(Struct, frozen=True):
-    """The time from detection to delivery, over this many `deliveries`, rounded down to two leading digits."""
+    """The time from detection to delivery, calculated from this many `deliveries`.
+
+    The milliseconds are rounded down to two leading digits.
+    """
 
     deliveries: int
     median_ms: int
@@ -117,9 +120,10 @@ def dead_deliveries(db: Database, destinations: Collection[str], limit: int) -> 
 
 
 def quantile(counted: Sequence[tuple[int, int]], part: float) -> int:
-    """Return the smallest value such that at least the share `part` (0.95, say) of all values is not above it. Pure.
+    """Return the smallest value that at least the share `part` of all values does not exceed. Pure.
 
-    `counted` has pairs of a value and its count, at least one, in ascending order of the values.
+    `part` is 0.95, for example. `counted` has one or more pairs of a value and its count, in ascending order of the
+    values.
     """
     rank = part * sum(count for _, count in counted)
     so_far = 0

@@ -1,8 +1,8 @@
 """The log of events: the newest first, a page at a time, with filters. Nothing here writes.
 
-One call examines at most about EXAMINED_AT_ONCE events: those about the filter's person, those with an unfinished
-delivery, or simply the next ones. So a page can have fewer events than requested although older ones are left. Every
-page says where to continue.
+One call examines about EXAMINED_AT_ONCE events at most. Depending on the filter, these are the events about a person,
+the events with an unfinished delivery, or simply the next events. If few of them match, the page has fewer events than
+requested, although older events may match. Every page says where to continue.
 """
 
 from collections import Counter, defaultdict
@@ -99,8 +99,8 @@ def numbers_before(
 ) -> tuple[list[int], int | None]:
     """Return the numbers of one page's events, newest first, and the value of `before` for the next page.
 
-    The page has up to `limit` events that match the filter and have numbers below `before` (None: no limit). The second
-    value is None without a next page.
+    The page has up to `limit` events that match the filter and have numbers below `before` (None: any number). If there
+    is no next page, the second value is None.
     """
     if not (can_be_stored(chosen.person) and can_be_stored(chosen.training)):
         return [], None
@@ -174,7 +174,7 @@ def _choose_candidates(
 def _candidates_of_rows(rows: Sequence[tuple[int]], max_examined: int, bottom: int) -> _Candidates:
     """Return the first `max_examined` of the `rows` (event numbers, descending) as candidates.
 
-    The result's `floor` is the number that follows them in `rows`; if none follows, it is `bottom`.
+    `floor` of the result is the next number in `rows`. If there is no next number, `floor` is `bottom`.
     """
     return _Candidates(
         rows[max_examined][0] if len(rows) > max_examined else bottom, [number for (number,) in rows[:max_examined]]

@@ -23,7 +23,10 @@ class EventFilter(Struct, frozen=True):
 
 
 class EventPage(Struct, frozen=True):
-    """A page of events in order; the next page begins after event number `next`. `ended`: no more events yet."""
+    """A page of events in order; the next page begins after event number `next`.
+
+    `ended` means that there are no more events at present.
+    """
 
     events: tuple[Event, ...]
     next: int
@@ -45,7 +48,7 @@ def highest_sequence(db: Database) -> int:
 def newest_number(db: Database) -> int:
     """Return the highest number of a stored event; 0 if there is none.
 
-    In PostgreSQL, an event that is being written already has a higher number.
+    In PostgreSQL, `highest_sequence` also includes the number of an event that is still being written.
     """
     number: int = db.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()[0]
     return number

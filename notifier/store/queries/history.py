@@ -110,10 +110,10 @@ def latest_deliveries(db: Database, chosen: DeliveryFilter, limit: int) -> list[
 
 
 def attempted_after(db: Database, attempt: int, chosen: DeliveryFilter, limit: int) -> tuple[list[PastDelivery], int]:
-    """Return the deliveries that were tried by attempts with a number above `attempt`, in their present state.
+    """Return the deliveries that were tried after attempt number `attempt`, with their present states.
 
-    At most `limit` attempts are examined, and deliveries that `chosen` excludes are left out. The second value is the
-    last attempt examined (`attempt` if there was none).
+    At most `limit` attempts are examined. Deliveries that `chosen` excludes are left out. The second value is the
+    number of the last attempt examined; if none was examined, it is `attempt`.
     """
     last = db.execute(
         "SELECT max(id) FROM (SELECT id FROM attempts WHERE id > ? ORDER BY id LIMIT ?) AS looked_at", [attempt, limit]

@@ -38,8 +38,8 @@ def unfinished_destinations(db: Database) -> list[str]:
 def move_waiting(db: Database, old: str, new: str, now_ms: int) -> int:
     """Move the waiting deliveries of destination `old` to `new`; return how many were moved.
 
-    The event ids stay, and attempts are counted from 0 again. If `new` already has a delivery of the event, the waiting
-    one is deleted. Given-up deliveries are not moved.
+    The event ids stay, and attempts are counted from 0 again. If `new` already has a delivery of an event, the waiting
+    delivery of `old` is deleted instead. Given-up deliveries are not moved.
     """
     db.execute(
         "DELETE FROM deliveries WHERE destination = ? AND state = 'pending' AND state <> 'delivered'"

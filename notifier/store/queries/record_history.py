@@ -88,7 +88,7 @@ class RecordHistory(Struct, frozen=True):
     held: bool
     """Whether the record's arrival is held back."""
     held_field: str | None
-    """The changed field for which an update is held back; None if none is."""
+    """The changed field that caused an update to be held back; None if no update is held back."""
     out_of_view: bool
     """Whether the source does not request the record now."""
     look: SecondLook | None
@@ -127,7 +127,7 @@ _ATTEMPTS = (
 
 
 def record_histories(db: Database, key: str) -> list[RecordHistory]:
-    """Return the histories of the records with this key: one for each source that has one, ordered by source."""
+    """Return the histories of all records with this key, ordered by source. A source has at most one such record."""
     if not can_be_stored(key):
         return []
     # One transaction, so that writes in the meantime cannot make the parts contradict each other.

@@ -43,7 +43,10 @@ class FoundRecord(Struct, frozen=True):
 
 
 class FoundRecords(Struct, frozen=True):
-    """The result of a search: people and their records, or only `is_key` if the text is the key of a record."""
+    """The result of a search: people and their records.
+
+    If the text is the key of a record, only `is_key` is set.
+    """
 
     is_key: bool = False
     people: tuple[FoundPerson, ...] = ()

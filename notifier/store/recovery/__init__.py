@@ -6,5 +6,5 @@
 - Gone, empty, too old, or without its log: `compare` adds what the essentials show to be missing.
 
 `snapshot` says what the essentials contain, `essentials` reads and writes them. The entry point is `opener.open_store`.
-These modules import from `notifier.store.file`; there, only `backup` imports from here.
+These modules import from `notifier.store.file`. Of the modules there, only `backup` imports from this package.
 """

@@ -4,17 +4,19 @@ The file may be intact, new, made from a damaged one, or too old. All cases are 
 file with the stamp of the essentials lacks nothing. Otherwise, sources, undelivered events, last successful polls and
 event numbers are compared. One transaction adds:
 
-- sources: the first contact, and all values that do not describe the lost records
+- sources with their first contact and other values, except the values that describe their lost records
 - undelivered events with ids, numbers and deliveries (of some, only the identity is kept: see `announced_events`)
 - the ids of announced events, so that they are not announced again (table `told_before`)
-- a time of entry before which unknown records are not announced, if records were lost (`told_until`)
+- if records were lost, a time of entry (`told_until`): unknown records from before that time are not announced
 - an event number above every number that receivers may have seen
 
-In a file that is too old, deliveries that have finished since are not sent again. Unfinished replays and releases end.
+If the file is too old, it may contain waiting deliveries that were finished later. These are not sent again. Unfinished
+replays and releases in such a file end.
 
 The table `rebuilds` stores the result for two conditions: `state_rebuilt` if the file was damaged or gone, and
 `state_behind` if it was too old. Both say since when changes may be missing. Delivered events cannot be recovered. The
-essentials may lack undelivered updates and removals of the last second, and delivered ones of the last half minute.
+essentials may lack the latest events: undelivered updates and removals of the last second, and delivered updates and
+removals of the last half minute.
 """
 
 from enum import StrEnum
@@ -55,8 +57,8 @@ _RECORD_COLUMNS: Final = frozenset(
         "renumbered_at",
     }
 )
-"""Columns of a source that describe its records in the same file. If a source is added to a file without its records,
-these columns keep their default values."""
+"""Columns of the table `sources` that describe the records in the same file. A source from the essentials comes without
+records, so if it is added to a file, these columns keep their default values."""
 
 _ORPHANED_ROWS: Final = (
     "deliveries WHERE sequence NOT IN (SELECT sequence FROM events)",
@@ -195,8 +197,9 @@ def find_missing(db: Database, known: Snapshot) -> Missing:
 def is_newer(db: Database, known: Snapshot) -> bool:
     """Return whether a file is a later state of the file that these essentials were read from.
 
-    Undelivered events that a newer file lacks were delivered or dropped, and then deleted. Event numbers do not tell,
-    because each restore skips some.
+    Only the first contacts and the last successes of the sources are compared. Undelivered events prove nothing: if a
+    newer file lacks them, they were delivered or dropped, and then deleted. Event numbers prove nothing either, because
+    each restore skips some.
     """
     found = {row[:2]: row[2] for row in db.execute("SELECT name, met_at, coalesce(last_success, 0) FROM sources")}
     expected = {(name, it.first_contact_ms): it.last_success_ms or 0 for name, it in known.sources.items()}
@@ -279,7 +282,7 @@ def _store_comparison(db: Database, known: Snapshot, missing: Missing, now_ms: i
 
 
 def _mark_delivered(db: Database, known: Snapshot) -> None:
-    """In a file that is too old, mark deliveries as delivered that are finished according to the essentials."""
+    """Mark the deliveries in a file that is too old as delivered if the essentials show that they are finished."""
     unfinished = {f"{it.id} {delivery['destination']}" for it in known.undelivered for delivery in it.deliveries}
     unfinished |= {f"{it.id} {destination}" for it in known.owed for destination in it.destinations}
     ids = [*(it.id for it in known.announced), *(it.id for it in known.undelivered), *(it.id for it in known.owed)]

@@ -16,8 +16,8 @@ CHECKED_FULLY_BYTES: Final = 200_000_000
 READ_WHOLE_BYTES: Final = 500_000_000
 """Up to this file size, each start reads the whole file: a second or so from memory, longer from a slow disk.
 
-In a larger file, the largest table, `records`, is checked only after damage was found in use. The next sweep finds
-damage there, and the start after that checks everything.
+In a larger file, a start normally skips the largest table, `records`. Damage in this table is found in use, at the
+latest by the next sweep. After any damage was found in use, the next start checks everything.
 """
 
 _LARGEST: Final = "records"
@@ -70,9 +70,9 @@ def is_damage(error: Exception) -> bool:
 
 
 def is_header_damage(error: Exception) -> bool:
-    """Return whether this error of the first query after opening means that the header of the file is damaged.
+    """Return whether an error of the first query after opening means that the header of the file is damaged.
 
-    The query is correct, so an SQLite error without a more precise code is caused by the header.
+    The query itself is correct. So if SQLite reports only a general error, the header is the cause.
     """
     return is_damage(error) or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
 

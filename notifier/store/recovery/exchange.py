@@ -1,18 +1,19 @@
 """Replaces the state file with a new one: the last step of every first start, rebuild, restore and rescue.
 
-The new file is made as `<state file>.exchange`, while the state file's lock is held. It becomes valid with a header,
-the table `_exchange`. The header identifies the old file (device, inode, size, time of the last change). It also has
-the name under which the old file is kept, and the reason. Then `finish_exchange` follows these steps:
+The new file is made as `<state file>.exchange`, while the state file's lock is held. The last thing written to it is a
+header (the table `_exchange`), which makes it valid. The header identifies the old file (device, inode, size, time of
+the last change). It also contains the name under which the old file is kept, and the reason for the replacement. Then
+`finish_exchange` follows these steps:
 
 1. The old file gets its second name as a hard link, and keeps its first one.
 2. SQLite's log and journal move to the second name, because SQLite would use them for the new file.
 3. One rename gives the new file the state file's name, and the folder is synced.
 
 A kill at any moment does no harm: the next opening repeats the steps. On a file system without hard links, step 1
-renames the old file. Then no file has the name until step 3.
+renames the old file. Then there is no state file until step 3.
 
-A new file without a header is unfinished, and is removed. A new file for another old file is removed with a log
-message.
+A new file without a header is unfinished, and is removed. If the header identifies another file than the present state
+file, the new file is removed, too, and this is logged.
 """
 
 import contextlib
@@ -49,7 +50,7 @@ HEADER: Final = "_exchange"
 
 DAMAGED: Final = "damaged"
 REPLACED: Final = "replaced"
-"""The word in the name under which a restore keeps the old file; DAMAGED is the word for a damaged file."""
+"""A word in the name of a kept old file. A restore uses REPLACED; for a damaged file, DAMAGED is used."""
 
 COPIES_KEPT: Final = 3
 """Number of copies of damaged files that are kept; when there are more, the oldest is removed."""
@@ -92,10 +93,10 @@ def replace_state_file(
 ) -> Path | None:
     """Replace the state file with a new file.
 
-    Returns the path at which the old file is kept, None if it is not. `path` is the real path of the state file, whose
-    lock the caller holds. `fill` writes the new file; it gets the new file's path and the old file's future path.
-    `keep_as` is a word in that path's name; without it, the old file is not kept. Raises OSError and the errors of
-    `fill`; the old file is then still in place.
+    Returns the path at which the old file is kept; None if the old file is not kept. `path` is the real path of the
+    state file, whose lock the caller holds. `fill` writes the new file; its parameters are the new file's path and the
+    path at which the old file will be kept. `keep_as` is a word in the name of the kept file; if it is None, the old
+    file is not kept. Raises OSError and the errors of `fill`. After an error, the old file is still in place.
     """
     fresh = sibling_path(path, EXCHANGE)
     remove_database(fresh)

@@ -11,8 +11,9 @@ Rules:
 
 - A file that is gone or empty was lost if its essentials name a source. To start from scratch, the operator deletes
   both.
-- If these essentials (and the previous ones) are unreadable, or are of a newer version, the start is refused. It would
-  report old completions as new, or lose waiting deliveries. Beside an intact file, such essentials are set aside.
+- If the file is gone or empty and its essentials cannot be used, the start is refused. Otherwise, the daemon would
+  report old completions as new, or lose waiting deliveries. Essentials cannot be used if they are of a newer version,
+  or if they and the previous ones are unreadable. Beside an intact file, such essentials are set aside.
 - After two rebuilds within an hour, the disk is failing, and the start is refused until the hour is over. The newest
   COPIES_KEPT copies of damaged files are kept.
 - If the disk cannot read the file's first page, the start is refused. The content may become readable again.
@@ -130,11 +131,11 @@ def needed_recovery(path: Path) -> str | None:
 def rescue(db: FileDatabase | None, path: Path, now_ms: int) -> None:
     """Save the content of an open state file after it or its write-ahead log was removed or replaced.
 
-    Writes the essentials. If no file has the state file's name now, a new state file is made, too. Failures are logged;
-    the next opening then uses the essentials.
+    Writes the essentials. If no file has the state file's name now, a new state file is made, too. Failures are logged.
+    After a failure, the next opening uses the essentials.
 
-    If `db` is None, another database was copied over the open file. That database is saved instead, under a new inode,
-    because SQLite would write the present log into it.
+    If `db` is None, another database was copied over the open file. In this case, that database is saved: it is copied
+    to a new file, which becomes the state file. Otherwise, SQLite would write the log of the open file into it.
     """
     real = real_path(path)
     try:

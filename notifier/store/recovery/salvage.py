@@ -53,9 +53,10 @@ class SalvagedTable(Struct, frozen=True):
 
     @property
     def block_column(self) -> str | None:
-        """The column whose numbers delimit blocks; None if there is none.
+        """The column by whose numbers the rows are read in blocks; None if there is no such column.
 
-        This is the row number or, in a table without row numbers, the first key column if it holds whole numbers.
+        In a table with row numbers, it is the row number. In another table, it is the first key column, provided that
+        this holds whole numbers.
         """
         if self.has_rowid:
             return "rowid"

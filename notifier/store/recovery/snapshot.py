@@ -33,7 +33,7 @@ MAX_ANNOUNCED: Final = 10_000
 """Maximum number of ids of announced events that are kept (the newest); they take just under a megabyte."""
 
 STAMPS_KEPT: Final = 100
-"""Number of stamps (ids of essentials files) that the state file keeps; there are only two such files."""
+"""Number of stamps (ids of essentials files) that the state file keeps. Fewer would do: only two such files exist."""
 
 MARGIN_MS: Final = 600_000
 """An upper bound in milliseconds for the difference between the server's clock and the local one."""
@@ -108,11 +108,12 @@ class Snapshot(Struct, frozen=True):
     left_out: int = 0
     """The number of undelivered events that are in neither `undelivered` nor `owed`."""
     announced: tuple[AnnouncedEvent, ...] = ()
-    """The events detected since `announced_since_ms`, without alerts, the events in `owed`, and those that `left_out`
-    counts.
+    """The events detected since `announced_since_ms`.
+
+    Not included: alerts, the events in `owed`, and the events that `left_out` counts.
     """
     announced_since_ms: int = 0
-    """The time of detection from which `announced` has all events; 0: it has all."""
+    """`announced` has all events that were detected since this time; 0 means all events ever detected."""
 
 
 def has_stamp(db: Database, stamp: str) -> bool:
@@ -225,8 +226,8 @@ def _sources(db: Database) -> Iterator[tuple[str, KnownSource]]:
 def _undelivered(db: Database) -> tuple[tuple[UndeliveredEvent, ...], tuple[OwedEvent, ...], set[str]]:
     """Return the undelivered events in three groups.
 
-    The first is kept with all data. Of the second, the record, the revision and the id are kept; of the third, only the
-    ids.
+    The events in the first group have all their data. Those in the second have only their identity and their
+    destinations. The third group contains only ids.
     """
     names = columns(db, "events")
     waiting = "SELECT DISTINCT sequence FROM deliveries WHERE state <> 'delivered'"

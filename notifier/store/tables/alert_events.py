@@ -19,9 +19,9 @@ _MAX_PER_ALERT: Final = 100
 
 
 class Handover(Struct, frozen=True):
-    """The move of all alerts from the destination `old` to `new` ("": to none).
+    """The move of all alerts from the destination `old` to the destination `new`.
 
-    A last alert to `old` lists the firing `conditions`.
+    If `new` is "", alerts have no destination any more. A last alert to `old` lists the firing `conditions`.
     """
 
     old: str
@@ -30,7 +30,7 @@ class Handover(Struct, frozen=True):
 
 
 ALERTS_MOVED: Final = "alerts_moved"
-"""The value of `condition` in the last alert to a former destination; no condition has this name."""
+"""The value of `condition` in the last alert to the `old` destination of a Handover; no condition has this name."""
 
 
 class WrittenAlerts(Struct, frozen=True):
@@ -47,7 +47,7 @@ class WrittenAlerts(Struct, frozen=True):
 def write(
     db: Database, changes: Sequence[ConditionChange], now_ms: int, handovers: Sequence[Handover] = ()
 ) -> WrittenAlerts:
-    """Store conditions, and write the events of their alerts with one delivery each, all or nothing.
+    """Store changed conditions, and write the events of their alerts; all or nothing. Each event gets one delivery.
 
     Conditions with the same name and cause share an event. A waiting alert is withdrawn if a newer one about the same
     conditions replaces it. An event whose id exists is not written again.
@@ -191,7 +191,7 @@ def _withdraw_waiting(db: Database, name: str, subjects: set[str], destination: 
 
 
 def common_subject(group: Sequence[ConditionChange]) -> str:
-    """Return the subject of an alert: the change's subject, or if there are several changes, their subjects' kind."""
+    """Return the subject of an alert. For one change, it is the change's subject; for several, the kind of subject."""
     subject = group[0].condition.subject
     return subject if len(group) == 1 else subject.partition("/")[0]
 

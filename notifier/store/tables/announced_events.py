@@ -1,15 +1,16 @@
 """The events that the state file has lost: those that were announced, and `created` events still to be sent.
 
-A record whose events were lost is found again as an unknown one. Its next event would have the id of an earlier event,
-and receivers would drop it as a duplicate. So the table `told_before` has the record and the revision of each lost
-event:
+A record whose events were lost is found again as an unknown record. Its next event would have the id of an earlier
+event, and receivers would drop that event as a duplicate. So the table `told_before` has the id, the record and the
+revision of each lost event that was announced:
 
-- A change whose event id is in the table is not announced. The next revision is above all announced ones.
-- After the record was found again, or its source read to the end, a change is a new one, with a new revision. Only the
-  first `created` event of a record is never announced again.
+- A change whose event id is not in the table is announced, with a revision above all announced ones.
+- A change whose event id is in the table is not announced until the record was found again, or its source was read to
+  the end. From then on, such a change must be a new one, and is announced with a new revision.
+- The first `created` event of a record is never announced again.
 
-The table `owed` has the events still to be sent. Each is announced when its record is found again, to the destinations
-that lack it. In nearly every file, both tables are empty, and one query shows that.
+The table `owed` has the events still to be sent. When the record of such an event is found again, the event is sent to
+the destinations that have not received it. In nearly every file, both tables are empty, and one query shows that.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,9 +32,10 @@ class OwedRecord(Struct, frozen=True):
 
 
 class PlannedAnnouncement(Struct, frozen=True):
-    """How a change is announced; `was_announced` means that its event was announced before, and is not written again.
+    """How a change is announced.
 
-    `change` has its final revision. Only the destinations `only_to` get the event; None means all destinations.
+    `change` has its final revision. If `was_announced` is set, the event of the change was announced before, and is not
+    written again. Only the destinations in `only_to` get the event; None means all destinations.
     """
 
     change: Change
@@ -149,9 +151,9 @@ def read_announced(db: Database, source: str, keys: Iterable[str]) -> AnnouncedE
 
 
 def delete_old(db: Database, before_ms: int) -> None:
-    """Delete the rows of `told_before` and `owed` from before `before_ms`.
+    """Delete the rows of `told_before` and `owed` that were added before `before_ms`.
 
-    The revision of each record is first raised to the highest one in its deleted rows.
+    First, the revisions of the records are raised to the highest ones in the rows that will be deleted.
     """
     db.execute(
         "UPDATE records SET revision = told.revision FROM (SELECT source, key, max(revision) AS revision"

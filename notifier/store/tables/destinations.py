@@ -69,7 +69,7 @@ class LastError(Struct, frozen=True):
 
 
 class DestinationMemory(Struct, frozen=True):
-    """The stored state of a destination; the counts are events."""
+    """The stored state of a destination; `delivered`, `pending` and `dead` are numbers of events."""
 
     health: Health
     delivered: int = 0
@@ -83,9 +83,9 @@ class DestinationMemory(Struct, frozen=True):
     scheduled: int = 0
     """The number of pending events that wait for a slot or for the end of a quiet time."""
     scheduled_for_ms: int | None = None
-    """The end of the first of these waits."""
+    """When the first of the `scheduled` events stops waiting for its slot or the end of the quiet time."""
     oldest_due_ms: int | None = None
-    """The time since which the oldest of all other pending events has waited."""
+    """The time since which the oldest pending event has waited; the `scheduled` events are left out."""
 
     @property
     def was_tried(self) -> bool:
@@ -218,9 +218,10 @@ def read_health(db: Database, name: str) -> Health:
 def read_at_start(db: Database, name: str, fingerprint: Callable[[str | None], str]) -> StartingState:
     """Return the state with which a destination starts, or continues after a change of its settings.
 
-    `fingerprint` gets the stored fingerprint of the address and the credentials (or None), and returns the present one.
-    If they differ, the health, the learned limits, and the waits and trying times of the waiting events are reset. A
-    destination that an operator has disabled stays disabled.
+    `fingerprint` gets the stored fingerprint of the address and the credentials, and returns the present one. If these
+    differ, the health and the learned limits are reset, and so are the waits and trying times of the waiting events. If
+    no fingerprint is stored, `fingerprint` gets None, and nothing is reset. A destination that an operator has disabled
+    stays disabled.
     """
     health = read_or_create(db, name)
     stored, rate, limit, trying_ms = db.execute(

@@ -183,9 +183,9 @@ _FIELDS_ABOUT: Final = {
     ("previous", "user_id"): (("previous", "user_id"), ("previous", "notes")),
     ("previous", "instructor_id"): (("previous", "instructor_id"),),
 }
-"""The fields of an event that may contain a person's id, each with all fields that are about this person.
+"""The fields of an event that may contain a person's id. The value of each is the list of fields about that person.
 
-The id of the person who completed the training is left out, because that person's events are deleted.
+The field with the id of the person who completed the training is left out: that person's events are deleted completely.
 """
 
 

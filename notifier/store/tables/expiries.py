@@ -32,7 +32,7 @@ class PresentRecord(NamedTuple):
 
 
 class ExpiryRow(NamedTuple):
-    """The last announcement that a record expires after the day `valid_until`.
+    """The latest announcement that a record expires after the day `valid_until`.
 
     `watch.detection.expiry.LastAnnouncement` explains the fields.
     """

@@ -52,7 +52,8 @@ def accept_arrivals(db: Database, source: str, reason: str) -> int:
 def write_changes(db: Database, source: str, held: Sequence[HeldChange], ended: Sequence[str]) -> None:
     """Store new held-back changes, and delete the held-back changes of the records whose keys are in `ended`.
 
-    During a silent release the source's `held_field` stays, because it says which further changes are accepted.
+    The source's `held_field` is set to the field of a held-back change. Only during a silent release does it stay as it
+    is: it then says which further changes are accepted.
     """
     db.executemany("DELETE FROM held_changes WHERE source = ? AND key = ?", [(source, key) for key in ended])
     db.executemany(
@@ -78,7 +79,7 @@ def begin_release(db: Database, source: str, what: str, release: Release) -> Sou
 
 
 def cancel_releases(db: Database) -> None:
-    """Cancel all releases of held-back removals and changes, which have to be requested again."""
+    """Cancel all releases of held-back removals and changes. An operator has to request the releases again."""
     db.execute("UPDATE sources SET release_removals = NULL, release_changes = NULL")
 
 

@@ -29,7 +29,7 @@ def names_are_fetched(db: Database, sources: Collection[str], names: NameList) -
 
 
 def ids_without_name(db: Database, sources: Collection[str], names: NameList, ids: Collection[str]) -> list[str]:
-    """Return those of the `ids` that the list `names` contains for none of these sources."""
+    """Return the `ids` that are not in the list `names` of any of these sources."""
     rows = db.execute(
         f"SELECT value FROM json_each(?) WHERE value NOT IN"
         f" (SELECT id FROM {names} WHERE source IN (SELECT value FROM json_each(?))"

@@ -12,7 +12,7 @@ WITHOUT_KEY: Final = "?"
 """The prefix of the identifier for a record whose own key cannot be read."""
 
 TOO_LARGE: Final = f"{WITHOUT_KEY}too-large"
-"""The prefix of the identifier for a record that is too large for any answer; its place in the list follows."""
+"""The prefix of the identifier for a record that is too large for any answer. The rest is its place in the list."""
 
 
 class UnreadableRecord(Struct, frozen=True):
@@ -33,9 +33,11 @@ def count_unreadable(
 ) -> bool:
     """Count the unreadable `records` of an answer; return whether any of them are new.
 
-    `known` are the keys of `records` that the store knew before. `swept`: the answer was read by a sweep. A record
-    without a key counts as known until `correct_after_sweep`. Only a sweep knows the place of a record that is too
-    large for any answer; other requests add such a record only if the source has none.
+    `known` are the keys of `records` that the store knew before. `swept` says whether a sweep read the answer. A record
+    without a key is first counted as known; `correct_after_sweep` corrects that.
+
+    Only a sweep knows the place of a record that is too large for any answer. So if the answer is not from a sweep,
+    such a record is added only if the source has none yet.
     """
     there = _stored_keys(db, source, [record.key for record in records])
     if (
@@ -85,7 +87,8 @@ def correct_after_sweep(db: Database, sweep: Sweep, missing: int) -> None:
     """Correct the counts after a sweep has read the whole list.
 
     Entries that a complete sweep has not seen are deleted. `missing` is the number of known records that were on no
-    page. Up to `missing` unreadable records without a key may be these, and count as known from now on.
+    page. The unreadable records without a key may be these missing records. So up to `missing` of them are counted as
+    known from now on.
     """
     source = sweep.source
     if sweep.whole:
