@@ -3,8 +3,8 @@
 With one record per page, the number of the last page is the exact count. Such a request is also a probe: it asks for a
 record where a day begins in the list. If the record has another day, the list has moved.
 
-Probes find some of the changes that leave the count the same: one record was entered and another deleted. A probe
-checks one place, chosen at random. The next sweep finds the rest.
+If one record was entered and another deleted, the count stays the same. Probes find some of these changes. Each probe
+checks only one place, chosen at random. The next sweep finds the rest.
 """
 
 import logging

@@ -46,7 +46,7 @@ _LONGEST_OFFSET_SECONDS: Final = 86_400.0
 """If this machine's clock differs from its peers' clocks by this many seconds or more, no round is run."""
 
 _PEERS_AWAITED_SECONDS: Final = 600.0
-"""Seconds after the start for which rounds wait until a peer's clock is known; after that, they run without one."""
+"""After the start, rounds wait for the time of a peer's clock, for this many seconds at most; then they run anyway."""
 
 _AT_ONCE: Final = 500
 """Maximum number of records that one transaction examines."""
@@ -136,7 +136,7 @@ class ExpiryRounds:
     def clock_seems_right(self) -> bool:
         """Return whether this machine's clock and its peers' clocks differ by less than a day.
 
-        If no peer has reported its time, the clock counts as right from _PEERS_AWAITED_SECONDS after the start on.
+        While no peer has reported its time, return whether _PEERS_AWAITED_SECONDS have passed since the start.
         """
         offset = self._clock_offset_seconds()
         if offset is None:
@@ -194,8 +194,8 @@ class ExpiryRounds:
     async def _do_round(self, request: ExpiryRequest, page: StatusPageReader | None = None) -> None:
         """Examine the newest completion of each person and training.
 
-        If `page` is given, it reads a page of the employee status list. For the people in the list, the list decides
-        until when completions are valid.
+        `page` is the function that reads a page of the employee status list; None if the list is not used. For the
+        people in the list, the list decides until when completions are valid.
         """
         name = request.source
         read: set[str] = set()
@@ -216,8 +216,8 @@ class ExpiryRounds:
     async def _retract_outdated(self, request: ExpiryRequest) -> dict[Pair, PresentRecord]:
         """Withdraw announcements about completions that are not the newest of their pair.
 
-        Returns the newest, by pair. A completion that now belongs to another person can then be announced in the same
-        round.
+        Returns the newest completions, by pair. If a completion now belongs to another person, its old announcement is
+        withdrawn here. The same round can then announce it for that person.
         """
         newest = await self._newest(request.source)
         await self._retract(request, await self._store.run(expiries.standing_announcements, request.source), newest)

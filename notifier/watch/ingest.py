@@ -55,7 +55,7 @@ class IngestResult(Struct, frozen=True):
     learned: Sequence[SilentRecord] = ()
     changes: Sequence[Change] = ()
     ends_round: bool = False
-    """Whether the round is a success. A success that had to be stored at once is in the same transaction."""
+    """Whether the round is a success. If the success had to be stored at once, it was stored with the answer."""
     probe_boundary: DayBoundary | None = None
     """A place in the list that can be probed after the round."""
 
@@ -107,9 +107,9 @@ class PageIngester:
     ) -> None:
         """Initialise with the collaborators.
 
-        `subscriptions` returns the current subscriptions. `on_events` gets all new events; before that, `on_deliveries`
-        gets those that an answer has caused, with their deliveries. `v1_records` determines the keys of records without
-        ids; None if the API version has ids.
+        `subscriptions` returns the current subscriptions. `on_events` gets all new events. If an answer has caused
+        them, `on_deliveries` gets them first, together with their deliveries. `v1_records` determines the keys of
+        records without ids; None if the API version has ids.
         """
         self._context = context
         self._version = API_VERSIONS[context.settings.api]
@@ -206,8 +206,7 @@ class PageIngester:
     async def remove(self, keys: Sequence[str], *, silently: bool) -> int:
         """Mark known records as gone and, if not `silently`, announce their removal.
 
-        Returns the number of events. Held-back arrivals among them are only forgotten, because they were never
-        announced.
+        Returns the number of events. A record whose arrival is held back was never announced, so it is only forgotten.
         """
         event_count = 0
         for first in range(0, len(keys), _RELEASED_AT_ONCE):

@@ -50,7 +50,7 @@ class PageMetadata(Struct, frozen=True):
     first_contact_ms: int | None = None
     """The moment of the first contact, to be stored."""
     head_key: str | None = None
-    """The key of the last record that the head poll has read, stored if the next page may have new records, too.
+    """The key of the last record that the head poll has read. It is stored if the next page may have new records, too.
 
     If the poll is interrupted, the next one reads at least down to this record.
     """
@@ -68,7 +68,7 @@ class RoundEnd(Struct, frozen=True):
     is_certain: bool
     """Whether there is nothing more to read, whatever this page contains."""
     longest_outage_seconds: float
-    """The time since the last success above which a gap is recorded."""
+    """If the last success is longer ago than this, a gap is recorded."""
     probe_fraction: float | None = None
     """Chooses the day for a probe after the round (0 to 1); None for no probe."""
 
@@ -166,7 +166,7 @@ class WrittenAnswer(Struct, frozen=True):
     memory: SourceMemory | None
     """The source's state after the write; None if it is unchanged."""
     ends_round: bool = False
-    """Whether the round is a success. It was stored, too, unless `memory` is None."""
+    """Whether the round is a success. If `memory` is None, this success was not stored."""
     probe_boundary: DayBoundary | None = None
     """A place in the list that can be probed after the round."""
     deliveries: Sequence[Delivery] = ()

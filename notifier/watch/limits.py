@@ -35,7 +35,7 @@ class DetectionLimits(Struct, frozen=True):
     form_seconds: float = 86_400.0
     """Time for which a record's earlier contents are remembered."""
     flips_seconds: float = 3600.0
-    """Time for which a condition is shown after a record's latest contradiction, if there were at least `min_flips`."""
+    """Time for which a condition reports a record with `min_flips` or more contradictions, after the latest one."""
     min_flips: int = 3
     shown_seconds: float = 86_400.0
     """Time for which a condition about a past event is shown."""

@@ -48,7 +48,10 @@ class PollHistory(Struct, frozen=True):
     is_failing: bool = False
     """Whether a poll has failed, or the rate limit was exceeded, since the last success."""
     blocked_task: str | None = None
-    """The task that internal errors have blocked for the longest time, `blocked_seconds`; None if there is none."""
+    """The task that internal errors have blocked for the longest time; None if no task is blocked.
+
+    It has been blocked for `blocked_seconds`.
+    """
     blocked_seconds: float = 0.0
 
 
@@ -64,7 +67,7 @@ class Observations(Struct):
     is_budget_exhausted: bool = False
     """Whether the request budget was used up for most of the last minutes (see `note_budget`)."""
     is_budget_known: bool = False
-    """Whether the budget was observed for long enough to say so."""
+    """Whether the budget was observed for long enough to know whether it is exhausted."""
     has_read_list: bool = False
     """Whether a sweep or a search has ended."""
     used_by: Mapping[str, int] = field(default_factory=dict)

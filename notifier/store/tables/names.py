@@ -39,7 +39,7 @@ def find_names(
     trainings: Iterable[str],
     fields: Collection[PersonField] = (),
 ) -> Names:
-    """Return the known names for these ids, the facts about the trainings, and these `fields` of the people."""
+    """Return the known names for these ids, the trainings' facts, and the facts about people in `fields`."""
     names: dict[str, str] = {}
     facts: dict[str, PersonFacts] = {}
     for id_, name, stored, title in db.execute(

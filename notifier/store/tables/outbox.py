@@ -39,14 +39,16 @@ class Delivery(Struct, frozen=True):
     destination: str
     attempts: int = 0
     tried_from_ms: int | None = None
-    """The value of the destination's trying clock at the first attempt. That clock runs only while the daemon runs and
-    may send to the destination.
+    """The value of the destination's trying clock at the first attempt.
+
+    That clock runs only while the daemon is running and is allowed to send to the destination.
     """
     failures: int = 0
     """The number of attempts that may have failed because of the event itself."""
     proven: bool = False
-    """Whether an attempt has certainly failed because of the event, for example because other events were delivered
-    since.
+    """Whether an attempt has certainly failed because of the event.
+
+    This is certain if, for example, other events were delivered after the first failed attempt.
     """
     taken_by: frozenset[str] = frozenset()
     """The receivers that have the event already, if the destination has several."""
@@ -94,8 +96,8 @@ def read_due(
 ) -> DueDeliveries:
     """Return up to `limit` deliveries that are due and that the gate lets through, except those of events `in_flight`.
 
-    An event is not due while an earlier event of its record waits for another attempt. A next attempt after
-    `horizon_ms` is due at once, because the clock must have been set back.
+    An event is not due while an earlier event of its record waits for another attempt. If an attempt is scheduled for a
+    time after `horizon_ms`, the clock must have been set back. Such an attempt is due at once.
     """
     # Most of the excluded numbers form one run. Reading before and after it is faster than excluding each number.
     begin, end = max(consecutive_runs(in_flight), key=lambda run: run[1] - run[0], default=(0, 0))
@@ -136,9 +138,9 @@ def read_spread_due(
 ) -> DueDeliveries:
     """Return due deliveries from different parts of the queue, in order.
 
-    `spread` gets the numbers of the first and the last waiting event, and returns numbers between them. From each
-    number on, the first waiting event is chosen, and a few from both ends of the queue. Events are left out if they are
-    not due, `busy`, or wait for an earlier event of their record.
+    `spread` gets the numbers of the first and the last waiting event, and returns numbers between them. For each
+    returned number, the first waiting event from there on is chosen. A few due events from both ends of the queue are
+    added. An event is left out if it is not due, if it is `busy`, or if an earlier event of its record waits.
     """
     now: dict[str, int | str] = {"destination": destination, "now": now_ms, "horizon": horizon_ms}
     first, last = db.execute(
@@ -210,7 +212,10 @@ def _read(db: Database, where: str, values: dict[str, int | str], *, has_slots: 
 
 
 _Row = tuple[Sequence[Any], bytes]
-"""The columns of a waiting delivery, and the event's data. The first column is a list of the event's columns."""
+"""The columns of a waiting delivery, and the data of its event.
+
+The first of the columns is itself a list: the event's other columns.
+"""
 
 
 def _rows_by_name(db: Database, selected: str, values: dict[str, int | str]) -> Iterator[_Row]:

@@ -41,7 +41,10 @@ _COLUMNS_OF_PRESENT = (
 
 
 def unchanged_ids(db: Database, source: str, fingerprints: Mapping[str, int]) -> dict[str, int]:
-    """Return the ids, by key, of the present records whose fingerprint is still the one in `fingerprints` (by key)."""
+    """Return the ids of the present records that are unchanged, by key.
+
+    A record is unchanged if its stored fingerprint equals the one that `fingerprints` has for its key.
+    """
     # SQLite reads lists six times as fast as rows. PostgreSQL would have to sort lists.
     if db.engine is Engine.SQLITE:
         keys, wanted = [*fingerprints], [*fingerprints.values()]
@@ -60,7 +63,7 @@ def unchanged_ids(db: Database, source: str, fingerprints: Mapping[str, int]) ->
 
 
 def known_with_suffixes(db: Database, source: str, bases: Sequence[str]) -> dict[str, StoredRecord]:
-    """Return the known records, by key, whose key is in `bases` or is a key in `bases` with `-2`, `-3`... appended."""
+    """Return the known records whose key is one of `bases`, with or without a suffix `-2`, `-3`..., by key."""
     # CROSS JOIN makes SQLite keep this order. Newer versions would otherwise read all records for each base.
     rows = db.execute(
         "WITH bases AS (SELECT value AS base FROM json_each(?))"
@@ -94,9 +97,10 @@ _EQUALS = EngineSql(sqlite="IS", postgres="IS NOT DISTINCT FROM")
 
 
 def similar_records(db: Database, source: str, completions: Sequence[Completion]) -> dict[str, list[tuple[str, str]]]:
-    """Return, by each completion's key, the known records with the same person, time of entry and date.
+    """Return, for each completion, the known records with the same person, time of entry and date.
 
-    A known record is given as (key, training id). All records with the date of one of the `completions` are read.
+    The result is by the completion's key, and gives each known record as (key, training id). To find these, all records
+    with the date of one of the `completions` are read.
     """
     wanted = [
         [completion.key, completion.user_id, completion.recorded_at, completion.completed_on]
@@ -118,9 +122,10 @@ def similar_records(db: Database, source: str, completions: Sequence[Completion]
 
 
 def learned_since(db: Database, source: str, reason: str, since_ms: int, limit: int) -> list[str]:
-    """Return the keys of records entered since `since_ms`; `reason` is why they were stored without an event.
+    """Return the keys of the records that were stored without an event for this `reason`.
 
-    At most `limit` keys are returned, those of the earliest entries.
+    Only records entered at `since_ms` or later are included. At most `limit` keys are returned, those of the earliest
+    entries.
     """
     rows = db.execute(
         "SELECT key FROM records WHERE source = ? AND reason = ? AND recorded_at >= ? AND revision = 1"

@@ -53,7 +53,7 @@ class Findings(Struct, frozen=True):
     held: Sequence[SilentRecord] = ()
     """New records to store with their announcement held back."""
     announced: Sequence[Change] = ()
-    """First announcements of known records: of released ones, and of ones that were wrongly taken for old."""
+    """Known records to announce for the first time: released ones, and ones that were wrongly taken for old."""
     refreshed: Sequence[Completion] = ()
     """Known records to store in their new form without an event."""
     adopted: Sequence[Adoption] = ()

@@ -64,9 +64,9 @@ def random_day_boundary(db: Database, source: str, chance: float) -> DayBoundary
 
 
 def _expected_shift(db: Database, source: str, day: str) -> int:
-    """Return by how much the number of records dated after `day` changes if each second look confirms its change.
+    """Return how many more records will be dated after `day` when the second looks have confirmed all changes.
 
-    A removal counts as -1, and the return of a removed record as 1.
+    Each removal counts as -1, and each return of a removed record as 1.
     """
     (shift,) = db.execute(
         "SELECT coalesce(sum(CASE l.kind WHEN 'removal' THEN -1 WHEN 'return' THEN 1 ELSE 0 END), 0)"

@@ -29,10 +29,11 @@ Pair = tuple[str, str]
 
 
 def create_index(db: Database, sources: Collection[str] | None = None) -> None:
-    """Create the index if the first sweep of every source that has answered is complete, and any has answered.
+    """Create the index if the first sweeps are complete.
 
-    Only `sources` count, the configured ones (None: all in the store). Updating the index during a first sweep of a
-    million records would take longer than everything else; creating it afterwards takes about a second.
+    `sources` are the configured sources (None: all in the store). At least one of them must have answered. Each one
+    that has answered must have completed its first sweep. Updating the index during a first sweep of a million records
+    would take longer than everything else; creating it afterwards takes about a second.
     """
     watched = None if sources is None else json_list(sources)
     (met, read) = db.execute(
@@ -61,8 +62,8 @@ def index_hint(db: Database) -> str | None:
 def occasions(db: Database, source: str, changes: Sequence[Change]) -> dict[str, Occasion]:
     """Return, by record key, whether a completion is the person's first one of its training, or a renewal.
 
-    Every completion is uncertain, and left out, until a sweep has read the whole list. `changes` are about to be
-    written; the answer's other records are already stored.
+    Completions for which this is uncertain are left out. Before a sweep has read the whole list, it is uncertain for
+    all of them. `changes` are about to be written; the answer's other records are already stored.
     """
     if not changes or (by := index_hint(db)) is None:
         return {}

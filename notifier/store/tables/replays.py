@@ -124,8 +124,9 @@ def advance(
 ) -> StepResult:
     """Put the next deliveries to one destination back into the queue, and store the progress.
 
-    None are added while `max_waiting` are due (None: no limit), or while a new event waits that was detected before
-    `new_before_ms`. Nothing changes if the replay, or its part for this destination, has ended.
+    While `max_waiting` deliveries are due (None: no limit), no others are added. The same holds while a new event waits
+    that was detected before `new_before_ms`. Nothing changes if the replay, or its part for this destination, has
+    ended.
     """
     run = _read(db, number)
     part = next((it for it in run.parts if it.destination == subscription.destination), None) if run else None

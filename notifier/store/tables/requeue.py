@@ -85,7 +85,8 @@ class ReplayRange(Struct, frozen=True):
     attempt: int = _HIGHEST
     """The number of the newest attempt at the time of the request.
 
-    Events that later attempts delivered are left out, so that they are not sent twice: they were still waiting then.
+    Events that a later attempt has delivered were still waiting at that time. They are left out, so that they are not
+    sent twice.
     """
 
 
@@ -93,7 +94,7 @@ class ReplayPlan(Struct, frozen=True):
     """The size of a replay; only the events up to number `sequence` are counted so far."""
 
     events: int = 0
-    """The number of events with at least one of these deliveries."""
+    """The number of events that are sent to at least one destination."""
     deliveries: Mapping[str, int] = field(default_factory=dict)
     """The number of deliveries by destination, without those that already wait."""
     start: int = 0
@@ -128,8 +129,8 @@ def retry(db: Database, wanted: RetrySelection, destinations: Collection[str], n
     """Put deliveries to these destinations back into the queue.
 
     A dead delivery starts again, with new attempts and a new time limit. A waiting delivery is due at once. A failing
-    destination is tried at once, even if nothing was put back. Its schedule stays in force, but an event named by its
-    id does not wait for a slot.
+    destination is tried at once, even if nothing was put back. The schedules of destinations stay in force, except for
+    events that were requested by id: these do not wait for a slot.
     """
     counts = {name: count for name in destinations if (count := _retry(db, wanted, name, now_ms))}
     waited = db.execute(
@@ -260,9 +261,9 @@ def queue_replay_step(
 ) -> ReplayStep:
     """Queue a replay's deliveries to one destination, for the next EXAMINED_AT_ONCE events after number `after`.
 
-    Missing deliveries are created, and waiting ones left as they are. Nothing is added in two cases: `max_waiting`
-    deliveries are due (None: no limit), not counting those that wait for a slot; or a new event waits, detected before
-    `new_before_ms`.
+    Missing deliveries are created, and waiting ones are left as they are. If `max_waiting` deliveries are already due
+    (None: no limit), nothing is added. Deliveries that wait for a slot do not count as due. Nothing is added either if
+    a new event waits that was detected before `new_before_ms`.
     """
     name = subscription.destination
     room = None if max_waiting is None else max_waiting - count_due(db, name, now_ms, max_waiting)

@@ -33,8 +33,8 @@ class RetentionStep(Struct, frozen=True):
 def delete_old_events(db: Database, before_ms: int, behind: DetectionPosition = BEFORE_ALL) -> RetentionStep:
     """Examine the next CHUNK events detected before `before_ms`; delete those that are not needed any more.
 
-    The examination begins after the position `behind`. Events with a pending or dead delivery stay, and those that a
-    running replay has yet to reach. Deliveries and attempts are deleted with their event.
+    The examination begins after the position `behind`. An event stays if it has a pending or dead delivery, or if a
+    running replay has yet to reach it. Deliveries and attempts are deleted with their event.
     """
     old = db.execute(
         "SELECT detected_at, sequence, EXISTS (SELECT 1 FROM deliveries WHERE deliveries.sequence = events.sequence"

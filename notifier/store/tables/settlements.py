@@ -18,7 +18,10 @@ from notifier.store.tables.request_log import LoggedRequest
 from notifier.store.tables.rollups import count_delivered
 
 LONGEST_RUN = 1000
-"""Maximum number of deliveries in one row of `attempt_runs`; the view `attempts` looks that many numbers back."""
+"""Maximum number of deliveries in one row of `attempt_runs`.
+
+The view `attempts` relies on it: a delivery's row begins less than this many event numbers before the delivery.
+"""
 
 
 class Settlement(Struct, frozen=True):
@@ -44,10 +47,11 @@ class Settlement(Struct, frozen=True):
     taken_by: frozenset[str] = frozenset()
     """The receivers that have the events now, if the destination has several."""
     detected_ms: tuple[int, ...] = ()
-    """When the events were detected (Unix ms), for the latencies; without those that are sent again on request."""
+    """When the events were detected (Unix ms), to compute latencies. Events sent again on request are left out."""
     logged: LoggedRequest | None = None
-    """The entry for the log of requests. None if the request is not logged, or if another of its settlements has the
-    entry.
+    """The request's entry for the log of requests; None if the request is not logged.
+
+    If the request has several settlements, only one of them has the entry.
     """
 
 

@@ -24,7 +24,7 @@ IS_WAITING: Final = (
 )
 """The condition that a pending delivery `d` of event `e` to destination `t` waits for a slot or a quiet time's end.
 
-It looks for the type in the text of the JSON list, because SQLite would parse the list again for each delivery.
+The JSON list of urgent types is searched as text, because SQLite would parse JSON again for each delivery.
 """
 
 WAIT_END: Final = f"CASE WHEN d.state = 'pending' AND {IS_WAITING} THEN {_GATE_OPENS} END"
@@ -43,7 +43,7 @@ class Gate(Struct, frozen=True):
     closed_until_ms: int | None = None
     """The time until which deliveries without a slot wait; None if they do not wait."""
     held_until_ms: int | None = None
-    """The end of a quiet time, for which deliveries with a slot wait; None without a quiet time."""
+    """The end of the present quiet time, until which deliveries with a slot wait; None if there is no quiet time."""
     changes_ms: int | None = None
     """The time before which the gate does not change."""
     urgent: frozenset[str] = frozenset()
@@ -101,8 +101,8 @@ def assign_slot(db: Database, destination: str, gate_at: GateFunction, now_ms: i
 def release_condition(gate: Gate) -> str:
     """Return SQL, beginning with AND, that is true if a pending delivery `d` of event `e` may pass a gate.
 
-    It is "" for an open gate. To keep a record's events in order, an event also passes if a later one of its record
-    does not have to wait. The parameters are `destination` and `urgent` (JSON).
+    For an open gate, the result is "". If an event does not have to wait, the earlier events of its record may pass,
+    too, so that the record's events stay in order. The parameters are `destination` and `urgent` (JSON).
     """
     if gate.is_open:
         return ""

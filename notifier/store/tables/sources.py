@@ -46,14 +46,15 @@ class SourceMemory(Struct, frozen=True):
     unreadable: int = 0
     """The number of records of the list that cannot be read."""
     unreadable_known: int = 0
-    """How many of these are known records. They cause no difference between the API's count and `records`."""
+    """The number of `unreadable` records that are known. They cause no difference between the count and `records`."""
     unreadable_key: str | None = None
     """An example of an unreadable record, with `unreadable_field` and `unreadable_problem`."""
     unreadable_field: str | None = None
     unreadable_problem: str | None = None
     unexplained: int = 0
-    """The part of the difference between the API's count and `records` without a known cause, since
-    `unexplained_since_ms`.
+    """The difference between the API's count and `records`, without the part whose cause is known.
+
+    It has existed since `unexplained_since_ms`.
     """
     unexplained_since_ms: int | None = None
     left_over: int | None = None
@@ -75,12 +76,13 @@ class SourceMemory(Struct, frozen=True):
     gap_since_ms: int | None = None
     """The end of an outage that was so long that records may have been missed; None without such a gap."""
     announced_until_ms: int | None = None
-    """The time of entry up to which records are not announced, because a damaged file has lost records that were read.
+    """Unknown records entered before this moment are not announced: they may have been announced before.
+
+    Set if a damaged state file has lost records.
     """
     view: str | None = None
     view_since_ms: int | None = None
-    """The time of entry up to which records are not announced, because the source had another `view` (other filters).
-    """
+    """Unknown records entered before this moment are not announced. Set if the source had another `view` before."""
     renumbered: int = 0
     """The number of records to which the API has given other keys so far, last at `renumbered_ms`."""
     renumbered_ms: int | None = None
@@ -170,8 +172,8 @@ def write_success(
 ) -> None:
     """Store a successful round, in which known records were reached; the last error is kept for display.
 
-    `ends_silence` ends the source's silence, unless another request started it during the round. If the previous
-    success was more than `longest_outage_ms` ago, a gap is recorded.
+    If `ends_silence` is True, the source's silence ends. It is False if another request has started a silence during
+    the round. If the previous success was more than `longest_outage_ms` ago, a gap is recorded.
     """
     db.execute(
         "UPDATE sources SET last_success = ?, head_key = NULL, head_day = NULL,"

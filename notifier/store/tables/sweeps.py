@@ -22,7 +22,7 @@ class Sweep(Struct, frozen=True):
     """The API's number of records when `counted_page` was the last page read; both None before the first count."""
     counted_page: int | None = None
     first_new_id: int | None = None
-    """Known records with ids from this one on were first seen after the sweep began."""
+    """Records with this or a higher id became known after the sweep began."""
     whole: bool = True
     """Whether all pages so far were complete."""
     marks: bool = True

@@ -1,4 +1,4 @@
-"""Marks the known records that a source's filters exclude; these count neither as missing nor as existing."""
+"""Marks the known records that a source's filters exclude. Marked records count neither as missing nor as existing."""
 
 from notifier.store.database import Database
 

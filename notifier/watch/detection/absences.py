@@ -183,7 +183,7 @@ class Absences:
         return suspects
 
     async def clear_removal_hold(self) -> None:
-        """Record that no removals are held back or have to be released any more."""
+        """Record that no removals are held back any more, and that none have to be released."""
         memory = self._context.health.memory
         if memory.held:
             _log.info("removed records are no longer held back", extra={"source": self._context.name})

@@ -113,9 +113,9 @@ class Balance(Struct, frozen=True):
 def accepted_offset(unexplained: int, left_over: int | None, offset: int, *, has_lasted: bool) -> int:
     """Return the assumed error of the API's count, after a whole sweep that left a difference of `unexplained` records.
 
-    `offset` is the error assumed so far. The difference is added to it in one case: the previous whole sweep left the
-    same difference (`left_over`; None: it was explained since), and the difference `has_lasted`. A list may lag behind
-    the count for some minutes.
+    `offset` is the error assumed so far. `left_over` is the difference that the previous whole sweep left, None if that
+    one was explained since. If both sweeps left the same difference, and this difference `has_lasted`, it is added to
+    the assumed error. The difference has to last because a list may lag behind the count for some minutes.
     """
     return offset + unexplained if has_lasted and unexplained and unexplained == left_over else offset
 
@@ -184,8 +184,8 @@ class _Sample(Struct, frozen=True):
 class UnexplainedAge(Struct):
     """Measures for how long a count difference has been unexplained, even while the difference changes.
 
-    A difference of n records is explained when it is gone, or when n records were found since it was first seen. If the
-    API counts too few, only missing records explain it; if it counts too many, only new ones.
+    A difference of n records is explained when it is gone, or when n suitable records were found since it was first
+    seen. Missing records are suitable if the API counts too few, new records if the API counts too many.
     """
 
     _samples: deque[_Sample] = field(default_factory=deque)
@@ -229,7 +229,7 @@ def page_to_repeat(checkpoint: SweepCheckpoint, now: SweepCheckpoint, size: int)
     """Return the page (of `size` records) from which a sweep has to read again; None if it can continue.
 
     A deletion above the sweep's current page moves the first record of the next page to a page that was already read.
-    This has happened if the count has grown by less than the number of new records.
+    Such a deletion shows in the count, which has then grown by less than the number of new records.
     """
     gone = (now.found - checkpoint.found) - (now.count - checkpoint.count)
     return max(1, checkpoint.page - (gone - 1) // size) if gone > 0 else None

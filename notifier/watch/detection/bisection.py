@@ -35,8 +35,8 @@ def day_of(completed_on: str | None) -> Day:
 class Range(Struct, frozen=True):
     """A range of the list: the records completed after `older`, and on or before `newer`.
 
-    `excess` is how many more records the API has than are known, negative if fewer. `first_page` to `last_page` are the
-    pages with these records.
+    `excess` is the number of records that the API has, minus the number of known ones. The records are on the pages
+    from `first_page` to `last_page`.
     """
 
     newer: Day
@@ -148,8 +148,9 @@ class Bisection:
     def next_page(self) -> int | None:
         """Return the page to read next; None if all pages of the changed ranges were read.
 
-        It belongs to the range with the greatest change per unread page (the newest of several such ranges). It is the
-        middle unread page of the range, or a random one if many records have changed there.
+        The page is in the range with the greatest change per unread page; of several such ranges, the newest is
+        taken. Usually, the result is the middle unread page of the range. If many records have changed there, it is a
+        random one.
         """
         best: list[int] = []
         most, excess = 0.0, 0

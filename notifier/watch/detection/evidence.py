@@ -244,8 +244,8 @@ def _announce_or_hold_arrivals(decisions: _Decisions, context: AnswerContext) ->
 def _announce_or_hold_updates(decisions: _Decisions, evidence: Evidence, context: AnswerContext) -> None:
     """Announce updates, but hold back the updates of a field that changes in too many records at once.
 
-    Nothing is held back once an operator has released the changes to be announced. If they were released silently, the
-    held-back and further changes of the same field are stored without an event.
+    After an operator has released held-back changes with events, nothing is held back. After a silent release, the
+    held-back changes and further changes of the same field are stored without an event.
     """
     holds, updates = context.holds, decisions.updates
     if holds.release_changes == Release.LEARN:
@@ -311,8 +311,9 @@ def evaluate_absences(
 ) -> Findings:
     """Decide about known records that are missing from a complete answer about their person or training.
 
-    `absent` has their last known content. By the API's count, at most `max_gone` of them can be gone (None: unknown). A
-    removal is announced when the record was missing twice, at least `confirm_after` apart (`evidence.due`).
+    `absent` has the last known contents of these records. By the API's count, at most `max_gone` of them can be gone
+    (None: unknown). If a record is missing for the first time, a second look begins. If it is missing again when that
+    look is due (`evidence.due`), which is `confirm_after` later, its removal is announced.
     """
     changes: list[Change] = []
     looks: list[SecondLook] = []

@@ -43,7 +43,7 @@ class Announcement(Struct, frozen=True):
 def expiring_days_of(expiring_within_seconds: float | None, training_days: int | None) -> int:
     """Return how many days before its end a completion counts as expiring.
 
-    If no time is configured, the training's own number of days (`training_days`) counts; without that, 30 days.
+    Without a configured time, the result is the training's own number of days, `training_days`, or 30 if it has none.
     """
     if expiring_within_seconds is not None:
         return int(expiring_within_seconds // _SECONDS_OF_A_DAY)
@@ -51,10 +51,10 @@ def expiring_days_of(expiring_within_seconds: float | None, training_days: int |
 
 
 def stage_of(valid_until: str, today: date, days: int, since: date) -> ExpiryStage | None:
-    """Return the stage of a completion on the day `today`.
+    """Return the stage of a completion on the day `today`, None if it has no stage.
 
-    Returns None if its end is more than `days` away or before `since`. A completion is valid on its last day, and
-    expired on the day after. Last days before `since`, when expiry was switched on, are history.
+    `valid_until` is the last day on which the completion is valid. A completion has no stage if this day is more than
+    `days` away. It has none either if this day is before `since`, when expiry was switched on: then it is history.
     """
     until = date.fromisoformat(valid_until)
     if until < since:

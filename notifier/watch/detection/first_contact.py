@@ -19,8 +19,9 @@ _NOISE_MS: Final = 5_000
 def first_contact(page: Page, now_ms: int) -> int:
     """Return the moment of the first contact (Unix ms): when the server got the request, or slightly earlier.
 
-    It is the `Date` header (whole seconds, rounded down) minus the duration of the request, or else our own clock.
-    Records entered in that second count as news: a superfluous event is better than a lost one.
+    The moment is the `Date` header minus the duration of the request. Without that header, our own clock replaces it.
+    The header is rounded down to whole seconds. So records entered earlier in that second count as news: a superfluous
+    event is better than a lost one.
     """
     served_ms = now_ms if page.served_at_ms is None else page.served_at_ms
     return served_ms - round(page.seconds * 1000)
@@ -29,7 +30,7 @@ def first_contact(page: Page, now_ms: int) -> int:
 class ContactEstimate(Struct):
     """Estimates when the first request was sent, by the server's clock, from the `Date` headers of several answers.
 
-    That request was sent at `requested_at` (monotonic seconds), which is `own_ms` (Unix ms) by our own clock.
+    By our own clocks, the first request was sent at `requested_at` (monotonic seconds) and `own_ms` (Unix ms).
     """
 
     requested_at: float

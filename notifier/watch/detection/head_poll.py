@@ -147,7 +147,7 @@ def _read_down_to(page: Page) -> PageMetadata:
 def _reaches(page: Page, key: str, day: str | None) -> bool:
     """Return whether a page reaches down to the last record that an interrupted poll has read.
 
-    `key` and `day` are those of that record.
+    `key` is that record's key, and `day` its completion date.
     """
     days = page.days
     return key in page.keys or (bool(days) and (days[-1] or "") < (day or ""))

@@ -22,8 +22,8 @@ class Direction(StrEnum):
 def hold_limit(above: float, known: int, few: int) -> int:
     """Return how many changes may be announced at once; if there are more, they are held back.
 
-    `above` is the configured number of changes or, if below 1, share of the `known` records. The result is at least
-    `few`.
+    `above` is the configured limit. If it is below 1, it is a share of the `known` records, otherwise a number of
+    changes. The result is at least `few`.
     """
     return max(few, int(above * known) if above < 1 else int(above))
 

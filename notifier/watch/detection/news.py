@@ -50,7 +50,7 @@ _FRESH = (
 class EarlierView(Struct, frozen=True):
     """The filters that a source had before.
 
-    A record that they include is known if it was entered before `known_until_ms` (Unix ms).
+    If these filters include a record, and it was entered before `known_until_ms` (Unix ms), the record is known.
     """
 
     training_id: str | None
@@ -88,7 +88,11 @@ class Baseline(Struct, frozen=True):
     earlier_view: EarlierView | None = None
 
     def of(self, completion: Completion) -> "Baseline":
-        """Return the baseline for a record; if the earlier view includes it, `view_since_ms` is an earlier moment."""
+        """Return the baseline for a record.
+
+        If the earlier view includes the record, `view_since_ms` becomes the moment until which that view's records are
+        known.
+        """
         if self.earlier_view is None or not self.earlier_view.includes(completion):
             return self
         return replace(self, view_since_ms=self.earlier_view.known_until_ms)

@@ -1,7 +1,8 @@
 """Recognises known records under new keys, after a change of the API version or when the API has renumbered them.
 
 Many known records then seem to be missing, and as many unknown ones have the same person, training, time of entry and
-date. These are given the new keys, and nothing is announced or removed. All functions but `log_adoptions` are pure.
+date. The known records are given the new keys, and nothing is announced or removed. All functions but `log_adoptions`
+are pure.
 """
 
 import logging
@@ -17,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 _DAY_MS: Final = 86_400_000
 _FEW: Final = 20
-"""If an answer has more unknown records than this, they are compared with known ones, whatever the API's count."""
+"""Unknown records are compared with known ones, whatever the API's count, if an answer has more of them than this."""
 
 
 def was_renumbered_lately(memory: SourceMemory, now_ms: int) -> bool:
@@ -28,8 +29,9 @@ def was_renumbered_lately(memory: SourceMemory, now_ms: int) -> bool:
 def may_be_renumbered(unknown: int, memory: SourceMemory, max_records: int | None, now_ms: int) -> bool:
     """Return whether unknown records of an answer may be known ones under new keys.
 
-    `unknown` is the number of unknown records. `max_records` is the most that the API can have (None: not known). If
-    that is enough for the known and the unknown records together, a few unknown ones are simply new.
+    `unknown` is the number of unknown records. `max_records` is the largest number of records that the API can have
+    (None: not known). If the known and the unknown records together are not more than that, a few unknown ones are
+    simply new.
     """
     if memory.swept_at_ms is None:
         return False
@@ -51,8 +53,9 @@ def find_adoptions(
     `similar` maps an unknown record's key to the keys and trainings of known records with the same person, time of
     entry and date. Records whose keys are `present` in the answer are never matched.
 
-    `expected`: the API version has changed, so ids of trainings differ and are not compared. Otherwise, the trainings
-    must be equal, and at least half of the unknown records must match (with `any_match`, one is enough).
+    `expected` means that the API version has changed. Ids of trainings then differ, so they are not compared. Without
+    `expected`, the trainings must be equal, and at least half of the unknown records must match. With `any_match`, one
+    match is enough.
     """
     taken: set[str] = set()
     found: list[Adoption] = []

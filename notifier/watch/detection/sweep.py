@@ -292,7 +292,8 @@ class SweepRunner:
     async def _examine_or_release_missing(self, missing: list[int]) -> int:
         """Examine the missing known records; return the number of events.
 
-        If an operator has released held-back removals, the records are not examined: their removals are released.
+        If an operator has released the held-back removals, the records are not examined. Their removals are then
+        announced or accepted silently, as the operator has requested.
         """
         release = self._context.health.memory.release_removals
         if release is not None:

@@ -15,7 +15,7 @@ UNANSWERED_SECONDS: Final = 0.5
 class SweepPageLimiter:
     """Limits the pages that the sweeps of all sources have requested, or have read but not written yet.
 
-    Many sources together are faster than the store. Their pages would fill the memory while they wait.
+    Many sources together deliver pages faster than the store writes them. The waiting pages would fill the memory.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class SweepPageLimiter:
 
     @asynccontextmanager
     async def requesting(self) -> AsyncIterator[None]:
-        """Wait until another page may be requested; count it until the answer, for `UNANSWERED_SECONDS` at most."""
+        """Wait until a page may be requested. The page counts until its answer, but not beyond `UNANSWERED_SECONDS`."""
         async with self._turn_lock:
             while self._count() >= MAX_PAGES:
                 self._page_released.clear()

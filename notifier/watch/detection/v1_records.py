@@ -118,7 +118,7 @@ class V1Records:
 def _end_of(page: Page, base: str, above: Counter[str]) -> "_PageEnd":
     """Return the end of a page.
 
-    `above` counts the records on earlier pages that have the day of this page's first record, by key base.
+    `above` counts records on earlier pages, by key base: those that have the same day as the first record of this page.
     """
     day = page.completions[-1].completed_on
     on_day = Counter(key_base(record.key) for record in page.completions if record.completed_on == day)

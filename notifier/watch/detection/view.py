@@ -12,7 +12,10 @@ from notifier.store.tables.view import delete_unconfirmed, mark_out_of_view
 from notifier.watch.detection.news import EarlierView
 
 _CLOCKS_DIFFER_MS: Final = 600_000
-"""How long before a sweep (ms) a record must be entered to count as known: the API's clock may be behind ours."""
+"""Milliseconds by which the API's clock may be behind ours.
+
+After a sweep, a record counts as known only if it was entered at least this long before the sweep began.
+"""
 
 
 class View(Struct, frozen=True):
@@ -29,7 +32,10 @@ class View(Struct, frozen=True):
     If so, unknown records are matched with them until a sweep has read the whole list.
     """
     earlier: EarlierView | None = None
-    """The view before this one; None if there was none, or if it does not tell which records of this view are known."""
+    """The view before this one; None if there was none.
+
+    Also None if the address or the ids have changed: the earlier filters may then mean other records.
+    """
 
     @classmethod
     def from_settings(cls, settings: SourceSettings) -> "View":
@@ -64,13 +70,13 @@ class View(Struct, frozen=True):
 def apply_view(db: Database, source: str, view: View, now_ms: int) -> SourceMemory:
     """Store the view of a source, mark the known records that are outside it, and return the source's state.
 
-    After a change of the view, earlier counts and sweeps prove nothing, so a sweep is due. These unknown records are
-    history:
+    After a change of the view, a sweep is due, because earlier counts and sweeps prove nothing. An unknown record is
+    then history in two cases:
 
-    - those that the earlier filters exclude, if entered before the last successful poll
-    - those that the earlier filters include, if entered before the last whole sweep (polls may have missed later ones)
+    - The earlier filters exclude it, and it was entered before the last successful poll.
+    - The earlier filters include it, and it was entered before the last whole sweep. Polls may have missed later ones.
 
-    Without a whole sweep of the earlier view, what counts as history does not change.
+    If no sweep has read the whole list of the earlier view, the rule for history stays as it was.
     """
     memory = sources.read_or_create(db, source)
     before = None if memory.view is None else View.from_text(memory.view)
