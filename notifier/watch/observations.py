@@ -81,8 +81,8 @@ class Observations(Struct):
     def note_budget(self, usage: Usage, *, searching: bool, now: float, seconds: float) -> None:
         """Record the present use of the request budget, and update `is_budget_exhausted` for the last `seconds`.
 
-        The budget counts as used up if most of the allowed requests were sent and others wait, or a search runs.
-        Requests of sweeps and for names do not count as waiting.
+        The budget is used up if two things are true: most of the allowed requests were sent, and requests wait or a
+        search runs. Waiting requests of sweeps and for names are ignored.
         """
         # Waiting alone proves nothing: with few requests a minute, each one waits for its turn.
         is_busy = (usage.longest_wait_seconds > 0 or searching) and usage.used >= usage.allowed * _NEARLY_ALL
@@ -101,8 +101,8 @@ class Observations(Struct):
 class SourceReport(Struct, frozen=True):
     """The state of one source at one moment, from which the alert rules derive its conditions.
 
-    `request_failures` are the categories of requests that fail, `untried` the categories not requested since this
-    process started.
+    `request_failures` has the categories of requests that fail. `untried` has the categories of which this process has
+    sent no request yet.
     """
 
     memory: SourceMemory

@@ -60,8 +60,9 @@ def too_large_record_page(number: int, requested_at: float, seconds: float) -> P
 def join_parts(number: int, limit: int, parts: Sequence[Page], *, has_ids: bool) -> Page:
     """Return the page that consists of these consecutive `parts`.
 
-    A record in two parts has moved down between the requests. Its second copy counts as unreadable (`is_repeated`), and
-    the page as incomplete. Without `has_ids`, equal records are numbered across the parts.
+    A record that moves down between the requests can be in two parts. Its second copy then counts as unreadable
+    (`is_repeated`), and the page is incomplete. If records have no ids (`has_ids`), copies cannot be recognised: equal
+    records are numbered across the parts.
     """
     completions: list[Completion] = []
     bad: list[InvalidRecord] = []

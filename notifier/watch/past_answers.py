@@ -17,7 +17,7 @@ from notifier.watch.second_looks import SecondLooks
 from notifier.watch.source_context import SourceContext
 
 _UNDER_WAY_SECONDS: Final = 60.0
-"""After twice the configured timeout plus these seconds, a request has ended, even if it waited for a connection."""
+"""A request takes at most twice the configured timeout plus these seconds, including its wait for a connection."""
 
 _ARRIVED: Final = (NewsReason.APPEARED_AFTER_SWEEP, NewsReason.UNDATED_AFTER_SWEEP)
 

@@ -15,10 +15,10 @@ class _Batch(Struct, frozen=True):
 
 
 class RecentChanges:
-    """The records that recent answers have changed. Each takes eight bytes.
+    """The records that recent answers have changed.
 
-    A first sweep changes millions of records in a minute. Two keys with the same hash do no harm: an unchanged record
-    then waits for the next answer.
+    Each record is kept as a hash of eight bytes, because a first sweep changes millions of records in a minute. If an
+    unchanged record has the same hash as a changed one, it waits for the next answer, which does no harm.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class RecentChanges:
         del self._batches[: bisect_right(self._batches, moment, key=_requested_at)]
 
     def changed_after(self, requested_at: float, keys: Sequence[str]) -> dict[str, float]:
-        """Return the keys of records that a later answer has changed, each with the time when it was requested.
+        """Return the keys of records that a later answer has changed, each with the time of that answer's request.
 
         An answer is later if it was requested after `requested_at`. Times are monotonic seconds.
         """

@@ -11,7 +11,7 @@ from notifier.store.tables.second_looks import LookKind, SecondLook
 from notifier.watch.limits import DetectionLimits
 
 _FORMS_SHARE: Final = 0.01
-"""The time between two deletions of old contents, as a share of `form_seconds`."""
+"""The time between two deletions of records' earlier contents, as a share of `form_seconds`."""
 
 
 class SecondLooks:
@@ -82,7 +82,7 @@ class SecondLooks:
         ]
 
     async def forget_old(self, limits: DetectionLimits) -> None:
-        """Delete contradicted second looks, and earlier contents of records, when they are old. Raises StoreError."""
+        """Delete old data: contradicted second looks, and earlier contents of records. Raises StoreError."""
         now_ms = self._clock.now_ms()
         longest_ms = round(limits.flips_seconds * 1000)
         old = [

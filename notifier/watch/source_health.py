@@ -87,7 +87,7 @@ class SourceHealth:
         return self._memory
 
     async def recall(self) -> None:
-        """Load the state of the previous run, and continue its pause if a rate limit caused it. Raises StoreError."""
+        """Load the state of the previous run. A pause that a rate limit caused is continued. Raises StoreError."""
         await self.refresh()
         longest = max(self._settings.rate_limit_pause, self._limits.operator_pause_seconds)
         left = silence_left(self._memory.silent_until_ms, longest, self._clock.now_ms())
@@ -132,7 +132,7 @@ class SourceHealth:
         )
 
     def wake(self, slept: float) -> None:
-        """Do not count the `slept` seconds, for which the machine slept, as time without success."""
+        """Exclude the `slept` seconds, in which the machine was asleep, from the time without success."""
         self._begun_at += slept
         if self._succeeded_at is not None:
             self._succeeded_at += slept
@@ -196,14 +196,14 @@ class SourceHealth:
     def _is_due(self, now_ms: int) -> bool:
         """Return whether a success at `now_ms` has to be stored at once.
 
-        Storing a success has to wait for the disk. A success that ends no failure, no silence and no interrupted poll
-        is stored later: with the next change that a head poll finds, after 30 seconds, or when the polls stop. So the
-        stored moment may be up to half a minute too early. That does little harm:
+        A success is stored at once if it ends a failure, a silence or an interrupted poll. Any other success is stored
+        later, because storing has to wait for the disk: with the next change that a head poll finds, after 30 seconds,
+        or when the polls stop. Until then, the stored moment is up to 30 seconds too early. That does little harm:
 
         - After a change of filters, some more records may be announced (`detection/view`).
         - After a comparison with the essentials, some more events may be sent, with the same ids
           (`store/recovery/compare`).
-        - A gap may be recorded although the outage was half a minute too short. The next sweep ends it.
+        - A gap may be recorded for an outage that was up to 30 seconds too short. The next sweep ends the gap.
         """
         memory, stored_ms = self._memory, self._stored_success_ms
         if stored_ms is None or not 0 <= now_ms - stored_ms < _STORED_EVERY_MS:
@@ -283,7 +283,7 @@ class SourceHealth:
     def _pause_after(self, failure: ApiError, category: RequestCategory) -> float:
         """Return for how many seconds to pause.
 
-        If only an operator can solve the failure, this is 0.0 the first time, because the failure may be temporary.
+        The first failure that only an operator can solve causes no pause (0.0), because it may be temporary.
         """
         pause = pause_after(failure, self._settings.rate_limit_pause, self._limits.operator_pause_seconds)
         before = self._request_failures.get(category)

@@ -78,7 +78,7 @@ class PreciseAnswer(Struct, frozen=True):
     requested_at: float
     """When the first page was requested."""
     is_whole: bool = True
-    """The list did not change while its pages were read. Otherwise, a missing record does not count as gone."""
+    """Whether the list stayed the same while its pages were read. If not, a missing record does not count as gone."""
     user_id: str | None = None
     training_id: str | None = None
 
@@ -139,9 +139,9 @@ class SourceReader:
     ) -> PreciseAnswer | None:
         """Return all records of a person, a training, or both, from all pages.
 
-        Returns None if there are more than `max_question_pages` pages, unless `all_pages` is True. If the list changes
-        meanwhile, all pages are read again, up to `page_tries` times. If it changed each time, the records of all
-        attempts are returned (for v1: those of the last attempt).
+        Without `all_pages`, returns None if there are more than `max_question_pages` pages. If the list changes while
+        its pages are read, all pages are read again, in at most `page_tries` attempts. If the list changed in every
+        attempt, the records of all attempts are returned or, for v1, those of the last attempt.
         """
         readings: list[list[Page]] = []
         fit = False
@@ -178,8 +178,8 @@ class SourceReader:
     def _is_consistent(self, pages: Sequence[Page], before: Sequence[Page] | None) -> bool:
         """Return whether all pages belong to one list that did not change while they were read.
 
-        In two cases, the previous attempt (`before`) must have had the same keys: pages were read in parts, or pages
-        without ids repeat a record.
+        One attempt does not show this if pages were read in parts, or if pages without ids repeat a record. In these
+        cases, the previous attempt (`before`) must have had the same keys.
         """
         if len({page.last_page for page in pages}) > 1:
             return False
@@ -214,10 +214,10 @@ class SourceReader:
         *,
         skim: bool = False,
     ) -> Page:
-        """Return a page, read in smaller parts if one answer would be too large or too slow.
+        """Return a page. If one answer would be too large or too slow, the page is read in smaller parts.
 
-        The working size is remembered: for hours if answers were too large, for minutes if they were late. A record
-        that is too large on a page of its own counts as unreadable.
+        The size of the parts is remembered: for hours if answers were too large, for minutes if answers were late. A
+        record that is too large even on a page of its own counts as unreadable.
         """
         fitting = self._working_sizes.get(limit)
         size = limit if fitting is None else fitting.size

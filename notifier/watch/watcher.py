@@ -309,7 +309,7 @@ class Watcher:
         return memory.swept_at_ms is None and (self.is_sweeping or memory.left_over is None)
 
     def _may_send_extra_probe(self) -> bool:
-        """Return whether to send a probe, to detect moves in the list, even if the first page states the count."""
+        """Return whether to send a probe that detects moves in the list, although the first page states the count."""
         return self._can_compare_places() and self._budget.used_share() < _BUDGET_FOR_PROBES
 
     async def _evaluate_count(self, counted: ApiCount) -> None:

@@ -55,7 +55,7 @@ class UnknownRecordError(Exception):
     """A request asks for a record that no source knows."""
 
     def __init__(self, key: str, problem_by_source: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Initialise with the key. `problem_by_source` says why the record is unreadable at a source that lists it."""
+        """Initialise with the key. If sources list the record, `problem_by_source` says why they cannot read it."""
         if problem_by_source:
             seen = "; ".join(
                 f"{source} has read it, but leaves it out: {problem}" for source, problem in problem_by_source.items()
@@ -211,7 +211,10 @@ class SourceDetail(Struct, frozen=True):
     events: "Sequence[LoggedEvent]"
     """The latest events, newest first."""
     searched_ms: int | None
-    """When the oldest event that was examined for `events` was detected (Unix ms); None if no older ones are left."""
+    """The detection time (Unix ms) of the oldest event that was examined to find `events`.
+
+    None if enough events were found, or if no older events are left.
+    """
 
 
 class DestinationDetail(SourceDetail, frozen=True):

@@ -150,7 +150,7 @@ _Text = Annotated[str | None, BeforeValidator(_none_if_empty), MustBe("a text")]
 _EventIds = Annotated[
     Annotated[tuple[str, ...], Field(min_length=1)] | None, MustBe("a list of event ids, with at least one")
 ]
-"""The ids of events, or None for all events. An empty list is an error: its sender found no event, and means none."""
+"""The ids of events, or None for all events. An empty list is an error, so that it never stands for all events."""
 
 _Flag = Annotated[bool | None, MustBe("true or false")]
 _FORMATS: Final = [{"format": "date"}, {"format": "date-time"}]
@@ -314,8 +314,8 @@ class StopReplayRequest(BaseRequest):
 class ReplaySelection(Struct, frozen=True):
     """The events to replay: those detected at or after `since_ms` and before `until_ms` (Unix ms).
 
-    Without `until_ms`, the time of the request counts. `destination`, `source` and `type` restrict the replay if they
-    are not None. With `dry_run`, nothing is sent.
+    If `until_ms` is None, the time of the request takes its place. `destination`, `source` and `type` restrict the
+    replay if they are not None. With `dry_run`, nothing is sent.
     """
 
     since_ms: int

@@ -118,10 +118,10 @@ class LocalServer:
         return self._problem
 
     async def start(self) -> None:
-        """Listen on the owner's socket, and on the sockets from systemd or, without any, the configured address.
+        """Listen on the owner's socket, and on the sockets from systemd.
 
-        If only the owner's socket works, the rest is tried again every RETRY_INTERVAL_SECONDS. Raises ListenError if
-        the owner's socket cannot be bound.
+        Without sockets from systemd, the configured address is used. If only the owner's socket works, the rest is
+        tried again every RETRY_INTERVAL_SECONDS. Raises ListenError if the owner's socket cannot be bound.
         """
         await self._runner.setup()
         await self._serve_on(open_unix_socket(self._socket_path), ListenerKind.OWNER)

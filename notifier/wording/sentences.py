@@ -1,8 +1,8 @@
 """Sentences about the notifier itself.
 
-They are created in English, and can be shown in another language. A sentence is a text of the catalogue, with values
-for its placeholders. The catalogues `en.toml` and `es.toml` have the same texts and placeholders. Values, such as text
-from a peer or a person, are not translated.
+Sentences are created in English, and can be shown in another language. A sentence is a text of the catalogue, with
+values for its placeholders. The catalogues `en.toml` and `es.toml` have the same texts and placeholders. Values, such
+as text from a peer or a person, are not translated.
 """
 
 import tomllib

@@ -8,7 +8,7 @@ from typing import Final
 from notifier.web.daemon_api import RequestPreview
 
 LONGEST_BODY_BYTES: Final = 16_384
-"""The longest body that is written into the script. A longer one is read from BODY_FILE, a download on the page."""
+"""The longest body that is written into the script. For a longer body, the user has to download BODY_FILE."""
 
 BODY_FILE: Final = "body.json"
 
@@ -82,7 +82,7 @@ _TIMESTAMP_ARGUMENT: Final = '--header "webhook-timestamp: $(date +%s)"'
 def _keeps_signature(request: RequestPreview) -> bool:
     """Return whether the script repeats the original signature.
 
-    The signature is repeated if there is no shared secret, because a shell can sign again only with such a secret.
+    A shell can sign again only with a shared secret. Without a shared secret, the original signature is repeated.
     """
     return not request.is_signed and bool(_signature(request))
 

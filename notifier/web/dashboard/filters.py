@@ -16,7 +16,11 @@ _LONGEST: Final = 120
 _EVENT_WORDS: Final = {"completion.created": "new", "completion.updated": "changed"}
 
 _TIME: Final = Markup('<time datetime="{iso}" title="{utc}" data-shown="{shown}">{text}</time>')
-"""The HTML of a time. The page's script puts the local time in the text if `shown` is "moment", else in the title."""
+"""The HTML of a time.
+
+If `shown` is "moment", the page's script replaces the text with the local time. Otherwise, the script adds the local
+time to the title.
+"""
 
 
 def ago(moment: int | str, now_ms: int) -> Markup:

@@ -1,7 +1,7 @@
 """Signs a browser in, by a form for the token or by a link that is valid once.
 
 The browser then gets a cookie with a random session id. The form works without JavaScript, and only on a page of this
-server: the guard refuses other origins, and this module a form without an `Origin` header.
+server: the guard refuses forms from other origins, and this module refuses forms without an `Origin` header.
 """
 
 import logging
@@ -37,9 +37,9 @@ class SignInPages:
     def __init__(self, guard: Guard, links: SignInLinks, renderer: PageRenderer, url: Callable[[], str | None]) -> None:
         """Initialise with the guard, links and renderer.
 
-        `url` returns the dashboard's URL for a local browser. It returns None if the server listens only on the owner's
-        socket. It returns "" if the server listens on another Unix socket, but on no port: a proxy or tunnel may lead
-        to that socket.
+        `url` returns the dashboard's URL for a local browser, if the server listens on a port. If the server listens
+        only on the owner's socket, `url` returns None. If it listens on another Unix socket, but on no port, `url`
+        returns "", and a link is only a path: the operator adds the address of a proxy or tunnel to that socket.
         """
         self._guard = guard
         self._links = links

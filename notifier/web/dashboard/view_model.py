@@ -17,7 +17,7 @@ Status = Mapping[str, Any]
 """The object of `/v1/status`."""
 
 FEW_ROWS: Final = 12
-"""The number of sources, or of destinations, up to which a table has a row for each of them."""
+"""Up to this number of sources, or of destinations, a table has a row for each of them."""
 
 MAX_ROWS: Final = 20
 """Maximum number of rows if there are more than FEW_ROWS sources or destinations. A folded list names the others."""
@@ -147,7 +147,7 @@ def _operator_errors(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, str]
 
 
 def _first_sweep(unread: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
-    """Return a phrase about the first sweep of the only source in `unread`, or about several sources."""
+    """Return a phrase about the sources whose lists are `unread`: for a single source, how far its first sweep is."""
     if len(unread) > 1:
         return f"the lists of {counted(len(unread), 'source')} have not been read completely yet"
     ((name, source),) = unread

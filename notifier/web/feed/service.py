@@ -68,8 +68,8 @@ class Feed:
 def start_position(db: Database, after: int | None, event_filter: EventFilter, configured: Collection[str]) -> int:
     """Return the event number after which the requested events begin: usually `after`.
 
-    If `after` is None, it is the newest event's number. If `after` is higher than the newest event's number, it comes
-    from another state file: the result is 0, and the client recognises known events by their ids. Raises
+    If `after` is None, the result is the newest event's number. An `after` that is higher than any event's number comes
+    from another state file. The result is then 0, and the client recognises known events by their ids. Raises
     UnknownNameError if the filter names a source that never existed.
     """
     if unknown := event_filter.sources - {*configured, *feed.known_source_names(db)}:

@@ -23,7 +23,7 @@ _CHECK_INTERVAL_SECONDS: Final = 1.0
 """Seconds between two checks of the connections' time limits."""
 
 _SEND_LIMIT_FACTOR: Final = 10
-"""The time in which a client must receive _SEND_LIMIT_BYTES, as a multiple of `ConnectionLimits.stalled_seconds`."""
+"""A client must receive _SEND_LIMIT_BYTES within `ConnectionLimits.stalled_seconds` times this factor."""
 
 _SEND_LIMIT_BYTES: Final = 65_536
 
@@ -58,7 +58,7 @@ class Connection(RequestHandler):
 
     @property
     def is_busy(self) -> bool:
-        """Whether the connection handles a request, and so may not be closed to make room for another connection."""
+        """Whether the connection handles a request. If so, it is not closed to make room for another connection."""
         return (self._current_request is not None or bool(self._messages)) and not self.has_delayed_refusal
 
     def idle_since(self) -> float:

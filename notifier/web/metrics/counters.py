@@ -1,7 +1,7 @@
 """Counters and histograms that are updated as events occur.
 
-Every counter starts at 0 with the process. The state file does not keep counters: a restored file would decrease them.
-Prometheus treats a decrease as a restart from 0, and would add the whole value again.
+Every counter starts at 0 with the process. Counters are not kept in the state file, because a restored older file
+would decrease them. Prometheus treats a decrease as a restart from 0, and would add the whole value again.
 """
 
 from bisect import bisect_left
@@ -55,8 +55,8 @@ class CounterMetric(Struct, frozen=True):
 class Buckets(Struct, frozen=True):
     """One histogram.
 
-    `counts` has the number of observations up to each bound and, last, their total number. `sum` is the sum of the
-    observed values.
+    `counts` has the number of observations up to each bound. The last item is the number of all observations. `sum` is
+    the sum of the observed values.
     """
 
     counts: Sequence[int]

@@ -58,8 +58,9 @@ class DestinationFigures(Struct, frozen=True):
     pending: int
     dead: int
     oldest_pending_ms: int | None
-    """When the oldest pending delivery began to wait; None if none waits. Those that wait for a scheduled time or for
-    the end of a quiet time do not count.
+    """When the oldest pending delivery began to wait; None if none waits.
+
+    Deliveries that wait for a scheduled time or for the end of a quiet time do not count.
     """
 
 

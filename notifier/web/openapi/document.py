@@ -155,7 +155,7 @@ def _parameters(model: type[BaseQuery] | None, where: str, components: JsonObjec
 
 
 def _is_body_required(model: type[BaseRequest]) -> bool:
-    """Return whether a request must have a body: a missing one is parsed as `{}`, which may be invalid for `model`."""
+    """Return whether a request must have a body: whether `model` refuses `{}`, the value of a missing body."""
     try:
         model.model_validate({})
     except ValidationError:

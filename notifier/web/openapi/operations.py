@@ -58,8 +58,10 @@ class Operation(Struct, frozen=True):
     headers: type[BaseQuery] | None = None
     body: type[BaseRequest] | None = None
     errors: tuple[int, ...] = ()
-    """Only the error statuses that are particular to this operation. The OpenAPI document adds those of all operations,
-    and those that follow from the parameters and the body.
+    """The error statuses that are particular to this operation.
+
+    The OpenAPI document adds the error statuses that all operations share, and those that follow from the parameters
+    and the body.
     """
 
 

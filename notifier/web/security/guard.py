@@ -30,7 +30,7 @@ PROBE_PATHS: Final = frozenset({"/healthz", "/readyz"})
 """The paths that need no token on any listener, because load balancers and kubelets have none."""
 
 METRICS_PATH: Final = "/metrics"
-"""The path of the metrics. It needs a token only if one is configured, because metrics have no personal data."""
+"""The path of the metrics. If no token is configured, it is public, because metrics have no personal data."""
 
 SIGN_IN_LINK_PATH: Final = "/v1/sign-in-link"
 """The path that creates a sign-in link. Only the owner's socket serves it."""

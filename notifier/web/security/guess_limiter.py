@@ -40,7 +40,8 @@ class _WrongTokens(Struct, frozen=True):
 class GuessLimiter:
     """Counts the wrong tokens of each peer (see `peer_key_of`), and computes how long the peer must wait.
 
-    A request with the right token is neither counted nor delayed, because all clients behind a proxy are one peer.
+    A request with the right token is neither counted nor delayed: all clients behind a proxy are one peer, and a wrong
+    token of one client must not delay the others.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -67,8 +68,7 @@ class GuessLimiter:
 async def delay_wrong_token(request: web.Request, guess_limiter: GuessLimiter) -> int:
     """Count and log a wrong token, then sleep to slow down guessing.
 
-    If the peer sent the token before its previous wait was over, return how many seconds it must wait now. Otherwise,
-    return 0.
+    Return 0 if the peer was allowed to try. If its previous wait was not over yet, return its new wait in seconds.
     """
     connection = connection_of(request)
     wait_seconds_before = guess_limiter.wait_seconds(connection.peer_key)
