@@ -131,8 +131,11 @@ class Reloader:
         self._counts.keep_only(
             {*settings.sources, *changes.sources.removed}, {*settings.destinations, *destination_changes.removed}
         )
-        # New events must not go to a removed destination while it stops, nor to a new one before it exists.
-        kept = {name: wanted for name, wanted in settings.destinations.items() if name not in destination_changes.added}
+        # New events must not go to a removed destination while it stops, nor to a new one before it exists. One that an
+        # earlier reload has added before it failed exists already, and keeps getting events.
+        existing = {it.destination for it in configuration.subscriptions}
+        new = {*destination_changes.added} - existing
+        kept = {name: wanted for name, wanted in settings.destinations.items() if name not in new}
         configuration.subscriptions = subscriptions_of(kept)
         await self._dispatcher.apply_settings(
             settings.destinations,

@@ -15,6 +15,7 @@ from notifier.alerts.conditions import Condition, ConditionName
 from notifier.config import Settings
 from notifier.daemon.configuration import Differences, ReloadHooks, UnloadedChanges, keys_pending_restart
 from notifier.daemon.daemon import Daemon
+from notifier.store.errors import StoreError, StoreReason
 from notifier.web.daemon_api import UnknownNameError
 from tests.support.changing_configuration import Written, dumped
 from tests.support.daemon import World, ready, status_when, until_swept
@@ -100,6 +101,29 @@ async def test_reload_that_the_store_interrupted_is_taken_back_by_a_reload_of_th
     key = world.complete()
     await until(lambda: subjects(world) == {key: 1})
     assert await changes(daemon, "destinations") == {"added": (), "changed": (), "removed": ()}
+
+
+async def test_reload_that_is_repeated_takes_no_event_from_a_destination_that_the_failed_one_has_added(
+    daemon: Daemon, world: World, written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise StoreError(StoreReason.DISK_FULL, "no space")
+
+    apply, keys = daemon._dispatcher.apply_settings, []
+
+    async def complete_and_apply(*arguments: Any, **options: Any) -> None:
+        keys.append(world.complete())
+        await until(lambda: subjects(world)[keys[0]] > 0)
+        await apply(*arguments, **options)
+
+    hr = dumped(written.settings)["destinations"]["hr"]
+    written.change(destinations={"hr": hr, "audit": hr})
+    with monkeypatch.context() as store_fails:
+        store_fails.setattr(daemon._sources, "apply_settings", fail)
+        assert "applied only in part" in (await daemon.reload()).body["message"]
+    monkeypatch.setattr(daemon._dispatcher, "apply_settings", complete_and_apply)
+    assert (await daemon.reload()).ok
+    await until(lambda: subjects(world) == {keys[0]: 2})
 
 
 async def test_reload_watches_an_added_source_and_not_a_removed_one(
