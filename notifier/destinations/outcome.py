@@ -142,7 +142,6 @@ def failure_scope(reason: AttemptResult) -> FailureScope:
             | AttemptResult.PROXY_REFUSED
             | AttemptResult.CERTIFICATE_REJECTED
             | AttemptResult.ACCESS_REFUSED
-            | AttemptResult.TARGET_MISSING
             | AttemptResult.REDIRECTED
             | AttemptResult.EVERYTHING_REFUSED
             | AttemptResult.ORIGIN_REFUSED
@@ -156,6 +155,7 @@ def failure_scope(reason: AttemptResult) -> FailureScope:
             | AttemptResult.SERVER_ERROR
             | AttemptResult.ANSWER_UNEXPECTED
             | AttemptResult.SERVICE_FAILED
+            | AttemptResult.TARGET_MISSING
         ):
             return FailureScope.UNKNOWN
         case (

@@ -353,6 +353,33 @@ async def test_internal_error_in_send_fails_only_the_event_concerned(
     assert "an internal error" in caplog.text
 
 
+class PartlyBound:
+    """A broker's exchange with a queue that does not get the messages about some records."""
+
+    name = "hr"
+    grouping = Grouping()
+
+    def __init__(self, *subjects: str) -> None:
+        self.stored: list[str] = []
+        self._subjects = subjects
+
+    async def send(self, deliveries: Sequence[Delivery]) -> Outcome:
+        (delivery,) = deliveries
+        if delivery.event.subject in self._subjects:
+            return Outcome(AttemptResult.TARGET_MISSING)
+        self.stored.append(delivery.event.subject)
+        return Outcome(AttemptResult.DELIVERED)
+
+
+async def test_message_that_no_queue_gets_does_not_hold_up_the_others(rig: Rig) -> None:
+    exchange = PartlyBound("1", "2")
+    settings = HttpSettings.model_validate({"type": "http", "url": "http://127.0.0.1:9/", **SHORT_WAITS})
+    await rig.enter(*keys(20))
+    async with rig.running(rig.worker(exchange, settings)):
+        await until(lambda: sorted(exchange.stored, key=int) == keys(18, 3))
+    assert await rig.ask("SELECT DISTINCT reason FROM deliveries WHERE state = 'pending'") == [("target_missing",)]
+
+
 def fail_once(work: Callable[..., Any]) -> Callable[..., Any]:
     faults = iter([True])
 

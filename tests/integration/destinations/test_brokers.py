@@ -263,7 +263,7 @@ async def test_missing_right_is_access_refused(kind: Kind, broker: Broker, make:
 async def test_missing_target_is_target_missing(kind: Kind, broker: Broker, make: Make, make_event: MakeEvent) -> None:
     for keys in kind.missing:
         outcome = await make(broker.keys(**keys)).send(deliveries_of(make_event()))
-        assert (outcome.reason, outcome.scope) == (AttemptResult.TARGET_MISSING, FailureScope.ENDPOINT), keys
+        assert (outcome.reason, outcome.scope) == (AttemptResult.TARGET_MISSING, FailureScope.UNKNOWN), keys
         assert outcome.detail
 
 

@@ -18,9 +18,9 @@ from tests.support.destinations import MakeEvent
     ("error", "reason", "scope"),
     [
         (exceptions.DeliveryError(None, Basic.Nack(1)), AttemptResult.THROTTLED, FailureScope.PACE),
-        (exceptions.DeliveryError(None, Basic.Return()), AttemptResult.TARGET_MISSING, FailureScope.ENDPOINT),
+        (exceptions.DeliveryError(None, Basic.Return()), AttemptResult.TARGET_MISSING, FailureScope.UNKNOWN),
         (exceptions.ChannelAccessRefused("no"), AttemptResult.ACCESS_REFUSED, FailureScope.ENDPOINT),
-        (exceptions.ChannelNotFoundEntity("no"), AttemptResult.TARGET_MISSING, FailureScope.ENDPOINT),
+        (exceptions.ChannelNotFoundEntity("no"), AttemptResult.TARGET_MISSING, FailureScope.UNKNOWN),
         (exceptions.ChannelPreconditionFailed("no"), AttemptResult.PAYLOAD_REFUSED, FailureScope.EVENT),
         (exceptions.ChannelClosed(541, "no"), AttemptResult.SERVER_ERROR, FailureScope.UNKNOWN),
         (exceptions.ConnectionClosed(320, "no"), AttemptResult.CONNECTION_LOST, FailureScope.UNKNOWN),

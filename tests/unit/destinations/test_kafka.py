@@ -15,7 +15,7 @@ from notifier.destinations.outcome import AttemptResult, FailureScope
     [
         (KafkaError.SASL_AUTHENTICATION_FAILED, "no", AttemptResult.ACCESS_REFUSED, FailureScope.ENDPOINT),
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, "no", AttemptResult.ACCESS_REFUSED, FailureScope.ENDPOINT),
-        (KafkaError.UNKNOWN_TOPIC_OR_PART, "no", AttemptResult.TARGET_MISSING, FailureScope.ENDPOINT),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, "no", AttemptResult.TARGET_MISSING, FailureScope.UNKNOWN),
         (KafkaError.MSG_SIZE_TOO_LARGE, "no", AttemptResult.PAYLOAD_REFUSED, FailureScope.EVENT),
         (KafkaError._MSG_TIMED_OUT, "no", AttemptResult.TIMEOUT, FailureScope.UNKNOWN),
         (KafkaError.THROTTLING_QUOTA_EXCEEDED, "no", AttemptResult.THROTTLED, FailureScope.PACE),

@@ -17,7 +17,7 @@ def test_outcome_of_is_delivered_only_for_codes_below_0x80(code: int) -> None:
         (0x80, AttemptResult.SERVER_ERROR, FailureScope.UNKNOWN),
         (0x86, AttemptResult.ACCESS_REFUSED, FailureScope.ENDPOINT),
         (0x87, AttemptResult.ACCESS_REFUSED, FailureScope.ENDPOINT),
-        (0x90, AttemptResult.TARGET_MISSING, FailureScope.ENDPOINT),
+        (0x90, AttemptResult.TARGET_MISSING, FailureScope.UNKNOWN),
         (0x95, AttemptResult.PAYLOAD_REFUSED, FailureScope.EVENT),
         (0x97, AttemptResult.THROTTLED, FailureScope.PACE),
         (0x99, AttemptResult.PAYLOAD_REFUSED, FailureScope.EVENT),
