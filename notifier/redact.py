@@ -56,7 +56,7 @@ def hide_partial_secret(text: str, *secrets: str) -> str:
 
 
 def _partial_length(text: str, secret: str) -> int:
-    """Return how many characters at the end of a text begin the secret; 0 if fewer than four do."""
+    """Return the length of the longest end of the text that is a beginning of the secret; 0 if it is below four."""
     if len(secret) < _SHORTEST_SECRET:
         return 0
     end = text[-len(secret) :]

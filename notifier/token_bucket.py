@@ -4,7 +4,7 @@ from msgspec import Struct
 
 
 class TokenBucket(Struct):
-    """A token bucket that holds up to `rate` tokens, but at least one; a rate of 0 means no limit.
+    """A token bucket that has room for `rate` tokens, at least for one; a rate of 0 means no limit.
 
     `rate` is in requests a second, and may be changed at any time. `now` is in monotonic seconds.
     """

@@ -33,7 +33,10 @@ def find_file(path: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Pa
 
 
 def _may_exist(file: Path) -> bool:
-    """Return False only if a file certainly does not exist. Other errors are left to the reading of the file."""
+    """Return False only if a file certainly does not exist.
+
+    After any other error, return True: reading the file then reports the error.
+    """
     try:
         file.lstat()
     except (FileNotFoundError, NotADirectoryError):

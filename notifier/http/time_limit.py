@@ -8,7 +8,7 @@ import asyncio
 
 
 class TimeLimit:
-    """Ends `asyncio.timeout(None)` blocks after a time limit that is the same for all of them.
+    """Ends `async with asyncio.timeout(None)` blocks after a time limit that is the same for all of them.
 
     The blocks may run at the same time. Each must be registered with `begin`.
     """
@@ -21,7 +21,7 @@ class TimeLimit:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, timeout: asyncio.Timeout) -> float:
-        """Register a block that begins now; return its deadline, in the event loop's seconds."""
+        """Begin the time limit of a block; return its deadline, in the event loop's seconds."""
         loop = asyncio.get_running_loop()
         ends_at = self._ends_at[timeout] = loop.time() + self._seconds
         if self._timer is None:
@@ -29,7 +29,7 @@ class TimeLimit:
         return ends_at
 
     def end(self, timeout: asyncio.Timeout) -> None:
-        """Remove a block that is about to end; must be called within the block."""
+        """End the time limit of a block. Must be called inside the block, just before the block ends."""
         self._ends_at.pop(timeout, None)
 
     def _expire_overdue(self) -> None:

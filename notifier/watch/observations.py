@@ -101,8 +101,8 @@ class Observations(Struct):
 class SourceReport(Struct, frozen=True):
     """The state of one source at one moment, from which the alert rules derive its conditions.
 
-    `request_failures` has the categories of requests that fail. `untried` has the categories of which this process has
-    sent no request yet.
+    `request_failures` has the categories of requests that fail. `untried` has the categories in which this process has
+    not sent a request yet.
     """
 
     memory: SourceMemory

@@ -147,7 +147,7 @@ def unsent_reasons(source: str, event: EventHistory, subscriptions: Sequence[Sub
 
 
 def unjudged_filters(event: EventHistory, subscriptions: Sequence[Subscription]) -> dict[str, tuple[Filter, ...]]:
-    """Return the filters that could not be applied to an event, by destination that the event was sent to. Pure.
+    """For each destination that an event was sent to, return the filters that could not be applied to the event. Pure.
 
     A filter could not be applied if the data that it checks was unknown when the event was written. `subscriptions` are
     the present filters of all destinations.

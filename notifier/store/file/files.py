@@ -91,7 +91,7 @@ def open_private(path: Path, flags: int, *, second_name: Path | None = None) -> 
 def _file_problem(found: os.stat_result, path: Path, second_name: Path | None = None) -> str | None:
     """Return why a file must not be used; None if it may be used.
 
-    A usable file is regular, belongs to this user or to the owner of its folder, and has no other name than
+    A usable file is regular, belongs to this user or to the owner of its folder, and has no other hard link than
     `second_name`.
     """
     if not stat.S_ISREG(found.st_mode):

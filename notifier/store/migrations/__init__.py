@@ -40,6 +40,6 @@ def steps() -> list[str]:
 
 
 def unknown_steps(db: Database) -> list[str]:
-    """Return the steps in this file that this version of the program does not know; a newer version added them."""
+    """Return the steps of a store that only a newer version of the program knows."""
     known = set(steps())
     return [step.name for step in migrations.applied(db) if step.name not in known]

@@ -164,7 +164,7 @@ def _delivered_since(db: Database, begin_ms: int) -> dict[str, int]:
 
 
 def _latencies(db: Database, now_ms: int) -> dict[str, list[tuple[int, int]]]:
-    """Return, by destination, the latencies (ms) of the last 24 hours, each with its number of deliveries."""
+    """Return, by destination, how many deliveries of the last 24 hours had each latency (ms)."""
     found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     for destination, milliseconds, deliveries in db.execute(
         "SELECT destination, milliseconds, sum(deliveries) FROM latency_counts WHERE hour > ? GROUP BY 1, 2",

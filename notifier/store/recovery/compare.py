@@ -282,7 +282,7 @@ def _store_comparison(db: Database, known: Snapshot, missing: Missing, now_ms: i
 
 
 def _mark_delivered(db: Database, known: Snapshot) -> None:
-    """Mark the deliveries in a file that is too old as delivered if the essentials show that they are finished."""
+    """In a file that is too old, mark as delivered those deliveries that are finished according to the essentials."""
     unfinished = {f"{it.id} {delivery['destination']}" for it in known.undelivered for delivery in it.deliveries}
     unfinished |= {f"{it.id} {destination}" for it in known.owed for destination in it.destinations}
     ids = [*(it.id for it in known.announced), *(it.id for it in known.undelivered), *(it.id for it in known.owed)]

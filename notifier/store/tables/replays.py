@@ -93,7 +93,7 @@ class ReplayRunningError(Exception):
 
 
 def start(db: Database, past: ReplayRange, plan: ReplayPlan, now_ms: int) -> int:
-    """Store a replay as requested and planned, and return its number. Raises ReplayRunningError.
+    """Store a new replay with its request and its plan, and return its number. Raises ReplayRunningError.
 
     A replay with nothing to send ends at once. Earlier replays are deleted, except running ones and the latest one.
     """
