@@ -16,7 +16,7 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Return seconds that never decrease, from an arbitrary start, and include the sleep of the machine.
+        """Return the seconds since an arbitrary start. The value never decreases, and includes the machine's sleep.
 
         The timers of an event loop may stop during a sleep. `daemon/scheduler.py` detects a sleep, and wakes the tasks
         that wait for these timers.

@@ -34,7 +34,7 @@ changes, there is no such event.
 
 _PRIVATE: Final = re.compile(rb'"signature"\s*:\s*(?!null)|"files"\s*:\s*\[\s*[^\s\]]')
 _LONGEST_FILE_TEXT: Final = 200
-"""The maximum length of a text that describes a file; a longer text is the file's content and is not stored."""
+"""The maximum length of a text that describes a file. A longer text is not stored: it may be the file's content."""
 
 Record = tuple[str, str]
 """The identity of a record: its source and its key."""
@@ -269,9 +269,9 @@ def _digest_id(prefix: str, content: bytes) -> str:
 def event_data(change: Change, names: Names, occasion: Occasion | None = None) -> bytes:
     """Return the JSON of an event's `data`.
 
-    It has the completion with names, the old values of changed fields, the known facts about the person and the
-    training, and the record. `occasion`: the person's first completion of the training, a renewal, or None if not
-    known.
+    The JSON has the completion with names, the old values of changed fields, the known facts about the person and the
+    training, and the record. `occasion` says whether this is the person's first completion of the training or a
+    renewal; None if that is not known.
     """
     completion = change.completion
     content = completion.content()

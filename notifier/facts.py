@@ -13,7 +13,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 ROLLING: Final = "rolling"
-"""The type of renewal schedule that ends a number of months after the completion; no other end is documented."""
+"""The type of renewal schedule that ends a number of months after the completion. The API explains no other type."""
 
 _HIGHEST_MONTHS: Final = 12_000
 _MS_PER_SECOND: Final = 1000
@@ -87,8 +87,8 @@ def occasion_of(completed_on: str | None, other_days: Iterable[str | None], *, k
     """Return whether a completion is the person's first one of the training or a renewal.
 
     Returns None if that is not certain. `other_days` are the days of the person's other completions of the training; an
-    unknown day is None. `knows_all`: no other completion is missing in `other_days`. A completion on the same day is
-    ignored, because it may be the same completion, entered twice.
+    unknown day is None. `knows_all`: `other_days` is complete. Another completion on the same day is ignored, because
+    it may be the same completion, entered twice.
     """
     if completed_on is None:
         return None

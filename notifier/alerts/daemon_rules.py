@@ -50,11 +50,11 @@ def rebuild_conditions(
 ) -> Iterator[Condition]:
     """After a rebuild of the state file, yield a condition until every source has finished a sweep.
 
-    Before that, not all records are known again. `found` describes the rebuild; None means that there was none.
+    Until then, some records may still be unknown. `found` describes the rebuild; None means that there was none.
     `found.kind` decides between `state_behind` and `state_rebuilt`.
 
-    While the condition is not in `firing`, it is yielded even after all sweeps. So it is reported even if all sweeps
-    finish before the first evaluation.
+    All sweeps may finish before the first evaluation. So that the condition is reported even then, it is yielded until
+    its key is in `firing`.
     """
     if found is None:
         return
@@ -110,7 +110,7 @@ def restart_conditions(unclean_runs: int) -> Iterator[Condition]:
 
 
 def configuration_conditions(problem: str | None) -> Iterator[Condition]:
-    """Yield `configuration_broken` if the last reload failed; `problem` is the reason, None if it succeeded."""
+    """Yield `configuration_broken` if `problem`, the reason why the last reload failed, is not None."""
     if problem is not None:
         yield Condition(
             ConditionName.CONFIGURATION_BROKEN,
@@ -121,7 +121,7 @@ def configuration_conditions(problem: str | None) -> Iterator[Condition]:
 
 
 def heartbeat_conditions(problem: str | None, failing_seconds: float) -> Iterator[Condition]:
-    """Yield `heartbeat_failing` while the heartbeat fails; `problem` is the reason, None if it works."""
+    """Yield `heartbeat_failing` if `problem`, the reason why the heartbeat fails, is not None."""
     if problem is not None:
         yield Condition(
             ConditionName.HEARTBEAT_FAILING,
@@ -134,9 +134,9 @@ def heartbeat_conditions(problem: str | None, failing_seconds: float) -> Iterato
 
 
 def alert_conditions(evaluation: Evaluation | None, *, has_heartbeat: bool) -> Iterator[Condition]:
-    """Yield `alerts_undelivered` if an alert has waited for too long, or if its destination has refused it.
+    """Yield `alerts_undelivered` if an alert has waited for too long or was refused by its destination.
 
-    One refusal is enough, because the next alert may be sent weeks later. `has_heartbeat` is whether a heartbeat URL is
+    One refusal is enough, because the next alert may be sent weeks later. `has_heartbeat` is true if a heartbeat URL is
     configured.
     """
     if evaluation is None or evaluation.undelivered_seconds is None:
@@ -154,7 +154,7 @@ def alert_conditions(evaluation: Evaluation | None, *, has_heartbeat: bool) -> I
 
 
 def interface_conditions(problem: str | None) -> Iterator[Condition]:
-    """Yield `interface_down` if the HTTP interface cannot listen; `problem` is the reason, None if it listens."""
+    """Yield `interface_down` if `problem`, the reason why the HTTP interface cannot listen, is not None."""
     if problem is not None:
         yield Condition(
             ConditionName.INTERFACE_DOWN,
@@ -182,7 +182,7 @@ def descriptor_conditions(used: int, limit: int | None, firing: Collection[Condi
 def unknown_conditions(
     evaluation: Evaluation | None, peers: PeerClocks, *, essentials_unwritten: bool, heartbeat_untried: bool
 ) -> Iterator[ConditionKey]:
-    """Yield the keys of the conditions about which this process knows nothing yet, mostly after its start.
+    """Yield the keys of the conditions that this process cannot judge yet, usually because it has just started.
 
     `evaluation` is the last evaluation, or None before the first one. `essentials_unwritten` is true if this process
     has not written the essentials yet. `heartbeat_untried` is true if this process has not requested the configured

@@ -27,7 +27,7 @@ _SOON_REPORTED_SECONDS = 60.0
 """A destination that will be reported as failing within this time is not reported as behind."""
 
 DISABLED_REPORTED_AFTER_SECONDS = 86_400.0
-"""If events wait for a destination that an operator disabled, the condition is reported after this time."""
+"""A destination that an operator disabled this long ago is reported if events wait for it."""
 
 _ENDPOINT_SCOPES = (FailureScope.PACE, FailureScope.ENDPOINT, FailureScope.UNKNOWN)
 _ENDPOINT_RESULTS = frozenset(reason for reason in AttemptResult if failure_scope(reason) in _ENDPOINT_SCOPES)
@@ -132,7 +132,7 @@ def is_behind(
 def failing_seconds(
     serving: ServiceSnapshot, undelivered: Sequence[UndeliveredGroup], now_ms: int, *, is_firing: bool
 ) -> float | None:
-    """Return for how many seconds a destination has failed while this process ran; None if it does not fail.
+    """Return for how many seconds a destination has failed during this run; None if the destination does not fail.
 
     Events that were refused for their content are ignored. If the failure has been reported (`is_firing`), it ends when
     two things are true: a request has succeeded, and no event has waited for the endpoint for FAILING_FOR_SECONDS.

@@ -23,7 +23,7 @@ class EvaluationFindings(Struct, frozen=True):
     withdrawn: Mapping[ConditionKey, str] = field(default_factory=lambda: MappingProxyType({}))
     """The reason for each withdrawal, by the condition's key."""
     unknown: Collection[ConditionKey] = ()
-    """The keys of conditions about which this process knows nothing yet. If these conditions fire, they do not end."""
+    """The keys of conditions that this process cannot judge yet. If such a condition fires, it does not end."""
 
 
 class Evaluation(Struct, frozen=True):
@@ -62,7 +62,7 @@ class Evaluation(Struct, frozen=True):
 
 
 def readiness_problems(evaluation: Evaluation | None, now: float) -> dict[str, str]:
-    """Return a sentence for each problem that keeps the daemon from being ready, by the problem's key.
+    """Return the problems that keep the daemon from being ready: a sentence for each key.
 
     The key is `alerts` for an overdue alert, and `evaluation` for a stale evaluation. If there is no evaluation yet
     (None), the result is empty.

@@ -19,7 +19,7 @@ from notifier.store.tables.conditions import ConditionChange, Phase, StoredCondi
 _log = logging.getLogger(__name__)
 
 _LONGEST_STEP_SECONDS: Final = 120.0
-"""The longest time that counts as observed between two evaluations. If more time passes, the machine may have slept."""
+"""At most this much time between two evaluations counts as observed; in a longer time, the machine may have slept."""
 
 
 _REFUSALS: Final = tuple(

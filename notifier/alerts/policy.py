@@ -6,7 +6,7 @@
 - If it comes back within an hour after its end, it is the same condition.
 - A condition that has come back must be unseen for at least an hour before it ends again. But if its
   `ends_after_seconds` is 0, it ends at once.
-- It causes at most MAX_ALERTS_A_DAY alerts a day, and the last one gives its true state.
+- A condition causes at most MAX_ALERTS_A_DAY alerts a day. The last alert of a day gives the condition's true state.
 """
 
 from collections.abc import Collection, Mapping
@@ -38,7 +38,7 @@ _DAY_MS: Final = 24 * 3600 * 1000
 class ChangeReason(StrEnum):
     """The reason for a change of a stored condition.
 
-    A change sends an alert if alerts have a destination, except where a reason's description says "No alert".
+    If alerts have a destination, each change sends an alert, unless the description of its reason says "No alert".
     """
 
     SEEN = "seen"
@@ -62,7 +62,7 @@ class ChangeReason(StrEnum):
     WITHDRAWN = "withdrawn"
     """The condition is no longer reported, although nothing shows that the problem was solved."""
     FORGOTTEN = "forgotten"
-    """The condition ended more than a day ago, or before it was reported, and is deleted. No alert."""
+    """The condition is deleted, because it ended more than a day ago or before it was reported. No alert."""
 
 
 def find_changes(
@@ -121,10 +121,10 @@ def find_handovers(
 def _mark_handed_over(
     before: StoredCondition, change: ConditionChange | None, alerts_to: str
 ) -> ConditionChange | None:
-    """Return a change that marks a firing condition as unreported, if it was reported to a former destination.
+    """Return a change for a firing condition that was reported to a former destination of alerts.
 
-    Otherwise, return `change`. The former destination of alerts gets no alert about the end of the condition. Instead,
-    it gets the last alert that `find_handovers` makes.
+    The change marks the condition as unreported. The former destination gets no alert about the end of the condition.
+    Instead, it gets the last alert that `find_handovers` makes. For any other condition, return `change`.
     """
     after = before if change is None else change.condition
     if after.phase is Phase.FIRING and _is_alerted_elsewhere(after, alerts_to):
@@ -139,7 +139,7 @@ def _is_alerted_elsewhere(condition: StoredCondition, alerts_to: str) -> bool:
 def _end_recipient(condition: StoredCondition, alerts_to: str, configured_destinations: Collection[str]) -> str | None:
     """Return the destination to alert about the end of a condition; None if there is none.
 
-    It is the destination that got the alert about the beginning, if it is still configured.
+    The result is the destination that got the alert about the beginning, if this destination is still configured.
     """
     if condition.alerted_ms is None:
         return None
@@ -251,7 +251,7 @@ def ends_after_ms(condition: StoredCondition) -> int:
 def _must_wait_for_next_day(condition: StoredCondition, now_ms: int) -> bool:
     """Return whether a condition must not end before the next day, because at most one alert is left today.
 
-    The last alert is kept in case the condition comes back.
+    This alert is reserved for the case that the condition comes back.
     """
     return condition.alerts >= MAX_ALERTS_A_DAY - 1 and 0 <= now_ms - condition.alerts_from_ms < _DAY_MS
 

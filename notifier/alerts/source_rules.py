@@ -19,10 +19,10 @@ from notifier.watch.source_health import FAULT
 from notifier.wording.sentences import Sentence
 
 FAILING_FOR_SECONDS = 900.0
-"""How long no poll may succeed before an alert is sent: this time or three poll intervals, whichever is longer."""
+"""An alert is sent after this time without a successful poll, or after three poll intervals if they are longer."""
 
 OVER_AFTER_SECONDS = 300.0
-"""How long polls must succeed before a failure ends: this time or three poll intervals, whichever is longer."""
+"""A failure ends after polls have succeeded for this time, or for three poll intervals if they are longer."""
 
 GAP_AFTER_SECONDS = 3 * 3600.0
 """How long a sweep must be overdue before an alert is sent. Only time while the daemon runs counts, because the first
@@ -93,7 +93,7 @@ def conditions(source: str, report: SourceReport, firing: Collection[ConditionKe
 
 
 def unknown_conditions(source: str, report: SourceReport) -> Iterator[ConditionKey]:
-    """Yield the keys of the conditions about which the source's watcher knows nothing yet after its start."""
+    """Yield the keys of the conditions that the source's watcher cannot judge yet, because it has just started."""
     subject, observations = source_subject(source), report.seen
     if not observations.is_budget_known:
         yield ConditionName.BUDGET_EXHAUSTED, subject
@@ -273,7 +273,7 @@ def _waits_since(look: SecondLook) -> int | None:
     """Return since when (Unix ms) a second look has been waiting; None if it is not waiting now.
 
     For a removal, this is `first_ms`, the time of the first answer without the record. `since_ms` may be later: if an
-    answer does not contain all the records that it counts, `since_ms` is set to the time of that answer.
+    answer has fewer records than its own count says, `since_ms` is set to the time of that answer.
     """
     return look.since_ms if look.since_ms is None or look.kind is not LookKind.REMOVAL else look.first_ms
 

@@ -1,4 +1,4 @@
-"""Reports that the state file cannot be written, with an alert that is sent without being stored."""
+"""Sends the alert that the state file cannot be written. The alert is sent without being stored."""
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
@@ -24,10 +24,11 @@ FAILING_FOR_MS: Final = 60_000
 
 
 class UnwritableStore:
-    """Holds the condition `store_unwritable` in memory, because the state file cannot be written, and sends its alerts.
+    """Holds the condition `store_unwritable`, and sends its alerts.
 
-    The alert about the beginning is sent at each evaluation, with the same id, until the destination accepts it. The
-    alert about the end is stored as an ordinary event.
+    The condition is held in memory, because the state file cannot be written. The alert about the beginning is sent at
+    each evaluation, with the same id, until the destination accepts it. The alert about the end is stored as an
+    ordinary event.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class UnwritableStore:
 
     @property
     def firing(self) -> tuple[StoredCondition, ...]:
-        """The condition in a tuple if it fires, else an empty tuple."""
+        """A tuple with the condition if it fires; otherwise, an empty tuple."""
         return () if self._firing is None else (self._firing,)
 
     async def check(self) -> list[Event]:
@@ -81,8 +82,8 @@ class UnwritableStore:
     async def stop(self) -> None:
         """If the alert about the beginning was sent, store the alert about the end.
 
-        Nothing is stored if the state file still cannot be written. The next run of the daemon delivers the stored
-        alert. That run could not write the alert itself, because it knows nothing of the beginning.
+        If the state file still cannot be written, nothing is stored. The next run of the daemon delivers the stored
+        alert. Only this run can store the alert, because no other run knows that the condition began.
         """
         if self._alerted_to in self._configured_destinations():
             await self._end()

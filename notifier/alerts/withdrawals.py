@@ -23,11 +23,11 @@ def withdrawal_reasons(
     destinations: Mapping[str, Health],
     waiting: Mapping[str, int],
 ) -> dict[ConditionKey, Sentence]:
-    """Return the key of each condition that is withdrawn, with the reason.
+    """Return the reason for each withdrawn condition, by the condition's key.
 
-    `keys` are the conditions that fired until now, and `current` those that hold now. A condition of `keys` that is
-    neither in `current` nor in the result is resolved. `sources` are the configured sources, `destinations` the health
-    of each configured destination, and `waiting` the number of waiting events of each destination.
+    `keys` are the conditions that fired until now. `current` are the conditions that hold now. A condition of `keys`
+    that is neither in `current` nor in the result is resolved. `sources` are the configured sources. `destinations` has
+    the health of each configured destination. `waiting` has the number of events that wait for each destination.
     """
     seen: set[ConditionKey] = {(condition.name.value, condition.subject) for condition in current}
     found: dict[ConditionKey, Sentence] = {}

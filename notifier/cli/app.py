@@ -131,10 +131,10 @@ def main() -> int:
 
 
 def _discard_unwritable_output() -> None:
-    """Discard what is left in the buffer of standard output if it cannot be written.
+    """If standard output cannot be written, discard what is left in its buffer.
 
-    The failure has already been reported. Without this, Python would try to write again when it ends, print a second
-    error, and exit with 120.
+    The failure has already been reported. Without this function, Python would try to write again at exit, print a
+    second error, and exit with 120.
     """
     if sys.stdout is None:
         return

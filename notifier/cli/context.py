@@ -63,7 +63,7 @@ def read_settings_as_caller(global_options: GlobalOptions) -> Settings:
 def owner_to_become(state_file: Path) -> privileges.Owner | None:
     """Return the user that root should become before it uses the state file; None if no switch is needed.
 
-    Raises CommandError if root may not become that user, as in a container without capabilities.
+    Raises CommandError if root is not allowed to become that user, as in a container without capabilities.
     """
     owner = privileges.owner_to_become(state_file)
     if owner is not None:
@@ -81,7 +81,8 @@ def owner_to_become(state_file: Path) -> privileges.Owner | None:
 def switch_to_owner_of(state_file: Path) -> None:
     """If this process is root and another user owns the state file, become that user until the process ends.
 
-    Raises CommandError if this process may not become that user, or if that user cannot read this program's modules.
+    Raises CommandError if this process is not allowed to become that user, or if that user cannot read this program's
+    modules.
     """
     owner = owner_to_become(state_file)
     if owner is None:
@@ -146,8 +147,9 @@ def locate_state_file(global_options: GlobalOptions) -> Path:
 def locate_daemon(global_options: GlobalOptions) -> tuple[Path, ConfigurationError | None]:
     """Return the path of the state file, and the error if this path cannot be read from the configuration.
 
-    Without an error, the second value is None. With an error, the path is the default one: a daemon that was started
-    with a valid configuration may be reached there. If this process is root, it becomes the user that owns the file.
+    Without an error, the second value is None. After an error, the default path is returned, because a daemon that was
+    started with a valid configuration may use this path. If this process is root, it becomes the user that owns the
+    file.
 
     Raises CommandError, and ConfigurationError if the working directory was removed.
     """

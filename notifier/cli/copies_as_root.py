@@ -35,8 +35,8 @@ def owner_can_read(owner: Owner, source: Path) -> bool:
 def make_as_owner(owner: Owner, target: Path, make: Callable[[Path], Result], *, overwrite: bool) -> Result:
     """Call `make` as the owner to write a backup, then copy the backup to `target` as root.
 
-    `make` gets the path of a temporary file, and its result is returned. With `overwrite`, an existing `target` is
-    replaced. Raises BackupError, and the errors of `make`.
+    `make` gets the path of a temporary file. The result of `make` is returned. With `overwrite`, an existing `target`
+    is replaced. Raises BackupError, and the errors of `make`.
     """
     target = target.absolute()
     _require_root_folder(target)

@@ -1,6 +1,6 @@
 """An HTTP client for the running daemon, over the Unix socket beside the state file.
 
-It uses the standard library's HTTP client, because that can be imported fast.
+It uses the HTTP client of the standard library, because importing this client is fast.
 """
 
 import json
@@ -26,7 +26,7 @@ _ERROR_TYPES: Final = {
     STANDBY: StandbyError,
     BUSY: BusyError,
 }
-"""The type of the error to raise for a `reason` of an error response. For all other reasons, it is CommandError."""
+"""The error to raise for each `reason` of an error response. For all other reasons, CommandError is raised."""
 
 ANSWER_TIMEOUT_SECONDS: Final = 5.0
 """The default time limit for an answer of the daemon."""
@@ -49,8 +49,8 @@ def request(
 ) -> DaemonAnswer | None:
     """Send a request to the daemon that uses this state file; return None if no daemon is running.
 
-    `timeout` is in seconds. If it is None, the request goes on for as long as the daemon answers other requests. This
-    is tested every ANSWER_TIMEOUT_SECONDS.
+    `timeout` is in seconds. None means no limit, as long as the daemon answers other requests. Every
+    ANSWER_TIMEOUT_SECONDS, this is tested with another request.
 
     Raises one of these errors:
 

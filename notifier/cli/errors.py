@@ -59,7 +59,7 @@ class ConfigurationError(CommandError):
 
 @contextmanager
 def as_command_error(*errors: type[Exception]) -> Iterator[None]:
-    """Convert exceptions of these types into CommandError with the same text. So the text must suit operators."""
+    """Convert exceptions of these types into CommandError. Operators see the text of the exception unchanged."""
     try:
         yield
     except errors as error:

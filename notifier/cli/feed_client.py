@@ -71,7 +71,7 @@ class EventStreamParser:
 async def follow_events(
     state_file: Path, types: Sequence[str], on_connection_change: Callable[[bool], None]
 ) -> AsyncIterator[FeedEvent]:
-    """Yield each event that is detected from now on, and reconnect when the connection is lost, without a gap.
+    """Yield each event that is detected from now on; after a lost connection, reconnect and continue without a gap.
 
     `types`, if not empty, restricts the types of events. `on_connection_change` gets True after a connect and False
     after a disconnect. Raises CommandError if the first connect fails, or if the daemon refuses the request.
@@ -114,8 +114,8 @@ async def follow_events(
 def _start_position(answer: aiohttp.ClientResponse, known: int | None) -> int | None:
     """Return the number of the event after which the stream begins; None if this number is not known.
 
-    If `known` is not None, the result is `known`. Otherwise, it is the number in a header of the answer, which an older
-    daemon may not send.
+    If `known` is not None, the result is `known`. Otherwise, the result is the number in a header of the answer. An
+    older daemon may omit this header.
     """
     header = answer.headers.get(POSITION_HEADER, "")
     return int(header) if known is None and header.isdecimal() else known

@@ -66,5 +66,5 @@ def add_global_options(command: AnyCallable) -> AnyCallable:
 
 
 def pass_global_options(command: Callable[Concatenate[GlobalOptions, P], R]) -> Callable[P, R]:
-    """Return `command` with the global options added; their values become its first argument."""
+    """Return `command` with the global options added. `command` gets their values as its first argument."""
     return add_global_options(click.make_pass_decorator(GlobalOptions, ensure=True)(command))

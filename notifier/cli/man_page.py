@@ -126,7 +126,7 @@ def _page_lines() -> Iterator[str]:
 
 
 def command_contexts(context: click.Context) -> Iterator[click.Context]:
-    """Yield a context for each command of a group. After a subgroup come its own commands."""
+    """Yield a context for each command of a group. The commands of a subgroup follow the subgroup."""
     group = context.command
     if isinstance(group, click.Group):
         for name in group.list_commands(context):

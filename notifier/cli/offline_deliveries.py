@@ -95,9 +95,9 @@ def replay_offline(
 ) -> "PlanDocument":
     """Put past events back into the queue; return the same plan of the replay as the daemon would.
 
-    With `request.dry_run`, this only counts the events. Ctrl-C ends the replay for good; after a kill, the next daemon
-    continues it. `show_progress` gets two numbers: the deliveries put back so far, and all of the replay. There are no
-    pauses, because no new events are waiting.
+    With `request.dry_run`, this only counts the events. Ctrl-C ends the replay for good. If this process is killed, the
+    next daemon continues the replay. `show_progress` gets the number of deliveries put back so far, and the total.
+    There are no pauses, because no new events are waiting.
     """
 
     async def replay(store: Store) -> "PlanDocument":

@@ -25,7 +25,7 @@ _REFRESH_SECONDS: Final = 0.2
 def poll_offline(settings: Settings, source: str) -> int:
     """Poll a source, and return the number of new events.
 
-    Includes the count check and, if the count differs, the search for the difference. Raises CommandError.
+    The poll includes the count check and, if the count differs, the search for the difference. Raises CommandError.
     """
     new_events: list[Event] = []
 

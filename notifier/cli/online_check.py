@@ -43,7 +43,7 @@ def store_warnings(settings: Settings) -> "Iterator[str]":
     """Yield warnings about the store, if it exists.
 
     The warnings are about waiting events of destinations that are not configured, sources that were probably renamed,
-    and a database server with another time. Raises CommandError if the database cannot be used.
+    and a database server whose clock differs. Raises CommandError if the database cannot be used.
     """
     is_file = not settings.store.url.get_secret_value()
     if is_file and not is_there(settings.store.path):
@@ -96,7 +96,7 @@ def show_matches(matches: "Sequence[FilterMatches]") -> None:
 
 
 def raise_on_problems(probes: "Sequence[ProbeResult]", store_error: CommandError | None = None) -> None:
-    """If the probes found problems, or if there is a `store_error`, raise a CommandError that lists all of them."""
+    """Raise a CommandError that lists the problems of all probes and the `store_error`, if there are any."""
     problems = [f"{probe.source}: {problem}" for probe in probes for problem in probe.problems]
     lines = [] if store_error is None else [store_error.message]
     if problems:

@@ -22,7 +22,7 @@ ShowSweep = Callable[[Mapping[str, Any]], None]
 def copy_progress(title: str) -> Iterator[Callable[[int, int], None]]:
     """Yield a function that shows the progress of a copy. Without a terminal, the function does nothing.
 
-    The function takes two numbers: the pages that are copied already, and all pages.
+    The function takes the number of pages copied so far, and the total.
     """
     if not is_terminal():
         yield lambda _done, _total: None
@@ -37,8 +37,8 @@ def copy_progress(title: str) -> Iterator[Callable[[int, int], None]]:
 def request_progress(state_file: Path, path: str) -> daemon_client.DaemonAnswer | None:
     """Request the progress of work that the daemon does; return None if no daemon is running.
 
-    While the daemon is too busy to answer, for example with searches in the dashboard, this asks again: the work goes
-    on meanwhile. Raises CommandError, and BusyError after _LONGEST_BUSY_SECONDS.
+    The daemon may be too busy to answer, for example with searches in the dashboard, although the work goes on. Then
+    this asks again. Raises CommandError; raises BusyError after _LONGEST_BUSY_SECONDS.
     """
     deadline = time.monotonic() + _LONGEST_BUSY_SECONDS
     while True:

@@ -19,7 +19,7 @@ def history_lines(progress: Mapping[str, Any]) -> list[str]:
 
 
 def unfinished_lines(replay: Mapping[str, Any]) -> list[str]:
-    """Return lines about the deliveries of a replay that are not in the queue yet, and about how to continue it."""
+    """Return lines about the deliveries that a replay has not queued yet, and about how to continue the replay."""
     lines = [
         f"  {name}: {part['queued']:,} of {format_count(part['deliveries'], 'delivery', 'deliveries')}, {part['state']}"
         f"{_wait_suffix(part)}"

@@ -11,9 +11,10 @@ LONGEST_SECRET: Final = 65_536
 
 
 def read_secret(value: str | None) -> str | None:
-    """Return the secret: for `@FILE` the content of the file, for `@-` the first line of standard input, else `value`.
+    """Return the secret that `value` contains or names.
 
-    Raises CommandError if the file cannot be read.
+    For `@FILE`, this is the content of the file. For `@-`, this is the first line of standard input. Any other `value`
+    is the secret itself. Raises CommandError if the file cannot be read.
     """
     if not (value or "").startswith(FROM_FILE) or value is None:
         return value

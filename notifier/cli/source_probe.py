@@ -32,7 +32,7 @@ _ADVICE: Final = {
     "trainings": "; or set `names = false`",
     "job titles": "; or leave `job_title` out of `person_fields`",
 }
-"""The advice if the token has no permission to read a list, by the name of the list."""
+"""For the name of each list: the advice if the token has no permission to read this list."""
 
 _REQUESTS_PER_MINUTE: Final = 60
 """The rate limit of a probe. It is high enough that the five requests to one source need not wait."""
@@ -137,7 +137,7 @@ def _unreadable_problems(page: Page) -> Iterator[str]:
 
 
 def _clock_problems(served_at_ms: int | None) -> list[str]:
-    """Return a list with one sentence if the clocks of this machine and the API differ too much, else an empty list."""
+    """Return a sentence in a list if the clocks of this machine and the API differ too much; if not, an empty list."""
     peers = PeerClocks(SystemClock())
     peers.record("", served_at_ms)
     return [condition.summary for condition in daemon_rules.clock_conditions(peers, ())]

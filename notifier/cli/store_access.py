@@ -22,7 +22,7 @@ def open_store_read_only(location: StoreSettings | Path) -> Iterator[Database]:
     """Open the store read-only.
 
     `location` is the settings of the store or, if the settings are unknown, the path of the state file. If the next
-    `notifier run` will restore or rebuild the state file, this prints a note: the command shows the state before that.
+    `notifier run` will restore or rebuild the state file, a note says that the command shows the state before that.
     Raises CommandError if the store does not exist or cannot be read.
     """
     if isinstance(location, StoreSettings):

@@ -27,7 +27,7 @@ def _check_apprise_url(url: SecretStr) -> SecretStr:
 
 
 def _missing_package(url: str) -> str | None:
-    """Return the first package that apprise lacks for the service of a URL; None if it lacks no package."""
+    """Return the first missing package that apprise needs for the service of a URL; None if no package is missing."""
     from apprise.manager_plugins import NotificationManager  # noqa: PLC0415
 
     try:

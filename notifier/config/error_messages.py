@@ -77,13 +77,13 @@ class _Place(Struct, frozen=True):
     table: Any
     """The type of the table that contains the value."""
     siblings: tuple[type[BaseTable], ...]
-    """The other classes that a table on the path could have; empty if the key `type` selects no table's class there."""
+    """The classes that other values of the key `type` would select; empty if no table on the path has this key."""
 
 
 def explain(error: ValidationError, layers: Sequence[Layer]) -> Iterator[Problem]:
     """Yield a problem for each error that pydantic found. No problem contains a configured value.
 
-    pydantic has validated the merged values of `layers`, of which the first is the strongest. A problem names the
+    pydantic has validated the merged values of `layers`. The first layer is the strongest. A problem names the
     variable or credential file that sets the wrong value.
     """
     for details in error.errors(include_url=False):
@@ -115,7 +115,7 @@ def _only_mention(table: Sequence[str | int], layers: Sequence[Layer]) -> str | 
 def _locate(loc: tuple[str | int, ...]) -> _Place:
     """Return the place of an error; `loc` is the location that pydantic gives.
 
-    `loc` consists of the keys that lead to the place, and of two other parts:
+    `loc` consists of the keys that lead to the place. In two cases, `loc` has another part:
 
     - If the key `type` selects a table's class, the value of `type` follows the table's key.
     - If the last key itself is wrong, and not its value, `[key]` follows that key.

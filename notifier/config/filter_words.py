@@ -44,7 +44,7 @@ def describe_filters(settings: DestinationSettings) -> str:
 
 
 def _describe_values(values: Sequence[str]) -> str:
-    """Return a filter's values in words: first the wanted ones, then the excluded ones (with `!` in `values`)."""
+    """Return a filter's values in words, the wanted ones first. In `values`, the excluded ones begin with `!`."""
     wanted = [f"`{value}`" for value in values if not value.startswith(EXCLUDES)]
     excluded = [f"`{value.removeprefix(EXCLUDES)}`" for value in values if value.startswith(EXCLUDES)]
     if not excluded:

@@ -54,7 +54,7 @@ def tags(kind: Any) -> list[str]:
 
 
 def takes_json(kind: Any) -> bool:
-    """Return whether a value of the type `kind` can be a list or a table, which a variable may contain as JSON."""
+    """Return whether a value of the type `kind` can be a list or a table. Variables contain such values as JSON."""
     return bool(table_classes(kind)) or any(get_origin(option) in {dict, tuple} for option in union_members(kind))
 
 

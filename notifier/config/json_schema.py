@@ -82,7 +82,7 @@ class _ConfigurationSchema(GenerateJsonSchema):
         return self.generate_inner({**table.__pydantic_core_schema__, "ref": name})
 
     def dict_schema(self, schema: "core_schema.DictSchema") -> JsonSchemaValue:
-        """In a table whose keys users choose, forbid keys that are not valid names."""
+        """In a table whose keys users choose, allow only keys that are valid names."""
         described = super().dict_schema(schema)
         if "patternProperties" in described:
             described["additionalProperties"] = False
@@ -92,7 +92,7 @@ class _ConfigurationSchema(GenerateJsonSchema):
 def _key_docstrings(table: type[BaseTable]) -> dict[str, str]:
     """Return the docstrings of a table's keys, including inherited keys.
 
-    pydantic could collect them when it creates the classes, but that would double the time of every start.
+    pydantic could collect the docstrings when it creates the classes, but then every start would take twice as long.
     """
     docstrings: dict[str, str] = {}
     for cls in reversed(table.__mro__):

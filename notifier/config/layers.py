@@ -53,7 +53,7 @@ class Layer(Struct, frozen=True):
     is_included: bool = False
 
     def sets(self, path: Iterable[str | int]) -> bool:
-        """Return whether this layer has a value at `path`, or another value where `path` needs a table."""
+        """Return whether this layer has a value at `path`, or a value other than a table on the way there."""
         value: Any = self.values
         for key in path:
             if not isinstance(value, dict):

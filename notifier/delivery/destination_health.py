@@ -95,7 +95,7 @@ class DestinationHealth:
             self.state = replace(self.state, rate=rate)
 
     def apply_outcome(self, attempt: Attempt, outcome: Outcome, *, trying_ms: int, now: float) -> AttemptDecisions:
-        """Return what follows from an attempt's outcome, and update the health; `now` is in monotonic seconds."""
+        """Update the health after an attempt, and return what follows from `outcome`; `now` is in monotonic seconds."""
         before = self.state.breaker
         result = decisions.after_attempt(
             self.state, attempt, outcome, self._bounds, trying_ms=trying_ms, now=now, jitter=self._jitter
@@ -120,7 +120,7 @@ class DestinationHealth:
             health.log_new_state(self._name, after, outcome)
 
     def apply_sample(self, outcome: Outcome) -> bool:
-        """If a failing destination accepted a sample event, mark it as working and return True; else return False."""
+        """Mark a failing destination as working if it accepted a sample event; return whether it was marked."""
         if outcome.scope is not FailureScope.NONE or self.current.state is not HealthState.RETRYING:
             return False
         self.state = decisions.after_sample(self.state, self._clock.monotonic())

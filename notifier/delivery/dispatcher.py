@@ -115,7 +115,7 @@ class Dispatcher:
         self._workers[worker.name] = worker
 
     async def set_enabled(self, name: str, *, enabled: bool) -> tuple[Health, bool]:
-        """Enable or disable a destination; return its health, and whether this ended its retry wait.
+        """Enable or disable a destination; return its new health, and whether a retry wait was ended.
 
         If `apply_settings` is running, waits until it has ended. Raises KeyError for an unknown name, and StoreError.
         """
@@ -148,8 +148,8 @@ class Dispatcher:
     def hand_over(self, events: Sequence[Event], deliveries: Sequence[Delivery]) -> None:
         """Give new deliveries to the workers directly, so that the workers need not read them from the store.
 
-        The deliveries are already stored. A worker ignores them if it may have earlier deliveries to send. Therefore
-        call `wake` afterwards.
+        The deliveries are already stored. A worker that may have earlier deliveries to send ignores the new ones.
+        Therefore, call `wake` afterwards.
         """
         is_next = events[0].sequence == self._latest_sequence + 1
         self._latest_sequence = max(self._latest_sequence, events[-1].sequence)
@@ -170,7 +170,7 @@ class Dispatcher:
                 self._workers[name].wake()
 
     async def follow_clock(self) -> None:
-        """After the system clock was set, shift the scheduled attempts and retry waits by the same amount.
+        """After the system clock was set, shift scheduled attempts and retry waits by as much as the clock jumped.
 
         If `apply_settings` is running, waits until it has ended. Raises StoreError.
         """

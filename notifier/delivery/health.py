@@ -65,7 +65,7 @@ def after_switch(before: Health, *, enabled: bool, now_ms: int) -> Health | None
 
 
 def set_enabled_without_worker(db: Database, name: str, *, enabled: bool, now_ms: int) -> tuple[Health, bool]:
-    """Enable or disable a destination that has no worker; return its health, and whether this ended its retry wait."""
+    """Enable or disable a destination without a worker; return its new health, and whether a retry wait was ended."""
     before = destinations.read_or_create(db, name)
     switch = after_switch(before, enabled=enabled, now_ms=now_ms)
     if switch is not None:
@@ -122,7 +122,7 @@ def after_attempt(
 
 
 def _with_status(outcome: Outcome) -> str:
-    """Return the outcome's detail; for the results in _SHOWN_WITH_STATUS, the HTTP status is put before it."""
+    """Return the outcome's detail. If the result is in _SHOWN_WITH_STATUS, the text begins with the HTTP status."""
     if outcome.status is None or outcome.reason not in _SHOWN_WITH_STATUS:
         return outcome.detail
     return f"HTTP {outcome.status}: {outcome.detail}" if outcome.detail else f"HTTP {outcome.status}"
@@ -206,7 +206,7 @@ class ServiceSnapshot(Struct, frozen=True):
     changed.
     """
     trying_ms: int
-    """The total time in which delivery was possible, in this process and in earlier ones."""
+    """The total time spent trying to deliver, in this process and in earlier ones (see `TryingClock`)."""
     waits_until_ms: int | None = None
     """The end of the retry wait (Unix ms); None without a wait."""
     learned: LearnedLimits = field(default_factory=LearnedLimits)

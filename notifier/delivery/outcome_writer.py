@@ -1,4 +1,4 @@
-"""Writes the outcomes of attempts to the store in batches; while the store fails, it keeps them in memory."""
+"""Writes the outcomes of attempts to the store in batches. While the store fails, the outcomes stay in memory."""
 
 import asyncio
 import contextlib
@@ -22,12 +22,13 @@ _log = logging.getLogger(__name__)
 
 COLLECT_SECONDS = 0.05
 """Seconds for which successes are collected before they are written. One transaction per success would cost more than
-the requests themselves. If the process is killed before the write, these events are delivered again, with the same ids.
+the requests themselves. If the process is killed before the write, the events of the collected successes are delivered
+again, with the same ids.
 """
 
 LONGEST_UNWRITTEN_SECONDS = 3.0
-"""The longest time for which an outcome may wait until it is written. If an outcome waits longer, no request is sent.
-So if a disk or a database hangs without an error, only a few deliveries are repeated after a restart.
+"""If an outcome has waited for longer than this many seconds to be written, no request is sent. Without this limit, a
+disk or a database that hangs without an error would cause many repeated deliveries after a restart.
 """
 
 _TRY_AGAIN_SECONDS = 1.0
@@ -89,7 +90,7 @@ class OutcomeWriter:
         self._work_available.set()
 
     def stop_collecting(self) -> None:
-        """Write the collected outcomes now. Called when no request is under way that could add an outcome."""
+        """Write the collected outcomes now. Called when all requests that could add an outcome have ended."""
         self._urgent.set()
 
     def set_health(self, health: Health, error: LastError | None = None, learned: LearnedLimits | None = None) -> None:

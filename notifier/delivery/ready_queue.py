@@ -89,7 +89,7 @@ class ReadyQueue:
         return []
 
     def take(self, deliveries: Sequence[Delivery]) -> None:
-        """Remove the deliveries of the next request from `ready`; usually they are the first ones."""
+        """Remove `deliveries` from `ready`, because the next request carries them; usually they are the first ones."""
         count = len(deliveries)
         if self.ready[count - 1] is deliveries[-1]:
             del self.ready[:count]
@@ -222,7 +222,7 @@ class ReadyQueue:
                 self._release(delivery.event.record)
 
     def _was_sent_again(self, sequence: int) -> bool:
-        """Return whether a delivery was requeued before its outcome was written; the outcome has now been written.
+        """Return whether a delivery whose outcome is now written was requeued before the write.
 
         If so, subtract one from the number of the delivery's unwritten outcomes.
         """

@@ -44,7 +44,7 @@ class ReplayRunner:
     ) -> None:
         """Initialise; `subscriptions` returns the current filters of all destinations, `wake` wakes the dispatcher.
 
-        `batch_wait` returns for how many seconds an event may wait for others before it is sent to a destination.
+        `batch_wait` returns for how many seconds a destination's events may wait for others to join their request.
         """
         self._store = store
         self._subscriptions = subscriptions

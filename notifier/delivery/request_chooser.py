@@ -25,7 +25,7 @@ _LONGEST_LEARNED_WAIT_SECONDS = 10.0
 
 
 class Choice(Struct, frozen=True):
-    """The next request. If `deliveries` is empty, none can be sent now.
+    """The next request. If `deliveries` is empty, no request can be sent now.
 
     `wait_seconds` is the time after which to choose again; None means that waiting alone does not help.
     """

@@ -35,8 +35,8 @@ def subscription_of(name: str, settings: DestinationSettings) -> Subscription:
 def affected_destinations(events: Sequence[Event], filters: Iterable[Subscription]) -> list[str] | None:
     """Return the destinations whose filters may let one of the events through; None means all destinations.
 
-    With an alert among the events, the result is None: filters do not apply to alerts. Checking filters is much cheaper
-    than waking a thousand destinations.
+    If one of the events is an alert, the result is None, because filters do not apply to alerts. Checking filters is
+    much cheaper than waking a thousand destinations.
     """
     types = {event.type for event in events}
     if EventType.ALERT in types:

@@ -166,7 +166,7 @@ class Worker:
             self.reload_queue()
 
     def hand_over(self, deliveries: Sequence[Delivery]) -> None:
-        """Queue deliveries that were just stored. Ignore them if earlier ones may wait in memory or in the store."""
+        """Queue deliveries that were just stored, unless earlier deliveries may wait in memory or in the store."""
         if self._reader.has_read_all and self._queue.is_empty:
             self._queue.add(deliveries)
             self._start_requests()

@@ -118,9 +118,9 @@ class AmqpDestination(BrokerDestination):
     async def _await_confirmations(self, messages: Sequence[Message], on_outcome: OutcomeCallback) -> list[Message]:
         """Return those of `messages` that must be published; for the others, call `on_outcome`.
 
-        An earlier attempt may have sent a message about the same record that the broker may still confirm. This method
-        waits for that confirmation. If both messages have the same id, the confirmation is the outcome, and the message
-        is not published again.
+        An earlier attempt may have sent a message about the same record, and the broker may still confirm it. Then this
+        method waits for the confirmation. If the earlier message has the same id, its confirmation is the outcome, and
+        the message is not published again.
         """
         unsent = []
         for message in messages:

@@ -1,8 +1,8 @@
 """The destination type `apprise`: any service that the library apprise supports, configured by an apprise URL.
 
-The library only reports whether a service accepted a message, without a status or a requested wait. It blocks, without
-a time limit for an attempt, and reads answers of any size. Attempts therefore run in a process with a memory limit,
-which is killed at the time limit (`apprise_pool.py`).
+The library only reports whether a service accepted a message, without a status or a requested wait. The library blocks,
+has no time limit for an attempt, and reads answers of any size. Therefore, attempts run in a process that has a memory
+limit and is killed at the time limit (`apprise_pool.py`).
 """
 
 import os
@@ -133,7 +133,7 @@ def title_and_body(layout: Layout) -> tuple[str, str]:
 
 
 def mail_subject(url: str, body: str) -> str:
-    """Return a mail's subject: the first line of `body`, shortened. Return "" if `url` is not a mail service's."""
+    """Return a mail's subject: the first line of `body`, shortened. Return "" if `url` is not for mail."""
     first = body.partition("\n")[0]
     if not url.lower().startswith(_MAIL_SCHEMES):
         return ""

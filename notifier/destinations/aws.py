@@ -273,7 +273,7 @@ def _parse_error(text: str) -> tuple[str, str]:
 
 
 def _json_outcomes(text: str) -> dict[str, Outcome]:
-    """Return the outcomes in an answer of SQS or EventBridge, by message number; messages may be missing."""
+    """Return the outcomes in an answer of SQS or EventBridge, by message number; the answer may omit some messages."""
     try:
         answer = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -300,7 +300,7 @@ def _json_outcomes(text: str) -> dict[str, Outcome]:
 
 
 def _sns_outcomes(text: str) -> dict[str, Outcome]:
-    """Return the outcomes in an answer of SNS, by message number; messages may be missing."""
+    """Return the outcomes in an answer of SNS, by message number; the answer may omit some messages."""
     taken = {
         _xml_text(it, "Id"): _delivered_outcome(_xml_text(it, "MessageId")) for it in _xml_members(text, "Successful")
     }

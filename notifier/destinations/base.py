@@ -16,7 +16,7 @@ class Grouping(Struct, frozen=True):
     size: int = 1
     """The maximum number of deliveries in a request."""
     wait_seconds: float = 0.0
-    """The longest time for which the first delivery of a request waits until others join the request."""
+    """The maximum time for which a request's first delivery waits for others to join the request."""
     digest_above: int | None = None
     """If more deliveries than this are pending, up to 1000 of them are sent as one digest; None for no digests."""
     group_key: Callable[[Event], Hashable | None] | None = None

@@ -136,9 +136,9 @@ class BrokerDestination(ABC):
     async def _publish(self, messages: Sequence[Message], on_outcome: OutcomeCallback) -> None:
         """Publish messages in any order; each is about a different record.
 
-        Call `on_outcome` with each and its outcome. After a message that the broker does not accept, the rest need not
-        be published. Raises AttemptError if there is no connection. The call is cancelled at the attempt's time limit;
-        after that, nothing may be published.
+        Call `on_outcome` with each message and its outcome. After a message that the broker does not accept, the rest
+        need not be published. Raises AttemptError if there is no connection. The call is cancelled at the attempt's
+        time limit; after that, nothing may be published.
         """
 
     @abstractmethod

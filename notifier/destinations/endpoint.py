@@ -47,7 +47,7 @@ _TEMPORARY_FAILURES: Final = frozenset(
         AttemptResult.SERVER_ERROR,
     }
 )
-"""The results of HTTP statuses that report a temporary failure. `Endpoint.send_options` returns outcomes for them."""
+"""The results that mean a temporary failure. For these, `Endpoint.send_options` returns an outcome."""
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_PROXY: Final = SecretStr("")

@@ -65,7 +65,7 @@ def _file_version(path: Path) -> list[Any]:
 
 
 async def make_fingerprinter(settings: DestinationSettings) -> partial[str]:
-    """Return a function that takes `stored` and calls `fingerprint` with the identity of these settings."""
+    """Return a function of `stored`: `fingerprint`, with the identity of these settings filled in."""
     has_files = any(isinstance(getattr(settings, key), Path) for key in (*settings.identity, *settings.identity_if_set))
     found = await asyncio.to_thread(destination_identity, settings) if has_files else destination_identity(settings)
     return partial(fingerprint, found)

@@ -262,9 +262,9 @@ class _ProducerThread:
     def _handle_error(self, code: int, words: str, is_fatal: bool) -> None:
         """Store a connection error, and give up the producer if the error is final.
 
-        If a message then fails without a cause of its own, the stored error becomes its outcome. An error is final if
-        it `is_fatal`, or if it would come again at each retry with this producer. After a final error, all
-        unconfirmed messages are dropped, and the next attempt opens a new producer.
+        If a message fails later without a cause of its own, the stored error becomes the message's outcome. An error is
+        final if `is_fatal` is true, or if this producer would get the same error at each retry. After a final error,
+        all unconfirmed messages are dropped, and the next attempt opens a new producer.
         """
         is_final = is_fatal or code in _PERMANENT_ERRORS or code == KafkaError._ALL_BROKERS_DOWN
         self.has_failed = self.has_failed or is_final

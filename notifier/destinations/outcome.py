@@ -90,7 +90,7 @@ class Outcome(Struct, frozen=True):
     peer_clock_ms: int | None = None
     """The time on the receiver's clock when it answered (Unix milliseconds); None if the answer states no time."""
     through_proxy: bool = False
-    """Whether a request through a proxy got no answer. Then the fault may be the proxy's."""
+    """Whether the request got no answer and was sent through a proxy, so that the proxy may be at fault."""
     request: Callable[[], SentRequest] | None = None
     """Returns the request and its answer for the log of requests, without secrets; called only if they are logged."""
 

@@ -53,7 +53,7 @@ _TYPES: Final[Mapping[SampleKind, EventType]] = {
 
 
 def sample_source(settings: Settings, destination: Destination) -> str:
-    """Return the source that a sample event for this destination names: one whose events go to the destination."""
+    """Return the source to name in a sample event for this destination: one whose events the destination gets."""
     return next(iter(destination.sources or settings.sources))
 
 
@@ -76,8 +76,8 @@ def sample_event(
 ) -> Event:
     """Return an event about a made-up completion, detected at `now_ms` (Unix milliseconds).
 
-    Its sequence is 0, which no real event has. Its id depends on `now_ms`, so that a second test is no duplicate. Each
-    `number` gives another person.
+    Its sequence is 0, which no real event has. Its id depends on `now_ms`, so that a second test is no duplicate.
+    Events with different `number`s are about different people.
     """
     suffix = "" if number == 1 else f"-{number}"
     person = _PERSON + suffix

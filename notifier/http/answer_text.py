@@ -32,7 +32,7 @@ def safe_beginning(text: str, secrets: tuple[str, ...]) -> str:
 
 
 def header_secrets(value: str) -> tuple[str, ...]:
-    """Return the secrets in a header's value, which must not be shown if a peer's answer repeats them.
+    """Return the secrets in a header's value. They must not be shown if a peer's answer repeats them.
 
     These are the whole value, the part after its scheme and, for Basic credentials, the decoded text and its password.
     """

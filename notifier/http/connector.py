@@ -24,7 +24,7 @@ that the server has already closed.
 """
 
 CONNECTION_LIFE_SECONDS = 300.0
-"""The maximum age of a connection in seconds. Without it, a busy connection would keep using an outdated address."""
+"""The maximum age of a connection in seconds. A busy connection would otherwise keep using an outdated address."""
 
 NAME_CACHE_SECONDS = 10
 """Seconds for which the address of a host name is cached."""
@@ -47,8 +47,8 @@ MAX_INTERIM: Final = 20
 TOO_MUCH_BEFORE: Final = "too much before the body"
 TOO_MANY_INTERIM: Final = "too many interim answers"
 TOO_MUCH_WITHOUT_BODY: Final = "too much that is no body"
-"""The messages of the exceptions for too large answers: above MAX_HEAD_BYTES before the body, above MAX_INTERIM, and
-above MAX_HEAD_BYTES within the body.
+"""The messages of the exceptions for answers that exceed a limit. The limits are, in this order: MAX_HEAD_BYTES before
+the body, MAX_INTERIM, and MAX_HEAD_BYTES within the body.
 """
 
 Version = tuple[tuple[int, int, int] | None, ...]
@@ -103,7 +103,7 @@ class ExpiringConnection(ResponseHandler):
         return None
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        """Continue reading if it was paused; the library calls this after each read, and would parse again."""
+        """Continue reading if it was paused. Otherwise do nothing: the library would parse again after each read."""
         if self._reading_paused:
             super().resume_reading(resume_parser)
 
@@ -157,7 +157,7 @@ class Connector(aiohttp.TCPConnector):
     """Makes connections with current addresses of host names and the system's current certificate authorities.
 
     The library neither limits the age of a connection nor reads the authorities again after its import. This class
-    overrides internals of the library; tests fail if they are no longer called.
+    overrides internals of the library. Tests fail if the library no longer calls the overridden methods.
     """
 
     def __init__(self, resolver: "AbstractResolver | None" = None) -> None:
@@ -186,7 +186,7 @@ class Connector(aiohttp.TCPConnector):
 
 
 def _is_plain_answer(data: bytes) -> bool:
-    """Return whether `data` is one whole answer whose body is certainly valid HTTP, because it has the stated length.
+    """Return whether `data` is one whole answer with a body of the stated length, which is certainly valid HTTP.
 
     A head that states both a length and a chunked body is not checked here, because the parser refuses it. Parsing a
     plain answer in one step saves 3 % of a delivery's processor time.

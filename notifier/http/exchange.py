@@ -100,7 +100,7 @@ _DIRECT: Final = ProxyOptions({}, {})
 
 
 def proxy_options(proxy: Proxy | None, address: URL, headers: Mapping[str, str]) -> ProxyOptions:
-    """Return what to add to a request to `address` with `headers`, so that it uses `proxy` (None: nothing to add).
+    """Return what a request with these headers to `address` needs to go through `proxy` (None: nothing).
 
     For `https`, the proxy opens a tunnel. Only the request that asks for the tunnel (CONNECT) has the proxy's
     credentials. For `http`, the request itself goes to the proxy, with the credentials. Raises ValueError if `proxy` is

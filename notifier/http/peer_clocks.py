@@ -26,7 +26,7 @@ class PeerClocks(Struct):
             self._reported[peer] = (reported_ms, self._monotonic_ms())
 
     def offset_seconds(self) -> float | None:
-        """Return by how many seconds the peers' clocks are ahead: the median (negative: behind; None: unknown)."""
+        """Return how many seconds the peers' clocks are ahead, by their median (negative: behind; None: unknown)."""
         passed_ms = self._monotonic_ms()
         self._reported = {
             peer: report for peer, report in self._reported.items() if report[1] >= passed_ms - _MAX_AGE_MS

@@ -54,7 +54,7 @@ class Proxy(Struct, frozen=True):
         return _port(self.url)
 
     def secrets(self) -> tuple[str, ...]:
-        """Return what must not be shown: the URL and the password in it, if it has one."""
+        """Return what must not be shown: the URL and its password. Without a password, nothing is secret."""
         password = urlsplit(self.url).password
         return (self.url, password, unquote(password)) if password else ()
 
@@ -79,7 +79,7 @@ def proxy_of(url: str, configured: str = "", environ: Mapping[str, str] | None =
 
 
 def unusable_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield each environment variable whose proxy is unusable and therefore ignored, with the problem of its value."""
+    """Yield each environment variable that is ignored because its proxy is unusable, and what is wrong with it."""
     for scheme in _VARIABLES:
         found = _proxy_from_environment(scheme, environ)
         if found is not None and (problem := proxy_url_problem(found.url)):
@@ -119,7 +119,7 @@ def proxy_url_problem(url: str) -> str | None:
 
 
 def proxy_environment(configured: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment variables with which another program uses the same proxy as this one."""
+    """Return the environment variables that make another program use the same proxy as this program."""
     if configured == DIRECT:
         return {}
     if configured:

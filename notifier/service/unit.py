@@ -40,15 +40,15 @@ class ServicePaths(Struct, frozen=True):
 
     @property
     def unit_file(self) -> str:
-        """The name of the unit file. All instances share one; the default service has its own."""
+        """The name of the unit file. All instances share one unit file; the default service has another."""
         return "notifier.service" if self.instance is None else "notifier@.service"
 
     @property
     def directory(self) -> str:
         """The name of the service's folders in /var/lib and /run.
 
-        systemd makes the user of the default service the owner of everything in the folder of the default service. So
-        the folder of an instance is not inside that folder.
+        The folder of an instance is not inside the folder of the default service, because systemd makes the user of the
+        default service the owner of everything there.
         """
         return "notifier" if self.instance is None else f"notifier-{self.instance}"
 

@@ -11,7 +11,7 @@ SWEEPS_KEPT: Final = 30
 REBUILDS_KEPT: Final = 20
 
 ANNOUNCED_IDS_KEPT_MS: Final = 30 * 86_400_000
-"""Milliseconds for which a rebuilt file keeps the ids of earlier announced events: long enough for many sweeps."""
+"""Milliseconds for which a rebuilt file keeps ids of announced events that were lost: enough for many sweeps."""
 
 
 def prune(db: Database, now_ms: int) -> None:

@@ -145,7 +145,7 @@ class Store(ABC):
         return self._use_connection(in_transaction)
 
     def _use_connection(self, work: Callable[[Database], T]) -> T:
-        """Return the result of `work(db)`, and note whether it could use the store. Raises StoreError."""
+        """Return the result of `work(db)`, and note whether the store could be used. Raises StoreError."""
         try:
             with self.converted_errors():
                 # After a fatal error, nothing is written, because more writes would make damage worse.

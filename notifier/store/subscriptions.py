@@ -134,7 +134,7 @@ class Subscription(Struct, frozen=True):
         return tuple(found)
 
     def _has_all_facts(self, key: Filter, person: PersonFacts | None, fields: Collection[PersonField]) -> bool:
-        """Return whether all facts about a person that a filter compares are known."""
+        """Return whether every fact that the filter `key` compares is known about this person."""
         return _has_facts(person, fields) or (
             key is Filter.PEOPLE and all(map(is_person_id, self.patterns(key).written))
         )
@@ -164,7 +164,7 @@ _COMPARED_FIELDS: Final[Mapping[Filter, Collection[PersonField]]] = MappingProxy
         Filter.LINES_OF_BUSINESS: (PersonField.LINE_OF_BUSINESS_IDS,),
     }
 )
-"""The facts about a person that each of these filters compares with its patterns."""
+"""For each of these filters, the facts about a person that the filter compares with its patterns."""
 
 
 def texts_to_match(key: Filter, user_id: str, person: PersonFacts | None) -> list[str]:

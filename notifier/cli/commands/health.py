@@ -41,9 +41,9 @@ def health(global_options: GlobalOptions) -> None:
 
 
 def _require_starting(state_file: Path) -> None:
-    """Raise CommandError unless the daemon may still be starting.
+    """Raise CommandError if the daemon cannot be starting.
 
-    A process must use the state file, and must have started at most LONGEST_START_SECONDS ago.
+    A daemon may be starting if a process uses the state file and is at most LONGEST_START_SECONDS old.
     """
     pid = daemon_client.lock_holder_pid(state_file)
     if pid is None:

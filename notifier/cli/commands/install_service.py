@@ -130,7 +130,7 @@ def _service_paths(instance: str | None) -> ServicePaths:
 
 
 def _program_and_files(given_path: Path | None) -> tuple[Path, tuple[Path, ...]]:
-    """Return the program that the service runs, and the files that must be readable so that it can start.
+    """Return the program that the service runs, and the files that the service must be able to read to start.
 
     Raises CommandError, UsageError.
     """

@@ -183,7 +183,7 @@ def _find_replay(progress: Mapping[str, Any], number: int) -> Mapping[str, Any]:
 
 
 def _read_progress(store: StoreSettings | Path) -> Mapping[str, Any]:
-    """Return the object of `GET /v1/replay` from the daemon or, if it stands by or does not run, the store."""
+    """Return the object of `GET /v1/replay`. If the daemon stands by or does not run, the store is read instead."""
     path = store if isinstance(store, Path) else store.path
     with suppress(StandbyError):
         answer = daemon_client.request(path, "GET", "/v1/replay")

@@ -54,7 +54,7 @@ _DESTINATION_COLUMNS: Final = (
 )
 
 _BY_OPERATOR: Final = "operator"
-"""The `reason` of a destination that an operator has disabled. Not imported, because the store is slow to import."""
+"""The `reason` of a destination that an operator has disabled. A copy, because importing the store is slow."""
 
 
 @click.command(epilog=examples("notifier status", "notifier status --json", "notifier status --exit-code"))

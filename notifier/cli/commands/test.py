@@ -52,7 +52,7 @@ _ADVICE_BY_REASON: Final = {
     AttemptResult.PROXY_REFUSED: "check its `proxy`, or the variables HTTPS_PROXY and NO_PROXY",
     AttemptResult.ORIGIN_REFUSED: "let the receiver allow its `origin`, or remove that key",
 }
-"""The advice for the results for which the advice for their failure scope is not specific enough."""
+"""The advice for some results. It is more specific than the advice for their failure scope."""
 
 _PROXY_OR_RECEIVER: Final = (
     "check its `proxy`, or the variables HTTPS_PROXY and NO_PROXY, and whether the proxy is running; then its address"
@@ -150,7 +150,7 @@ def _advice(outcome: Outcome) -> str:
 
 
 def _destination_state(settings: Settings, destination: str) -> Mapping[str, Any]:
-    """Return a destination's state, and its changes in the configuration file that the daemon has not loaded."""
+    """Return a destination's state, and the changes of its configuration that the daemon has not loaded yet."""
     # Imported here, because the imports take half a second and a preview does not need them.
     from notifier.daemon.api.deliveries import destination_document  # noqa: PLC0415
     from notifier.daemon.configuration import UnloadedChanges  # noqa: PLC0415

@@ -84,7 +84,7 @@ def problem_at(answers: ConfigDraft, *path: str) -> str | None:
 
 
 def new_secret(random: bytes) -> str:
-    """Return a secret for signing requests. `random` is 24 to 64 random bytes, of which the secret is made."""
+    """Return a secret for signing requests, made from `random`, which has 24 to 64 random bytes."""
     return f"whsec_{base64.b64encode(random).decode()}"
 
 
@@ -104,7 +104,7 @@ def configuration_text(answers: ConfigDraft, *, with_secrets: bool) -> str:
 
 
 def credential_files(answers: ConfigDraft) -> dict[str, str]:
-    """Return the credential files that a configuration without secrets needs: the content of each, by file name."""
+    """Return the content of each credential file that a configuration without secrets needs, by file name."""
     return {variable_name(key_path): value for key_path, value in answers.secrets()}
 
 

@@ -15,7 +15,7 @@ from notifier.store.tables.outbox import Delivery
 
 MAX_IN_A_DIGEST = 1000
 MAX_IN_A_GROUP = 50
-"""The maximum number of deliveries of a group (see `Grouping.group_key`) in a request; a larger group is divided."""
+"""At most this many deliveries of one group (see `Grouping.group_key`) share a request; a larger group is divided."""
 
 _SUCCESSES_BEFORE_TRIAL = 10
 _FAILED_TRIAL_FACTOR = 4
@@ -35,12 +35,12 @@ class BatchSize(Struct, frozen=True):
     """The number of full successes after which one request with twice as many events is tried."""
     is_trial_under_way: bool = False
     proposed_limit: int = 0
-    """Half the size of a request that was too large; 0 if no new limit is sought. The next half of a refused group that
-    gets through lowers `limit` to its own size.
+    """Half the size of a request that was too large; 0 if no new limit is sought. As soon as half of a refused
+    group gets through, `limit` is lowered to the size of that half.
     """
 
     def effective_limit(self, most: int) -> int:
-        """Return the most events for the next request: the learned limit or `most` (configured), whichever is lower."""
+        """Return the maximum for the next request: the learned limit or the configured `most`, whichever is lower."""
         return most if self.limit is None else min(most, self.limit)
 
 

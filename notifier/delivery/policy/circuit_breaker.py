@@ -49,7 +49,7 @@ class BreakerMode(StrEnum):
 
     CLOSED = "closed"
     PACED = "paced"
-    """Nothing until the pause that the receiver asked for has ended; then everything."""
+    """Nothing during the pause that the receiver asked for; everything after the pause."""
     OPEN = "open"
     """Only probes, because nothing gets through."""
 
@@ -68,8 +68,8 @@ class WaitLimits(Struct, frozen=True):
 class Breaker(Struct, frozen=True):
     """The state of an endpoint's circuit breaker; times are monotonic seconds.
 
-    Nothing is sent between `wait_started` and `wait_until`. In the mode `OPEN`, one new event may be sent
-    nevertheless. If the peer requested the wait, not even a new event is sent.
+    Nothing is sent between `wait_started` and `wait_until`, with one exception: in the mode `OPEN`, one new event may
+    be sent as a probe, unless the peer requested the wait.
     """
 
     mode: BreakerMode = BreakerMode.CLOSED
@@ -78,7 +78,7 @@ class Breaker(Struct, frozen=True):
     wait_until: float = 0.0
     is_wait_requested: bool = False
     rounds: int = 0
-    """In the mode `OPEN`, the number of failed rounds of probes; in `PACED`, of repeated objections to the rate."""
+    """The number of failed rounds of probes (in the mode `OPEN`) or of repeated objections to the rate (in `PACED`)."""
     probes_left: int = 0
     """The remaining probes of the present or next round."""
     wait_started: float = -inf
@@ -141,7 +141,7 @@ def after_throttling(
 
 
 def after_requested_wait(breaker: Breaker, *, seconds: float, now: float) -> Breaker:
-    """Return the breaker after the peer requested a wait together with a failure that does not concern the rate."""
+    """Return the breaker after a failure that does not concern the rate, but with which the peer requested a wait."""
     is_closed = breaker.mode is BreakerMode.CLOSED
     return replace(
         breaker,
@@ -168,9 +168,9 @@ def after_failure(
 ) -> Breaker:
     """Return the breaker after a failure, which may open the breaker or end a round of probes.
 
-    `may_be_endpoint`: the failure counts, because the endpoint may have caused it. `opens_at_once`: a single failure
-    opens the breaker. `is_arrival`: the request tried a new event during a wait. `trainings_and_records` are those of
-    the request's events.
+    `may_be_endpoint`: the endpoint may have caused the failure, so the failure counts. `opens_at_once`: a single such
+    failure opens the breaker. `is_arrival`: the request tried a new event during a wait. `trainings_and_records` are
+    the trainings and records of the request's events.
     """
     breaker = replace(
         breaker,

@@ -99,7 +99,7 @@ class ReceiverState(Struct, frozen=True):
 
     @property
     def request_limit(self) -> int:
-        """The number of requests that may be under way now: `concurrency`, but 1 if the breaker is not closed."""
+        """How many requests may be under way now: `concurrency` while the breaker is closed, otherwise 1."""
         return self.concurrency if self.breaker.mode is BreakerMode.CLOSED else 1
 
 
@@ -115,7 +115,7 @@ class AttemptDecisions(Struct, frozen=True):
 
 
 _ATTEMPTS_BEFORE_DIVIDING = 40
-"""The number of attempts after which a digest may be divided; they take one or two hours."""
+"""A digest may be divided after this many attempts, that is, after one or two hours."""
 
 _DELIVERED = RetryDecision(DeliveryState.DELIVERED, Decision.DELIVERED)
 _WAIT = RetryDecision(DeliveryState.PENDING, Decision.WAIT_FOR_ENDPOINT)
@@ -204,7 +204,7 @@ def _scope_in_context(state: ReceiverState, attempt: Attempt, outcome: Outcome) 
 
 
 def _without_mistaken_rate(state: ReceiverState, first: Delivery, outcome: Outcome, *, proven: bool) -> ReceiverState:
-    """Return the state. The learned rate is dropped if an event turns out to have caused the objections to the rate."""
+    """Return the state; drop the learned rate if an event turns out to have caused the objections to the rate."""
     is_mistaken = proven and not first.proven and outcome.scope is FailureScope.PACE
     return replace(state, rate=AdaptiveRate()) if is_mistaken else state
 

@@ -54,8 +54,8 @@ def after_success(rate: AdaptiveRate, most: float) -> AdaptiveRate:
 def after_throttling(rate: AdaptiveRate, *, started: float, until: float, now: float) -> AdaptiveRate:
     """Return the rate after the receiver objected to a request that began at `started`; the wait ends at `until`.
 
-    The rate becomes slightly lower than what the receiver accepted, unless it was already lowered during the request.
-    If the receiver accepted nothing, there is probably an outage, and the rate stays.
+    The new rate is slightly lower than what the receiver accepted. The rate stays if it was already lowered during the
+    request, or if the receiver accepted nothing, which probably means an outage.
     """
     wait = until - now
     longest = (

@@ -87,8 +87,8 @@ def after_failure(
 ) -> RetryDecision:
     """Decide about a delivery that failed in a request of its own, possibly because of its event.
 
-    `waits_with_endpoint`: the delivery is due when the endpoint is tried again. A delivery whose event is `proven` to
-    be at fault has its own wait instead, of at least the `requested_seconds` that the peer asked for.
+    `waits_with_endpoint`: the delivery is due when the endpoint is tried again. `proven`: the event is at fault, so the
+    delivery has its own wait instead. This wait is at least as long as the peer requested (`requested_seconds`).
     """
     if should_give_up(delivery, settings, trying_ms):
         return RetryDecision(DeliveryState.DEAD, Decision.GIVE_UP, counts_against_event=True, proven=proven)

@@ -1,8 +1,8 @@
 """Decides when the deliveries of a destination may be sent, by its schedule and its quiet times. Pure.
 
 A slot is a moment at which all waiting deliveries are sent together: a time of the `schedule`, or the end of a quiet
-time. A time that a clock change skips becomes the moment of the change. A time that occurs twice counts once. So each
-time of the schedule has exactly one slot.
+time. If a clock change skips a time of day, its slot is the moment of the change. If a time of day occurs twice, only
+the first of the two moments is a slot. So each time of the schedule has exactly one slot.
 """
 
 from datetime import UTC, datetime, time, timedelta, tzinfo
@@ -80,9 +80,9 @@ class Timetable(Struct, frozen=True):
         return in_hours or wall.weekday() in self.quiet_days
 
     def _quiet_end_ms(self, after_ms: int, *, inclusive: bool = False) -> int:
-        """Return the end of the quiet time that contains a moment, or of the next quiet time (Unix ms).
+        """Return the end of the quiet time that contains a moment (Unix ms).
 
-        `inclusive`: a moment that is not in a quiet time is returned unchanged.
+        For a moment outside of quiet times, return the end of the next quiet time; with `inclusive`, the moment itself.
         """
         moment_ms = after_ms
         was_quiet = self.is_quiet(moment_ms)

@@ -27,8 +27,8 @@ class Signer:
     def __init__(self, secrets: Iterable[SecretStr], plain_header: str = "") -> None:
         """Initialise with secrets (`whsec_` or `whsk_`, then base64); without a secret, requests are not signed.
 
-        `plain_header` is the header for the plain hash; "" for none. Raises ValueError for a malformed secret, and
-        ImportError for a private key without the library cryptography.
+        `plain_header` is the header for the plain hash; "" for none. Raises ValueError for a malformed secret.
+        Raises ImportError if there is a private key, but the library cryptography is not installed.
         """
         texts = [secret.get_secret_value() for secret in secrets]
         self._signers = tuple(map(_make_signer, texts))

@@ -17,7 +17,7 @@ from notifier.destinations.webhook.signature import (
 )
 
 TOLERANCE_SECONDS: Final = 300
-"""The largest difference between a request's timestamp and the receiver's clock that Standard Webhooks recommends."""
+"""The largest accepted difference between a timestamp and the receiver's clock, as Standard Webhooks recommends."""
 
 _PLAIN_HEADERS: Final = ("x-hub-signature-256",)
 

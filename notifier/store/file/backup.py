@@ -93,8 +93,8 @@ def back_up(state_file: Path, target: Path, progress: Progress, *, overwrite: bo
 def restore(state_file: Path, source: Path, progress: Progress, now_ms: int) -> RestoreResult:
     """Replace the state file with a copy of `source`, and keep the old file under a dated name. Blocks.
 
-    The old file may have undelivered events that `source` lacks. After the restore, they are in the essentials, and the
-    next opening adds them. Other changes since the backup are found again through the API, with the same event ids.
+    The old file may have undelivered events that `source` lacks. The restore keeps these events in the essentials, and
+    the next opening adds them. Other changes since the backup are found again through the API, with the same event ids.
 
     Raises StoreError if the state file is in use. Raises BackupError if `source` is no good backup, or if the state
     file cannot be replaced. After an error, the state file is unchanged.
@@ -170,7 +170,7 @@ def resolve_path(path: Path) -> Path:
 def refuse_target(target: Path, state_file: Path | None = None, *, overwrite: bool) -> None:
     """Raise BackupError if a backup must not be written to `target`.
 
-    `state_file`, if given, is the file to be backed up; `target` must not be a part of it.
+    `state_file`, if given, is the file to be backed up. `target` must not be this file, or one that belongs to it.
     """
     if target.is_symlink():
         raise BackupError(f"{target} is a symbolic link, and links are not followed: give the path of the file itself")

@@ -112,7 +112,7 @@ def set_up(db: FileDatabase, path: Path) -> None:
 def use_write_ahead_log(db: FileDatabase, path: Path) -> None:
     """Switch a file to write-ahead logging, permanently.
 
-    Raises StoreError if the file keeps another mode; SQLite itself raises no error then.
+    Raises StoreError if the file stays in another mode, because SQLite itself raises no error in this case.
     """
     (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":

@@ -67,7 +67,7 @@ class ErrorConversion(AbstractContextManager[None]):
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        """Raise the StoreError that stands for the error of the block, if there is one."""
+        """If the block failed because of the state file, raise a StoreError that names the reason."""
         if isinstance(error, sqlite3.Error | UnicodeDecodeError):
             named = as_store_error(error, self._path)
             if named is not None:

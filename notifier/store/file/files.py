@@ -1,7 +1,8 @@
 """The names of the files beside a state file, and functions that open and rename these files safely.
 
-A safe file is regular, has one name, and belongs to this user or to the owner of its folder. `open_private` opens
-only safe files, and follows no link. SQLite follows links, so `state_file_problem` checks the files that SQLite opens.
+A safe file is regular, has no second name (hard link), and belongs to this user or to the owner of its folder.
+`open_private` opens only safe files, and follows no link. SQLite follows links, so `state_file_problem` checks the
+files that SQLite opens.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ DAMAGE_MARKER: Final = ".damage-met"
 _SOCKET: Final = ".sock"
 EARLIER_UNFINISHED: Final = ".rebuilding"
 EARLIER_FINISHED: Final = ".rebuilt"
-"""The suffix of a finished rebuilt file of an earlier version; an unfinished one had EARLIER_UNFINISHED."""
+"""The suffix that earlier versions gave to a finished rebuilt file. An unfinished one had EARLIER_UNFINISHED."""
 
 SET_ASIDE: Final = (".damaged-", ".replaced-")
 """The suffixes of old files that are kept after damage and after a restore; a date follows the suffix."""
@@ -177,7 +178,7 @@ def _restrict_permissions(path: Path, mode: int, flags: int) -> None:
 def file_identity(path: Path) -> tuple[int, int] | None:
     """Return the device and inode of a file; None if they cannot be read.
 
-    If they have changed, another file has taken this name.
+    If the device or inode has changed, the name now belongs to another file.
     """
     try:
         found = path.stat()
@@ -238,7 +239,7 @@ def remove_database(path: Path) -> None:
 
 
 def give_to_state_file_owner(path: Path, *files: Path) -> None:
-    """If this user is root, give `files` to the owner of the state file `path` or, without one, of its folder."""
+    """As root, give `files` to the owner of the state file `path`; if that is missing, to the owner of its folder."""
     if os.geteuid() == 0:
         try:
             owner = path.lstat()

@@ -133,7 +133,7 @@ class FileLock:
     def is_overwritten(self) -> bool:
         """Return whether another database, such as a backup, was copied over the locked file while it was in use.
 
-        The open state file always has a write-ahead log, and its header says so. A backup has none.
+        The file's header shows this: an open state file's header names a write-ahead log, a backup's does not.
         """
         try:
             header = b"" if self._file_descriptor is None else os.pread(self._file_descriptor, 20, 0)
@@ -202,7 +202,7 @@ class FileLock:
 
 
 def _file_system_types() -> dict[str, str]:
-    """Return the type of the file system at each mount point. If a point has several mounts, the last one counts."""
+    """Return the type of the file system at each mount point; of several mounts at one point, the latest counts."""
     try:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

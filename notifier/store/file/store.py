@@ -65,7 +65,7 @@ class FileStore(Store):
     async def empty_write_ahead_log(self) -> bool:
         """Truncate the write-ahead log; return False if a reader prevents it for too long. Raises StoreError.
 
-        The daemon's own readers prevent it only for a moment, so several attempts are made.
+        The daemon's own readers prevent this only for a moment. So several attempts are made.
         """
         for _ in range(_EMPTYING_ATTEMPTS):
             if await self.run_without_transaction(maintenance.checkpoint):
@@ -74,7 +74,7 @@ class FileStore(Store):
         return False
 
     def open_reader(self) -> FileDatabase:
-        """Open a read-only connection; because of the write-ahead log, it can read while the store writes."""
+        """Open a read-only connection. The write-ahead log allows it to read while the store writes."""
         db = open_file_read_only(self.path)
         db.execute("PRAGMA query_only = ON")
         db.execute("PRAGMA temp_store = MEMORY")

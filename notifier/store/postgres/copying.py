@@ -67,9 +67,9 @@ def restore_into_schema(
 ) -> FilledSchema:
     """Copy a state file into a schema, in one transaction (this blocks); the file is left unchanged.
 
-    A schema with sources or events is refused, unless `replace` is set. If it is set, the old schema is kept under a
-    dated name, and essential data that only the old schema has is added to the new one. Raises StoreError if a process
-    holds the schema or the server cannot be used, and BackupError for an unusable file.
+    Without `replace`, a schema with sources or events is refused. With `replace`, the old schema is kept under a dated
+    name, and essential data that only the old schema has is added to the new one. Raises StoreError if a process holds
+    the schema or the server cannot be used. Raises BackupError for an unusable file.
     """
     with (
         _temporary_copy(resolve_path(source), progress) as (db, copy),

@@ -30,7 +30,7 @@ _REPLACEMENT: Final = "\ufffd"
 
 
 class ForeignSessionError(psycopg.OperationalError):
-    """A connection is not in the session with the lock, or not alone in it. So another process may be writing."""
+    """A connection is not in the session with the lock, or shares that session. So another process may write."""
 
 
 def mark_turn(connection: Connection, turn: str) -> None:
@@ -198,7 +198,7 @@ def to_postgres_value(value: Any, *, has_json: bool = False) -> Any:
     """Convert a parameter, or a value to be copied, to what PostgreSQL accepts.
 
     Characters that PostgreSQL cannot store are replaced. A JSON text can contain such characters as escape sequences.
-    If `has_json` is set, these are replaced, too.
+    If `has_json` is set, these escape sequences are replaced, too.
     """
     if isinstance(value, bool):
         return int(value)

@@ -65,7 +65,7 @@ _BY_MESSAGE: Final = (
     ("permission denied for database", _BY_SQLSTATE["42501"]),
     ("database ", _BY_SQLSTATE["3D000"]),
 )
-"""Words in the error messages of failed connections, which have no error code; the first match counts."""
+"""Failed connections have no error code. These words in their messages show the reason; the first match counts."""
 
 
 def as_store_error(error: psycopg.Error, location: Location) -> StoreError | None:

@@ -1,8 +1,8 @@
-"""The holder of a store in PostgreSQL: the process that has the store's lock, and alone writes to the store.
+"""The holder of a store in PostgreSQL: the only process that writes to the store, because it has the store's lock.
 
 The lock is an advisory lock of the writing session, so it ends with the session. Each turn of a holder is a row in
-`holders`; the highest epoch is the latest. The rows tell people who holds the store. They tell a holder that
-reconnects whether another process has held the store in the meantime.
+`holders`; the highest epoch is the latest. The rows show people which process holds the store. When a holder
+reconnects, the rows show whether another process has held the store in the meantime.
 """
 
 import logging
@@ -68,8 +68,8 @@ def try_lock(connection: Connection, location: Location) -> bool:
 def release_lock(connection: Connection, location: Location) -> None:
     """Release the lock. Raises psycopg.Error.
 
-    The server would also release it after the connection is closed, but a moment later. A process that starts at once
-    would find the lock taken.
+    Closing the connection would release the lock, too, but a moment later. Until then, a process that starts would find
+    the lock taken.
     """
     connection.execute("SELECT pg_advisory_unlock(%s, %s)", [LOCK_SPACE, lock_key(location.schema)])
 

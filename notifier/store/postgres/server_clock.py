@@ -19,8 +19,8 @@ AGREES_MS: Final = 1_000
 def server_clock_ahead_ms(db: Database, now_ms: Callable[[], int]) -> int:
     """Return how many milliseconds the server's clock is ahead of this machine's; negative if it is behind.
 
-    The result is 0 if the server's time lies between the beginning and the end of the request. Otherwise, it is the
-    distance to the nearer of the two.
+    The result is 0 if the server's time lies between the beginning and the end of the request. Otherwise, the result is
+    the distance from the server's time to the beginning or the end, whichever is nearer.
     """
     before_ms = now_ms()
     row = db.execute("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)").fetchone()

@@ -167,9 +167,9 @@ class PostgresStore(Store):
     def _reconnect(self) -> None:
         """Reconnect after the connection was lost, if no other process has held the store since.
 
-        Raises StoreError. If its reason is HELD_ELSEWHERE, this process must stop being the holder: there is a new
+        Raises StoreError. The reason HELD_ELSEWHERE means that this process must stop being the holder: there is a new
         holder, the server may lack the last writes, or the connection was lost more than RECONNECT_WITHIN_SECONDS ago.
-        If the reason is another one, a later call may succeed.
+        After any other reason, a later call may succeed.
         """
         now = time.monotonic()
         if self._lost_at is None:

@@ -35,7 +35,7 @@ class Day(Struct, frozen=True):
 
 
 class Latency(Struct, frozen=True):
-    """The time from detection to delivery, calculated from this many `deliveries`.
+    """The time from detection to delivery. `deliveries` is the number of deliveries that it was calculated from.
 
     The milliseconds are rounded down to two leading digits.
     """
@@ -120,7 +120,7 @@ def dead_deliveries(db: Database, destinations: Collection[str], limit: int) -> 
 
 
 def quantile(counted: Sequence[tuple[int, int]], part: float) -> int:
-    """Return the smallest value that at least the share `part` of all values does not exceed. Pure.
+    """Return the smallest value such that at least the share `part` of all values is at or below it. Pure.
 
     `part` is 0.95, for example. `counted` has one or more pairs of a value and its count, in ascending order of the
     values.

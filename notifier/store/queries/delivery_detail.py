@@ -35,8 +35,8 @@ class StoredDelivery(Struct, frozen=True):
     event: EventLine
     attempts: tuple[AttemptDetail, ...]
     together: tuple[Event, ...]
-    """The stored events of the delivery's latest logged request, in order. Without a logged request, only its own
-    event.
+    """The stored events of the delivery's latest logged request, in order. Without a logged request, only the event of
+    the delivery.
     """
     missing: int
     """The number of events of that request that are no longer stored."""

@@ -27,10 +27,10 @@ _LONGEST: Final = 200
 _MAX_PEOPLE: Final = 10_000
 _MAX_TRAININGS: Final = 1_000
 _MAX_PEOPLE_BY_INDEX: Final = 50
-"""Maximum number of people whose events are found by the keys of their records instead of by reading all events."""
+"""For up to this many people, events are found by the keys of the people's records; for more, all are examined."""
 
 _CLOCK_WINDOW: Final = 200
-"""How many events next to a date are examined, because their times may be out of order after the clock was set back."""
+"""How many events next to a date are examined: after the clock was set back, their times may be out of order."""
 
 
 class EventLogFilter(Struct, frozen=True):
@@ -244,7 +244,7 @@ def _keys_of(db: Database, people: Collection[str]) -> list[str] | None:
 def _conditions(
     chosen: EventLogFilter, people: Collection[str] | None, trainings: Collection[str] | None
 ) -> tuple[list[str], dict[str, Any]]:
-    """Return the SQL conditions that an event `e` must meet, and the parameters in them by name."""
+    """Return the SQL conditions that an event `e` must meet, and the values of their named parameters."""
     terms: list[str] = []
     values: dict[str, Any] = {}
     # The cheap conditions come first: SQLite evaluates them in this order, and the last ones parse the event's data.

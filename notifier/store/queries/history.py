@@ -80,9 +80,9 @@ class PastDelivery(Struct, frozen=True):
     None if no attempt follows: the delivery is delivered or dead, or its destination is disabled.
     """
     scheduled_ms: int | None = None
-    """The slot or the end of the quiet time for which the delivery waits.
+    """The time that the delivery waits for: its slot, or the end of the quiet time.
 
-    None if it waits for neither, or its destination is disabled.
+    None if the delivery waits for neither, or its destination is disabled.
     """
 
     @property

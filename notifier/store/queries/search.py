@@ -98,7 +98,7 @@ def contains_words(column: str, text: str) -> tuple[str, list[str]]:
 
 
 def _spellings(word: str) -> Sequence[str]:
-    """Return the spellings of a word to search for: several for a non-ASCII word, whose case SQLite does not ignore."""
+    """Return the spellings of a word to search for: several if it is not ASCII, as SQLite ignores only ASCII case."""
     return [word] if word.isascii() else list(dict.fromkeys([word, word.lower(), word.upper(), word.title()]))
 
 

@@ -11,7 +11,7 @@ event numbers are compared. One transaction adds:
 - an event number above every number that receivers may have seen
 
 If the file is too old, it may contain waiting deliveries that were finished later. These are not sent again. Unfinished
-replays and releases in such a file end.
+replays and releases in such a file are ended.
 
 The table `rebuilds` stores the result for two conditions: `state_rebuilt` if the file was damaged or gone, and
 `state_behind` if it was too old. Both say since when changes may be missing. Delivered events cannot be recovered. The
@@ -298,7 +298,7 @@ def _mark_delivered(db: Database, known: Snapshot) -> None:
 def _add_undelivered_event(db: Database, event: Row, deliveries: tuple[Row, ...]) -> None:
     """Add an undelivered event with its deliveries.
 
-    If another event has its number, the event gets a new number. If the event was announced before, nothing is added.
+    If its number belongs to another event, it gets a new number. If it was announced before, nothing is added.
     If the file already contains the event, only missing deliveries are added.
     """
     there = "SELECT sequence FROM events WHERE id = ?"
@@ -378,7 +378,7 @@ def _set_announcing_start(db: Database, known: Snapshot, missing: Missing, loss:
 def _delete_unannounced_records(db: Database, known: Snapshot) -> None:
     """Delete recent records without an event, because their events may have been lost before they were sent.
 
-    A poll or sweep finds these records again, and announces those that are not known to have been announced.
+    A poll or sweep finds these records again. Each one is announced, unless an earlier announcement is known.
     """
     for name, source in known.sources.items():
         db.execute(

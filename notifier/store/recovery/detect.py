@@ -11,7 +11,7 @@ from notifier.store.file.errors import is_undecodable
 from notifier.store.file.files import DAMAGE_MARKER, sibling_path
 
 CHECKED_FULLY_BYTES: Final = 200_000_000
-"""Up to this file size, each start reads the whole file and compares indexes with tables; it takes about a second."""
+"""Up to this file size, each start reads the whole file and compares indexes with tables. That takes about a second."""
 
 READ_WHOLE_BYTES: Final = 500_000_000
 """Up to this file size, each start reads the whole file: a second or so from memory, longer from a slow disk.
@@ -53,7 +53,7 @@ def find_damage(db: FileDatabase, path: Path) -> str | None:
 
 
 def _unreadable_table(db: FileDatabase, tables: set[str]) -> str | None:
-    """Return the table with text that is not UTF-8; None if there is none. SQLite's own checks ignore such text."""
+    """Return which table has text that is not UTF-8; None if none has. SQLite's own checks ignore such text."""
     for table in sorted(tables):
         try:
             deque(db.execute(f"SELECT * FROM {table}"), maxlen=0)

@@ -1,7 +1,7 @@
 """Reads and writes the essentials file beside the state file (`snapshot.py` describes its content).
 
-The file is written when the state file is closed, and about every 30 seconds if the essentials have changed. It is
-written within a second if an undelivered `updated` or `removed` event exists, which the API could not show again. A
+The file is written when the state file is closed, and about every 30 seconds if the essentials have changed. For a new
+undelivered `updated` or `removed` event, it is written within a second: the API could not show such a change again. A
 rename puts the complete file in place. The previous file is kept, in case the disk cannot read the current one.
 """
 
@@ -126,7 +126,7 @@ def _read(path: Path, second_name: Path) -> EssentialsReading:
 
 
 def _with_checksum(content: bytes) -> bytes:
-    """Return a JSON object with a checksum of its text as its last member."""
+    """Return the text of a JSON object with one more member at the end: the checksum of `content`."""
     return content[:-1] + _CHECKSUM + f'"{blake2b(content, digest_size=16).hexdigest()}"}}'.encode()
 
 

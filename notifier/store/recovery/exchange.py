@@ -50,7 +50,7 @@ HEADER: Final = "_exchange"
 
 DAMAGED: Final = "damaged"
 REPLACED: Final = "replaced"
-"""A word in the name of a kept old file. A restore uses REPLACED; for a damaged file, DAMAGED is used."""
+"""The word in the name of an old file that a restore keeps. The name of a damaged file has DAMAGED instead."""
 
 COPIES_KEPT: Final = 3
 """Number of copies of damaged files that are kept; when there are more, the oldest is removed."""

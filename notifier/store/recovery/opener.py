@@ -1,6 +1,6 @@
 """Opens the state file for the daemon, and for every command that writes to it.
 
-`FileStore` takes the lock first. Then these steps follow, and begin again at the next opening after a kill:
+`FileStore` takes the lock first. Then these steps follow. After a kill, the next opening begins again with step 1:
 
 1. An interrupted exchange is finished or discarded.
 2. SQLite recovers the work of a killed process, from the journal or log beside the file.
@@ -9,13 +9,13 @@
 
 Rules:
 
-- A file that is gone or empty was lost if its essentials name a source. To start from scratch, the operator deletes
-  both.
+- A file that is gone or empty counts as lost if its essentials name a source. To start from scratch, the operator
+  deletes both the file and the essentials.
 - If the file is gone or empty and its essentials cannot be used, the start is refused. Otherwise, the daemon would
   report old completions as new, or lose waiting deliveries. Essentials cannot be used if they are of a newer version,
   or if they and the previous ones are unreadable. Beside an intact file, such essentials are set aside.
-- After two rebuilds within an hour, the disk is failing, and the start is refused until the hour is over. The newest
-  COPIES_KEPT copies of damaged files are kept.
+- Two rebuilds within an hour mean that the disk is failing. The start is then refused until the hour is over. The
+  newest COPIES_KEPT copies of damaged files are kept.
 - If the disk cannot read the file's first page, the start is refused. The content may become readable again.
 """
 
@@ -135,7 +135,8 @@ def rescue(db: FileDatabase | None, path: Path, now_ms: int) -> None:
     After a failure, the next opening uses the essentials.
 
     If `db` is None, another database was copied over the open file. In this case, that database is saved: it is copied
-    to a new file, which becomes the state file. Otherwise, SQLite would write the log of the open file into it.
+    to a new file, which becomes the state file. Without the copy, SQLite would write the open file's log into that
+    database.
     """
     real = real_path(path)
     try:

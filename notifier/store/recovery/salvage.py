@@ -27,7 +27,7 @@ _MAX_FAILURES: Final = 50_000
 """After this many failed reads of a table, only whole blocks are read. That many failures take about a second."""
 
 _ROWS_ON_A_PAGE: Final = 200
-"""More rows than any page of the state file can have."""
+"""An upper bound for the number of rows on a page of the state file."""
 
 _MIGRATIONS: Final = "_sqlite_migrations"
 
@@ -55,8 +55,8 @@ class SalvagedTable(Struct, frozen=True):
     def block_column(self) -> str | None:
         """The column by whose numbers the rows are read in blocks; None if there is no such column.
 
-        In a table with row numbers, it is the row number. In another table, it is the first key column, provided that
-        this holds whole numbers.
+        In a table with row numbers, it is the row number. In another table, it is the first key column, if that column
+        holds whole numbers.
         """
         if self.has_rowid:
             return "rowid"

@@ -150,7 +150,7 @@ def change_signature(db: Database) -> tuple[Any, ...]:
 def has_urgent_events(db: Database, after: int) -> bool:
     """Return whether an update or removal with an event number above `after` is undelivered.
 
-    Unlike a `created` event, it could not be found again through the API.
+    Unlike a `created` event, such an event could not be found again through the API.
     """
     row = db.execute(
         "SELECT 1 FROM events WHERE sequence > ? AND type IN ('completion.updated', 'completion.removed')"
@@ -201,9 +201,9 @@ def read_until_ms(
 ) -> int:
     """Return the time of entry before which no record is news: every such record was read or is history. Pure.
 
-    It is slightly before the beginning of the last finished sweep. If that beginning is unknown, a day before the
-    sweep's end is used instead. Before the first sweep, it is the first contact (`first_contact_ms`), because the first
-    poll reads only the top of the list.
+    The result is slightly before the beginning of the last finished sweep. If that beginning is unknown, a day before
+    the sweep's end is used instead. Until a first sweep has finished, the result is the first contact
+    (`first_contact_ms`), because the first poll reads only the top of the list.
     """
     if swept_at_ms is None or success_ms is None:
         return first_contact_ms

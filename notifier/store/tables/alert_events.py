@@ -85,7 +85,7 @@ _UNDELIVERED: Final = (
     " AND (d.state = 'pending' OR NOT EXISTS (SELECT 1 FROM deliveries l JOIN events n USING (sequence)"
     " WHERE l.destination = :name AND l.state = 'delivered' AND n.type = :type AND l.sequence > d.sequence))"
 )
-"""Undelivered alerts to a destination: those that wait, and given-up ones with no later delivered alert."""
+"""Undelivered alerts to a destination: waiting ones, and given-up ones if no later alert was delivered."""
 
 
 def oldest_undelivered_ms(db: Database, destination: str) -> int | None:
@@ -98,9 +98,9 @@ def oldest_undelivered_ms(db: Database, destination: str) -> int | None:
 
 
 def latest_refusal(db: Database, destination: str, reasons: Collection[str]) -> str | None:
-    """Return why a destination last refused an alert that is still undelivered: the reason and the HTTP status, if any.
+    """Return the reason, and the HTTP status if any, of the latest refusal of an alert that is still undelivered.
 
-    Only refusals for one of these `reasons` count. If there are none, return None.
+    Only refusals by this destination for one of these `reasons` count. If there are none, return None.
     """
     rows = db.execute(
         f"SELECT d.reason, d.status {_UNDELIVERED} AND d.reason IS NOT NULL ORDER BY d.last_attempt_at DESC",
@@ -136,8 +136,8 @@ def _write_alert(db: Database, group: Sequence[ConditionChange], now_ms: int) ->
 def _write_handover(db: Database, handover: Handover, now_ms: int) -> tuple[Event | None, int]:
     """Write the last alert to `handover.old`; return its event, and how many waiting alerts it replaces.
 
-    It lists only the conditions about which that destination received an alert. Without such conditions, no alert is
-    written, and the event is None.
+    The last alert lists only the conditions about which that destination received an alert. Without such conditions,
+    no last alert is written, and the event is None.
     """
     alerted = [it for it in handover.conditions if _was_alerted(db, handover.old, it)]
     waited = [

@@ -23,8 +23,8 @@ class ConditionState(StrEnum):
 class Phase(StrEnum):
     """The phases of a stored condition.
 
-    `BEGUN`: it holds, but not for long enough to be reported. `FIRING`: it holds and can be reported. `OVER`: it has
-    ended, and counts as the same condition if it returns soon.
+    `BEGUN`: the condition holds, but not yet for long enough to be reported. `FIRING`: it holds and can be reported.
+    `OVER`: it has ended; if it returns soon, it is taken for the same condition.
     """
 
     BEGUN = "begun"
@@ -58,7 +58,7 @@ class StoredCondition(Struct, frozen=True):
     alerted_to: str = ""
     """The destination of the last alert that reported it as firing."""
     alerts: int = 0
-    """The number of its alerts in the day that began at `alerts_from_ms`."""
+    """The number of alerts about the condition in the day that began at `alerts_from_ms`."""
     alerts_from_ms: int = 0
     returns: int = 0
     """How often the condition came back soon after its end."""

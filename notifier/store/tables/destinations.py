@@ -83,9 +83,9 @@ class DestinationMemory(Struct, frozen=True):
     scheduled: int = 0
     """The number of pending events that wait for a slot or for the end of a quiet time."""
     scheduled_for_ms: int | None = None
-    """When the first of the `scheduled` events stops waiting for its slot or the end of the quiet time."""
+    """When the first of the `scheduled` events stops waiting: its slot, or the end of the quiet time."""
     oldest_due_ms: int | None = None
-    """The time since which the oldest pending event has waited; the `scheduled` events are left out."""
+    """Since when the oldest pending event has waited; the `scheduled` events are left out."""
 
     @property
     def was_tried(self) -> bool:
@@ -126,9 +126,9 @@ class DueEvents(Struct, frozen=True):
     """Figures about the events that are due for a destination: those that wait neither for a retry nor for a slot."""
 
     since_ms: int
-    """The time since which the oldest event has waited (Unix ms).
+    """Since when the oldest event has waited (Unix ms).
 
-    It is the latest of its detection, the request to send it again, and its slot.
+    This is the latest of three times: when the event was detected, when it was requested again, and its slot.
     """
     delivered_last_hour: int = 0
     """The number of events that were delivered to this destination in the last hour."""
@@ -146,7 +146,7 @@ _QUARTER_MS = 900_000
 
 
 def due_events(db: Database, name: str, *, now_ms: int, horizon_ms: int, late_ms: int) -> DueEvents | None:
-    """Return the events that are due for a destination; None if there are none.
+    """Return figures about the events that are due for a destination; None if no event is due.
 
     If the oldest event has waited for less than `late_ms`, only `since_ms` of the result is set.
     """
@@ -218,10 +218,10 @@ def read_health(db: Database, name: str) -> Health:
 def read_at_start(db: Database, name: str, fingerprint: Callable[[str | None], str]) -> StartingState:
     """Return the state with which a destination starts, or continues after a change of its settings.
 
-    `fingerprint` gets the stored fingerprint of the address and the credentials, and returns the present one. If these
-    differ, the health and the learned limits are reset, and so are the waits and trying times of the waiting events. If
-    no fingerprint is stored, `fingerprint` gets None, and nothing is reset. A destination that an operator has disabled
-    stays disabled.
+    The function `fingerprint` gets the stored fingerprint of the address and the credentials, and returns the present
+    one. If the two differ, these are reset: the health, the learned limits, and the waits and trying times of the
+    waiting events. If no fingerprint is stored, the function gets None, and nothing is reset. A destination that an
+    operator has disabled stays disabled.
     """
     health = read_or_create(db, name)
     stored, rate, limit, trying_ms = db.execute(
@@ -276,7 +276,7 @@ def _health(row: Sequence[Any]) -> Health:
 
 
 def read_all(db: Database) -> dict[str, DestinationMemory]:
-    """Return the stored state of every destination and the number of events that wait for it, by name."""
+    """Return, by name, the stored state of every destination, with the number of events that wait for it."""
     rows = db.execute(
         f"SELECT name, {_HEALTH}, delivered, error_reason, error_message, error_at, rate, batch_limit"
         " FROM destinations ORDER BY name"

@@ -1,4 +1,4 @@
-"""Erases the personal data of records that were removed long ago, and of one person at an operator's request.
+"""Erases the personal data in records that were removed long ago and, at an operator's request, that of one person.
 
 A record's key, dates, revision and fingerprint stay, so that no event is reported twice. SQLite overwrites the erased
 content (`secure_delete`).
@@ -183,7 +183,7 @@ _FIELDS_ABOUT: Final = {
     ("previous", "user_id"): (("previous", "user_id"), ("previous", "notes")),
     ("previous", "instructor_id"): (("previous", "instructor_id"),),
 }
-"""The fields of an event that may contain a person's id. The value of each is the list of fields about that person.
+"""The fields of an event that may contain a person's id, each with the fields that are about that same person.
 
 The field with the id of the person who completed the training is left out: that person's events are deleted completely.
 """
@@ -192,9 +192,9 @@ The field with the id of the person who completed the training is left out: that
 def erase_records(db: Database, person: KnownPerson, now_ms: int) -> Erased:
     """Erase a person's name and facts, the content of the person's removed records, and texts of last errors.
 
-    Records that the account still has are only counted. Otherwise, the next poll would read their content again, and
-    their next change would be reported wrongly. Records that the source's filters exclude become removed records,
-    because their removal from the account cannot be detected.
+    Records that the account still has are only counted. If they were erased, the next poll would read their content
+    again, and their next change would be reported wrongly. Records that the source's filters exclude become removed
+    records, because their removal from the account cannot be detected.
     """
     here = [person.source, person.id]
     records = db.execute(

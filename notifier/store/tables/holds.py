@@ -52,8 +52,8 @@ def accept_arrivals(db: Database, source: str, reason: str) -> int:
 def write_changes(db: Database, source: str, held: Sequence[HeldChange], ended: Sequence[str]) -> None:
     """Store new held-back changes, and delete the held-back changes of the records whose keys are in `ended`.
 
-    The source's `held_field` is set to the field of a held-back change. Only during a silent release does it stay as it
-    is: it then says which further changes are accepted.
+    The source's `held_field` is set to the field of a held-back change. During a silent release, `held_field` is not
+    changed, because it then says which further changes are accepted.
     """
     db.executemany("DELETE FROM held_changes WHERE source = ? AND key = ?", [(source, key) for key in ended])
     db.executemany(

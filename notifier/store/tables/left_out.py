@@ -87,8 +87,8 @@ def correct_after_sweep(db: Database, sweep: Sweep, missing: int) -> None:
     """Correct the counts after a sweep has read the whole list.
 
     Entries that a complete sweep has not seen are deleted. `missing` is the number of known records that were on no
-    page. The unreadable records without a key may be these missing records. So up to `missing` of them are counted as
-    known from now on.
+    page. Unreadable records without a key may be these missing records. So from now on, up to `missing` unreadable
+    records without a key are counted as known.
     """
     source = sweep.source
     if sweep.whole:
