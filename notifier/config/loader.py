@@ -44,7 +44,7 @@ def load(
         `/etc/notifier/config.toml`. The file may be missing if the other inputs configure a source.
         environ: The environment; by default the process's own.
         secrets_dir: The folder of credential files that `--secrets-dir` names. Without it, the folder in
-        `$CREDENTIALS_DIRECTORY`; without both, the folder `credentials` beside a service's configuration in
+        `$CREDENTIALS_DIRECTORY`; without that variable, the folder `credentials` beside a service's configuration in
         /etc/notifier.
         cwd: The base of relative paths outside the TOML file; by default the working directory.
 
@@ -81,7 +81,7 @@ def load(
 
 
 def _add_file_names(problems: Iterable[Problem], layers: Sequence[Layer]) -> Iterator[Problem]:
-    """Yield the problems. If a problem is in a table that an included file defines, its message names the file."""
+    """Yield the problems. If an included file defines the table of a problem, the problem's message names the file."""
     for problem in problems:
         owner = included_file_defining(problem.key, layers)
         yield problem if owner is None else Problem(problem.key, f"{problem.message} (in {owner})")
@@ -100,9 +100,9 @@ def _world_readable_files(settings: Settings, layers: Iterable[Layer], credentia
 
 
 def _credential_file(layer: Layer, folder: Path | None) -> Path | None:
-    """Return the file that a layer was read from, if that is a credential file in `folder`; otherwise None.
+    """Return the credential file in `folder` that a layer was read from; None if the layer has another origin.
 
-    Also returns None if nobody but the owner and the group of `folder` can open the files in `folder`.
+    Also returns None if only the owner and the group of `folder` can open the files in it.
     """
     if folder is None or layer.origin is None or not is_world_searchable(folder):
         return None

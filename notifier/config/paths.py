@@ -22,8 +22,8 @@ STATE_ROOT: Final = Path("/var/lib")
 def find_file(path: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Path | None:
     """Return the configuration file to read; None if there is none.
 
-    The result is the first of: `path` (`--config`), `$NOTIFIER_CONFIG`, the first usual place that has a file. A file
-    that `path` or the variable names is returned even if it does not exist.
+    `path` (`--config`) comes first, then `$NOTIFIER_CONFIG`. Either file is returned even if it does not exist. Without
+    both, the result is the first of `usual_files` that exists.
     """
     if path is not None:
         return cwd / path
@@ -49,8 +49,8 @@ def _may_exist(file: Path) -> bool:
 def usual_files(cwd: Path) -> tuple[Path, ...]:
     """Return the paths where a configuration file is looked for if none was named.
 
-    The working directory is left out for root, because it may belong to any user. It is also left out if this user
-    cannot enter it, as after `sudo -u`.
+    For root, the working directory is left out, because any user may own it. For other users, the working directory is
+    left out if they cannot enter it, as after `sudo -u`.
     """
     return (SYSTEM_FILE,) if is_root() or not os.access(cwd, os.X_OK) else (cwd / FILE_NAME, SYSTEM_FILE)
 
@@ -60,7 +60,8 @@ def credentials_directory(
 ) -> Path | None:
     """Return the folder of credential files; None if there is none.
 
-    The first of: `--secrets-dir`, the folder that systemd provides, the folder beside a service's configuration `file`.
+    It is the first of: `--secrets-dir`; the folder that systemd provides; the folder beside a service's configuration
+    `file`.
     systemd provides a folder only to the service, not to commands that an operator types.
     """
     if secrets_dir is not None:
@@ -76,8 +77,8 @@ def credentials_directory(
 def default_state_file(environ: Mapping[str, str], file: Path | None = None) -> Path:
     """Return the path of the state file for a configuration without `store.path`.
 
-    Its folder is the first of: the one that systemd provides, the state folder of the service with the configuration
-    `file` (if it exists), the user's state directory.
+    The state file is in the folder that systemd provides. Without such a folder, it is in the state folder of the
+    service whose configuration is `file`, if that folder exists; otherwise in the user's state directory.
     """
     provided = environ.get("STATE_DIRECTORY", "").split(":")[0]
     if provided:

@@ -194,7 +194,7 @@ class Settings(BaseTable):
     _unmatched_patterns: tuple[str, ...] = PrivateAttr(default=())
 
     def with_load_warnings(self, *, world_readable_files: Iterable[Path], unmatched_patterns: Iterable[str]) -> Self:
-        """Add these files and patterns to those that `warnings` reports, and return `self`.
+        """Let `warnings` also report these files and patterns. Return `self`.
 
         `world_readable_files` are files that contain secrets and that every user can read. `unmatched_patterns` are the
         dotted keys (`include[0]`) of the patterns that no file matches.
@@ -239,7 +239,7 @@ class Settings(BaseTable):
         yield from self._unusable_filters()
 
     def _unusable_filters(self) -> Iterator[Problem]:
-        """Yield a problem for each filter that needs data which a source of the same destination does not look up."""
+        """Yield a problem if a source of a destination does not look up data that the destination's filters need."""
         for name, destination in self.destinations.items():
             for key, fact in destination.facts_needed():
                 for source in destination.sources or self.sources:
@@ -249,7 +249,7 @@ class Settings(BaseTable):
                         yield Problem(where, missing.format(source=dotted(("sources", source))))
 
     def notes(self) -> tuple[str, ...]:
-        """Return remarks about valid settings that may be intended, but whose effects the operator should know."""
+        """Return remarks about valid settings whose effects the operator should know. The effects may be intended."""
         if self.alerts.alert_channel():
             return ()
         return ("no one is alerted if something goes wrong: neither `[alerts] destination` nor `heartbeat_url` is set",)
@@ -285,7 +285,7 @@ class Settings(BaseTable):
     def _unreceived_expiry(self) -> Iterator[Problem]:
         """Yield a problem for each source that announces expiry, but has no destination for these announcements.
 
-        Also yield a problem for each destination that should get such announcements, but has no source that makes them.
+        Also yield a problem for each destination that should get such announcements, but whose sources make none.
         """
         makers = {name for name, source in self.sources.items() if source.expiry}
         receivers = {name: it for name, it in self.destinations.items() if _EXPIRY_EVENTS & {*it.events}}
@@ -303,7 +303,7 @@ class Settings(BaseTable):
                 )
 
     def _duplicates(self) -> Iterator[Problem]:
-        """Yield a problem for each account or receiver that is configured twice: its events would be sent twice."""
+        """Yield a problem for each account or receiver that is configured twice: events would be sent twice."""
         accounts: dict[object, str] = {}
         for name, source in self.sources.items():
             filters = (source.training_id, source.user_id, source.has_attachments)

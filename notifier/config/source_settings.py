@@ -34,7 +34,7 @@ _REQUESTS_OF_A_POLL: Final = 2
 """The requests of one head poll: one for the page and one for the count."""
 
 _MAX_POLL_SHARE: Final = 0.8
-"""The largest part of `requests_per_minute` that polls should need. If they need more, they are often late."""
+"""If polls need more than this share of `requests_per_minute`, polls are often late."""
 
 
 class ApiVersion(StrEnum):
@@ -189,8 +189,8 @@ class SourceSettings(BaseTable):
     def why_unfilterable_by(self, fact: PersonField | None) -> str:
         """Return why events of this source cannot be filtered by `fact`; "" if they can.
 
-        `fact` is a fact about people, or None for the training title. The text has the placeholder `{source}` for the
-        dotted key of the source (`sources.NAME`).
+        `fact` is a fact about people; None means the training title. In the returned text, `{source}` is a placeholder
+        for the dotted key of the source (`sources.NAME`).
         """
         if not self.names:
             return "needs names, but {source} has names = false: set it to true"

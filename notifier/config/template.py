@@ -46,7 +46,7 @@ def fill_in_example(text: str, names: Mapping[str, str], values: Values) -> str:
 
 
 def validate_values(values: Mapping[str, Any]) -> tuple[Problem, ...]:
-    """Return the problems of a configuration with these values. No problem repeats a value."""
+    """Return the problems of a configuration with these values. The messages never contain a value."""
     try:
         Settings.model_validate(values, context=validation_context(values, {}))
     except ValidationError as error:

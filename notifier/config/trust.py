@@ -15,7 +15,7 @@ from notifier.privileges import owner_of
 
 _ROOT: Final = 0
 _PASSED_CREDENTIALS: Final = Path("/run/credentials")
-"""The folder in which systemd mounts a folder of credentials for each service (systemd.exec(5)). It belongs to root."""
+"""The folder of root in which systemd mounts a folder of credentials for each service (systemd.exec(5))."""
 
 
 def why_untrusted(path: Path) -> str | None:
@@ -43,7 +43,7 @@ def why_untrusted_credentials_folder(folder: Path) -> str | None:
 
     If other users can write to the folder, it must be sticky, like /tmp. In a sticky folder, a user can create files,
     but cannot remove or replace files of other users. `why_untrusted_credential_file` rejects files that other users
-    created. An example is Kubernetes, which mounts a secret as a tmpfs of root with the mode 1777
+    created. Kubernetes needs this rule: it mounts a secret as a tmpfs of root with the mode 1777
     (https://kubernetes.io/docs/concepts/storage/volumes/#secret).
     """
     try:
@@ -59,9 +59,9 @@ def why_untrusted_credentials_folder(folder: Path) -> str | None:
 def why_untrusted_credential_file(file: Path) -> str | None:
     """Return why a file in a folder of credentials is not trusted.
 
-    Returns None if the file is trusted or does not exist. Two more rules hold in a folder that other users can write
-    to, because they could create links there to any file of root. A symbolic link itself must belong to this user or to
-    root. A file must have only one hard link.
+    Returns None if the file is trusted or does not exist. In a folder that other users can write to, these users
+    could create links to any file of root. Therefore two more rules hold in such a folder: a symbolic link itself must
+    belong to this user or to root, and a file must have only one hard link.
     """
     try:
         named, folder = file.lstat(), file.parent.stat()
@@ -77,10 +77,10 @@ def why_untrusted_credential_file(file: Path) -> str | None:
 
 
 def _is_passed_by_systemd(folder: Path) -> bool:
-    """Return whether systemd has mounted this folder, whose path has no links, to pass credentials to a service.
+    """Return whether systemd has mounted this folder to pass credentials to a service.
 
-    The folder and its files may belong to the service's user. That user cannot change them, because their file system
-    is read-only.
+    The path of the folder must not contain links. The folder and its files may belong to the service's user. Even that
+    user cannot change them, because the mounted file system is read-only.
     """
     return folder.parent == _PASSED_CREDENTIALS and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
@@ -127,7 +127,7 @@ def _is_writable_by_others(found: os.stat_result) -> bool:
 
 
 def _is_private_group(found: os.stat_result) -> bool:
-    """Return whether the owner of a file is the only member of its group, as is usual on systems with umask 002."""
+    """Return whether a file's group has no member but the file's owner, as is usual on systems with umask 002."""
     try:
         owner, group = pwd.getpwuid(found.st_uid), grp.getgrgid(found.st_gid)
     except KeyError:

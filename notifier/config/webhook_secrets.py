@@ -68,7 +68,7 @@ def _problem_with_private_key(text: str) -> str | None:
 
 
 def _decoded_byte_count(text: str) -> int:
-    """Return how many bytes are encoded as base64 after a secret's prefix; 0 if the base64 is not valid."""
+    """Decode the base64 after a secret's prefix, and return the number of bytes; 0 if the base64 is not valid."""
     _, _, encoded = text.partition("_")
     try:
         # Standard Webhooks libraries accept a secret with or without its base64 padding.

@@ -1,6 +1,6 @@
 """Counts requests, and stores each change of a source's or destination's state, for the dashboard.
 
-Counts are written to the store once a minute, so a killed process loses those of the last minute.
+Counts are written to the store once a minute, so a killed process loses the counts of the last minute.
 """
 
 import logging
@@ -31,7 +31,7 @@ WRITE_EVERY_SECONDS: Final = 60.0
 """Seconds between two writes of the counts to the store."""
 
 _MAX_COUNTS: Final = 10_000
-"""Maximum number of counts in memory. Only a store that cannot be written for days leads to so many."""
+"""Maximum number of counts in memory. There are so many only if the store cannot be written for days."""
 
 States = Mapping[ActivitySubject, tuple[str, str | None]]
 """Each source or destination with its state and the reason for the state; the reason may be None."""
@@ -70,7 +70,7 @@ class ActivityLog:
         return {quarter: count for (counted, quarter), count in self._counts.items() if counted == subject}
 
     async def save_changes(self) -> None:
-        """Store changes of states and, once a minute, the counts. If that fails, the next call tries again."""
+        """Store changed states and, once a minute, the counts. After a failure, the next call tries again."""
         try:
             await self._save_state_changes()
             if self._clock.monotonic() - self._counts_written_at >= WRITE_EVERY_SECONDS:

@@ -26,7 +26,7 @@ class ReloadHooks(Struct, frozen=True):
     on_applied: Callable[[Settings], None] = _ignore_settings
     """Called with the new settings after the daemon has applied them."""
     credential_keys: tuple[str, ...] | None = None
-    """The keys whose values systemd passed to this process as credentials; None if it passed none. A reload does not
+    """The keys whose values systemd passed to this process as credentials; None without credentials. A reload does not
     change these values.
     """
 
@@ -67,8 +67,8 @@ class Differences(Struct, frozen=True):
     ) -> "Differences":
         """Compare the sources (or destinations) of two configurations. The keys of the mappings are names.
 
-        A name in `unsure` is listed even if its settings are equal, because what runs under this name may differ from
-        `before`. If the name is not in `after`, it is listed as removed.
+        A name in `unsure` is listed even if its settings are equal: the source or destination that now runs under this
+        name may have other settings than those in `before`. If such a name is not in `after`, it is listed as removed.
         """
         return cls(
             tuple(name for name in after if name not in before),
@@ -104,8 +104,8 @@ NO_CHANGES: Final = Changes()
 def changes_between(before: Settings, after: Settings, unfinished: Changes = NO_CHANGES) -> Changes:
     """Return the differences between two configurations.
 
-    `unfinished` are the changes of an earlier reload that failed midway. The result contains their names, too, because
-    it is unknown which of the changes were made.
+    `unfinished` are the changes of an earlier reload that failed midway. It is unknown which of these changes were
+    made. Therefore the result also contains all names in `unfinished`.
     """
     return Changes(
         # A new retention counts as a change of every source, because each watcher uses it to recognise a gap.
@@ -119,15 +119,15 @@ def changes_between(before: Settings, after: Settings, unfinished: Changes = NO_
 
 
 def _http_fixed_at_start(settings: Settings) -> HttpInterfaceSettings:
-    """Return the settings of the HTTP interface without `public_url`, which only messages use."""
+    """Return the settings of the HTTP interface that a reload cannot change: all except `public_url`."""
     return settings.http.model_copy(update={"public_url": ""})
 
 
 def keys_pending_restart(settings_at_start: Settings, after: Settings) -> tuple[str, ...]:
     """Return the changed keys that take effect only at the next start.
 
-    The location of the store has the keys `store.path`, `store.url` and `store.name`. The table `[http]` is listed as
-    the single key `http`; a change of only its `public_url` is not listed.
+    The location of the store has the keys `store.path`, `store.url` and `store.name`. All keys of the table `[http]`
+    are listed as `http`, except `public_url`, which needs no restart.
     """
     before = _settings_fixed_at_start(settings_at_start)
     current = _settings_fixed_at_start(after)
@@ -192,7 +192,7 @@ class UnloadedChanges(Struct, frozen=True):
 def unloaded_changes(name: str, before: Destination | None, after: Destination | None) -> UnloadedChanges:
     """Compare a destination's settings in the running daemon (`before`) and in the configuration file (`after`).
 
-    `before` is None for an added destination, `after` for a removed one.
+    `before` is None if the destination was added. `after` is None if the destination was removed.
     """
     if before == after:
         return UnloadedChanges()

@@ -93,8 +93,8 @@ class Daemon:
         """Initialise with the settings, the functions that a reload calls, and the connection to systemd.
 
         `detection_limits` has delays and limits for which there are no settings. `systemd_sockets` replace `[http]
-        listen`. `store` is an open store; if it is None, `start` opens the state file. If the last reload
-        failed before this start, as while the process stood by, `configuration_problem` is the reason.
+        listen`. `store` is an open store; if it is None, `start` opens the state file. `configuration_problem` is
+        the reason why the last reload before this start failed, for example while the process stood by.
         """
         self._systemd_sockets = systemd_sockets
         self._configuration = RunningConfiguration(settings, reload_hooks)

@@ -31,13 +31,13 @@ ESSENTIALS_GRACE_SECONDS = 600.0
 """Seconds for which all writes of the essentials may fail before an alert is sent."""
 
 URGENT_AFTER_SECONDS = 0.5
-"""Seconds between an event that could not be detected again and the urgent write of the essentials.
+"""Seconds between an update or removal and the urgent write of the essentials.
 
 If the event is delivered within this time, the write is skipped.
 """
 
 URGENT_WAIT_FACTOR = 10.0
-"""The minimum wait before an urgent write of the essentials, as a multiple of the duration of the last one.
+"""The minimum wait before an urgent write of the essentials, as a multiple of the duration of the last urgent write.
 
 Large essentials are slow to write. Without this wait, they could be written all the time.
 """

@@ -23,7 +23,7 @@ FILTER_CHECK_JOB = "(unknown ids)"
 
 
 class IdFilter(Struct, frozen=True):
-    """The ids under one `key` of the configuration. Each should be listed in at least one of `sources`.
+    """The ids under one `key` of the configuration. Each id should exist in at least one of `sources`.
 
     `names` says which list of the API should contain the ids: trainings or people.
     """
@@ -60,8 +60,8 @@ def id_filters(settings: Settings) -> Iterator[IdFilter]:
 class PatternFilter(Struct, frozen=True):
     """The patterns under one `key` of a destination.
 
-    Each should match something in at least one of `sources`. The patterns can be checked only after the API's lists
-    named in `lists` were fetched.
+    Each pattern should match something in at least one of `sources`. `lists` are the lists of the API that must be
+    fetched before the patterns can be checked.
     """
 
     key: str

@@ -19,7 +19,7 @@ from notifier.store.tables.retention import BEFORE_ALL, DetectionPosition
 _log = logging.getLogger(__name__)
 
 RETENTION_JOB = "(retention)"
-"""The name of the job that deletes old data. Its parentheses distinguish it from jobs that are named like a source."""
+"""The name of the job that deletes old data. The parentheses prevent a clash with the name of a source's job."""
 
 RETENTION_EVERY_SECONDS = 3600.0
 """Seconds between two deletions of data that is older than the retention."""
@@ -46,7 +46,7 @@ class Housekeeping:
     ) -> None:
         """Initialise with the store and the configuration.
 
-        `clock_seems_right` returns whether the clock of this machine can be trusted. If not, old data is kept.
+        `clock_seems_right` returns whether the clock of this machine can be trusted. If it cannot, old data is kept.
         """
         self._store = store
         self._clock = clock

@@ -1,4 +1,4 @@
-"""Looks for another daemon on this machine that watches the same sources and would report everything twice."""
+"""Looks for another daemon on this machine that watches the same sources: both would report the same events."""
 
 import logging
 import os

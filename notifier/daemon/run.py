@@ -51,9 +51,9 @@ class StoppedDuringStart(Exception):  # noqa: N818 - no error
 async def serve(settings: Settings, reload_hooks: ReloadHooks, on_stop_signal: Callable[[], None]) -> None:
     """Run the daemon until SIGTERM or SIGINT; on SIGHUP, reload the configuration.
 
-    `on_stop_signal` is called when a signal requests the stop. If `serve` has not returned LONGEST_STOP_SECONDS later,
-    the caller should end the process. If the store is in a database, this process stands by while another process holds
-    the store.
+    `on_stop_signal` is called when a signal requests the stop. `serve` should return within LONGEST_STOP_SECONDS after
+    this call; otherwise the caller should end the process. If the store is in a database, this process stands by while
+    another process holds the store.
 
     Raises StoppedDuringStart, and the errors of `Daemon.start`. Raises StoreError if the state file becomes unusable
     while the daemon runs; the next start rebuilds a damaged file.

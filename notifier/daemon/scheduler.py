@@ -81,10 +81,10 @@ class IntervalFromNow(BaseTrigger):  # type: ignore[misc]  # APScheduler ships n
 
 
 class TimedScheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler ships no types
-    """APScheduler's scheduler for an event loop, whose timer starts the due jobs itself.
+    """APScheduler's scheduler for an event loop, with a timer that starts the due jobs directly.
 
-    APScheduler's own timer calls `wakeup`, which other threads may call, too: it wakes the event loop through a socket,
-    and the jobs start in the loop's next iteration.
+    APScheduler's own timer calls `wakeup`. Because other threads may call `wakeup`, too, it wakes the event loop
+    through a socket, and the jobs start only in the loop's next iteration.
     """
 
     def _start_timer(self, wait_seconds: float | None) -> None:

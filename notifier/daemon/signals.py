@@ -14,7 +14,7 @@ from notifier.process import PendingHangup, has_terminal
 _log = logging.getLogger(__name__)
 
 TERMINAL_CHECK_DELAY_SECONDS: Final = 0.2
-"""Seconds between SIGHUP and the check whether the terminal still exists; it disappears shortly after the signal."""
+"""Seconds between SIGHUP and the check whether the terminal exists. A closed terminal still exists for a moment."""
 
 
 class Signals(Struct, frozen=True):
@@ -26,7 +26,7 @@ class Signals(Struct, frozen=True):
 
 @contextmanager
 def stop_on_signal() -> Iterator[asyncio.Event]:
-    """Yield an event that SIGTERM and SIGINT set instead of ending the process. At the end, restore old handlers."""
+    """Yield an event. Until the `with` block ends, SIGTERM and SIGINT set this event instead of ending the process."""
     stop = asyncio.Event()
     with _installed({signal.SIGTERM: stop.set, signal.SIGINT: stop.set}):
         yield stop
@@ -37,7 +37,7 @@ def daemon_signals() -> Iterator[Signals]:
     """Treat SIGTERM and SIGINT as requests to stop, and SIGHUP as a request to reload.
 
     If the daemon's terminal was closed, SIGHUP is a request to stop. A SIGHUP that arrived during the start of the
-    process is handled when the `with` block begins. The old handlers are restored at its end.
+    process is handled when the `with` block begins. When the block ends, the old handlers are restored.
     """
     signals = Signals()
     earlier = signal.getsignal(signal.SIGHUP)

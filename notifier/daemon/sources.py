@@ -65,7 +65,7 @@ class SourceRegistry:
 
         `on_round` is called after each scheduled round, with the result and the seconds that its poll took.
         `on_failure` is called after each failure, with the source's name and the reason. `on_request` is called after
-        each request, with the source's name and the seconds that it took; `failed` says whether it failed.
+        each request, with the source's name and the seconds that it took; `failed` says whether the request failed.
         """
         self._schedule = schedule
         self._store = store

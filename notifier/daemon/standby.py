@@ -25,7 +25,7 @@ TRY_EVERY_SECONDS: Final = 0.5
 """Seconds between two attempts to take the lock of the store from the database."""
 
 SILENT_AFTER_SECONDS: Final = 10.0
-"""Seconds without an answer after which the database is reported as unusable. The attempt is not aborted."""
+"""If the database does not answer for this many seconds, it is reported as unusable. The request is not aborted."""
 
 _TEMPORARY_REASONS: Final = frozenset(
     {StoreReason.UNREACHABLE, StoreReason.READ_ONLY, StoreReason.BUSY, StoreReason.LOCKED}

@@ -40,7 +40,7 @@ class StandbyState(Struct):
     """The state of the store as seen by a process that stands by."""
 
     holder: str | None = None
-    """The process that has held the store since `since_ms` (Unix ms); both None if none is known yet."""
+    """The process that has held the store since `since_ms` (Unix ms). Both are None until a holder is known."""
     since_ms: int | None = None
     error: StoreError | None = None
     """Why the database cannot be used; None if it can."""
@@ -49,7 +49,7 @@ class StandbyState(Struct):
 
     @property
     def is_hanging(self) -> bool:
-        """Whether the current request to the database hangs: even an update of all tables should not take so long."""
+        """Whether the current request to the database takes longer than an update of all tables should take."""
         return self.asked_at is not None and time.monotonic() - self.asked_at > LONG_TRANSACTION_SECONDS
 
     def sentence(self) -> str:

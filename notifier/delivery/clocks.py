@@ -3,14 +3,14 @@
 from notifier.clock import Clock
 
 _TOLERANCE_MS = 2000
-"""The smallest difference in milliseconds that counts as a change of the system clock; a smaller one is drift."""
+"""A difference of this many milliseconds or more means that the system clock was set; a smaller one is drift."""
 
 
 class JumpFreeClock:
     """A wall clock that ignores a change of the system clock until `follow` is called.
 
-    After a change, the dispatcher first shifts the stored times of scheduled attempts, then calls `follow`. If this
-    clock changed before the stored times, attempts would seem to be due too early or too late.
+    After a change, the dispatcher first shifts the stored times of scheduled attempts, then calls `follow`. In the
+    reverse order, attempts would seem to be due too early or too late.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -93,8 +93,8 @@ class TryingClock:
     def set_paused(self, *, is_paused: bool) -> None:
         """Pause the clock during quiet times, or resume it.
 
-        During a pause, the clock goes on counting. At the end, the length of the pause is subtracted. Repeated calls
-        have no effect.
+        During a pause, the clock goes on counting. When the clock is resumed, the length of the pause is subtracted.
+        Repeated calls have no effect.
         """
         now = self._clock.monotonic()
         if is_paused and self._paused_since is None:

@@ -143,7 +143,7 @@ class DeliveryOperations:
         return await self._reader.run(replays_document, self._clock.now_ms())
 
     async def stop_replay(self, number: int | None) -> "ReplayProgressDocument":
-        """End one replay for good, or all replays if `number` is None; return their progress. Raises StoreError."""
+        """End one replay for good, or all if `number` is None. Return `replay_progress()`. Raises StoreError."""
         await self._replays.stop(number)
         return await self.replay_progress()
 
@@ -255,7 +255,7 @@ def switched_document(
 ) -> "SwitchedDocument":
     """Return the JSON object with the state of a destination that was just enabled or disabled.
 
-    `waited` says whether a pause after failures was ended by the switch.
+    `waited` says whether enabling or disabling the destination ended a pause after failures.
     """
     return {
         "destination": destination,
@@ -320,8 +320,10 @@ def drop_deliveries(
 ) -> "DroppedDocument":
     """Remove deliveries from the queue for good; with `dry_run`, only count them.
 
-    Return the result as a JSON object. Destinations without such deliveries are left out. Deliveries for destinations
-    that are no longer configured are included. Raises UnknownNameError, UnknownEventError.
+    Deliveries for destinations that are no longer configured are removed, too. Return a JSON object with the number of
+    removed deliveries for each destination; destinations with no removed deliveries are omitted.
+
+    Raises UnknownNameError, UnknownEventError.
     """
     known = (*configured, *(name for name in unfinished_destinations(db) if name not in configured))
     if request.destination is not None and request.destination not in known:

@@ -61,8 +61,8 @@ def possible_slots(stored: StoredDelivery) -> Sequence[int | None]:
     """Return the possible slots of a delivery's request, the most likely slot first. Pure.
 
     A slot is the scheduled time of a digest (Unix ms). The slot None stands for a request that is not a digest. The
-    stored slot of the delivery is not certain: a delivery that is put back loses its slot, and a destination without a
-    schedule ignores slots.
+    stored slot of the delivery is not certain: a delivery that is put back into the queue loses its slot, and a
+    destination without a schedule ignores slots.
     """
     likeliest = stored.slot_ms or stored.delivery.scheduled_ms
     logged = stored.latest_logged

@@ -45,8 +45,8 @@ class EventLogReader:
     ) -> EventExport:
         """Return one part of an export file: at most _EXPORTED_AT_ONCE matching events, newest first.
 
-        The sequence numbers of all events are below `before`. If `before` is None, begin with the newest event. Raises
-        StoreError.
+        Only events with sequence numbers below `before` are returned. If `before` is None, begin with the newest event.
+        Raises StoreError.
         """
         async with self._export_turns:
             return await self._reader.run_without_turn_limit(_read_export, event_filter, before, export_format)

@@ -73,8 +73,8 @@ class WithheldChange(Struct, frozen=True):
     """An unreported change of a record; times are Unix milliseconds."""
 
     kind: str
-    """What the report waits for: `held_arrivals` or `held_changes` if too many changes came at once, `unreadable` if
-    the record cannot be read, otherwise the kind of second look that must confirm the change.
+    """Why there is no report yet. `held_arrivals`, `held_changes`: too many changes came at once. `unreadable`: the
+    record cannot be read. Any other value is the kind of second look that must confirm the change.
     """
     why: str
     """The reason in words."""
@@ -126,8 +126,7 @@ def _held_change(source: str, direction: Direction, reason: str, since_ms: int |
 def deleted_revisions(history: RecordHistory) -> tuple[int, ...]:
     """Return the numbers of the revisions whose events have been deleted. Pure.
 
-    These are all revisions that have no event now. There is one exception: if the record was stored silently at first,
-    revision 1 never had an event.
+    Every revision without an event had one once, except revision 1 of a record that was first stored silently.
     """
     unreported = {1} if history.reason in HISTORY_SENTENCES else set()
     return tuple(revision for revision in history.revisions_without_event if revision not in unreported)

@@ -83,7 +83,7 @@ class UnsentReason(StrEnum):
     """Why an event is not sent to a destination: the key of the filter that excludes it, or `configured_later`.
 
     `configured_later` has three possible causes, which the store cannot tell apart: the delivery was dropped; the
-    destination was added after the event was detected; the destination's filters were changed after that.
+    destination was added after the event was detected; or the destination's filters were changed after the detection.
     """
 
     EVENTS = Filter.EVENTS.value

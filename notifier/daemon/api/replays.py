@@ -47,8 +47,8 @@ _NO_REPLAY: Final["ReplayDocument"] = {
 def replay_range(db: Database, request: ReplaySelection, now_ms: int) -> ReplayRange:
     """Return the range of stored events to replay.
 
-    The range ends with the newest event that is stored now. It also holds the number of the newest attempt: events that
-    later attempts deliver are not sent again.
+    The range ends with the newest event that is stored now. The result also has the number of the newest attempt. If a
+    later attempt delivers an event, the replay does not send this event again.
     """
     until_ms = now_ms if request.until_ms is None else request.until_ms
     newest, newest_attempt = requeue.newest_event_number(db), requeue.newest_attempt_number(db)
@@ -77,7 +77,8 @@ def plan_document(plan: ReplayPlan, deleted_before_ms: int | None) -> "PlanDocum
 def replays_document(db: Database, now_ms: int) -> "ReplayProgressDocument":
     """Return the JSON object of `GET /v1/replay`.
 
-    It describes the latest replay. `previous` holds the one before, and `others` all older ones that are not finished.
+    The object describes the latest replay. `previous` is the replay before it. `others` are all older replays that are
+    not finished.
     Without any replay, counts are 0, lists and objects are empty, and all other keys are null.
     """
     documents = [_replay_document(db, memory, now_ms) for memory in replays.latest(db)]
@@ -89,7 +90,7 @@ def _replay_document(db: Database, replay: ReplayRun, now_ms: int) -> "ReplayDoc
     """Return a replay as a JSON object.
 
     `goes_on_since` is the detection time of the first event that is not queued yet; null if nothing is left. A new
-    replay from this time would continue this one.
+    replay that begins at this time would do the rest of this replay.
     """
     behind = min((part.reached for part in replay.unfinished), default=None)
     behind_ms = None if behind is None else requeue.next_detected_ms(db, behind)

@@ -142,8 +142,8 @@ def _unreadable_document(memory: SourceMemory) -> "UnreadableDocument | None":
 def _budget_document(usage: Usage | None) -> "BudgetDocument":
     """Return the numbers of requests as a JSON object; all are null without a running daemon.
 
-    `configured` and `allowed` are limits per minute. `used` counts the requests of the last minute, `by` divides them
-    by purpose, and `waiting` counts those that wait because of the limit.
+    `configured` and `allowed` are limits per minute. `used` counts the requests of the last minute, and `by` counts the
+    same requests for each purpose. `waiting` counts the requests that the limit delays.
     """
     return {
         "configured": None if usage is None else usage.configured,
@@ -254,7 +254,7 @@ def replays_status(under_way: Iterable[ReplayRun]) -> "list[ReplayUnderWayDocume
 
 
 def file_status() -> "StoreDocument":
-    """Return the JSON object of a state file. All keys except `kind` are null, because they are about a database."""
+    """Return the JSON object of a state file. Only `kind` is not null: the other keys are about a database."""
     return {"kind": "file", "holder": None, "since": None, "clock_ahead_seconds": None}
 
 

@@ -23,7 +23,7 @@ def summary(
     """Return a sentence with the conditions, then the number of sources and destinations in each state.
 
     Example: `2 things need attention (gap of acme, deliveries dead of hr); 3 sources ok, 1 destination retrying (hr: 12
-    waiting)`. `waiting` is the number of waiting events by destination, shown only for destinations that are not ok.
+    waiting)`. `waiting` maps a destination to its number of waiting events, which is shown only if the state is not ok.
     """
     source_states = [(state.value.replace("_", " "), name, "") for name, state in sources.items()]
     destination_states = [

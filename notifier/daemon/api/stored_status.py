@@ -28,7 +28,7 @@ def stored_status_document(
 ) -> "StatusDocument":
     """Return the JSON object of `/v1/status` for the given sources and destinations.
 
-    A source without stored state is shown as `starting`, such a destination as `untried`.
+    Without stored state, a source is shown as `starting`, and a destination is shown as `untried`.
     """
     now_ms = clock.now_ms()
     known_sources = sources.read_all(db)

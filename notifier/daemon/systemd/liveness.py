@@ -1,8 +1,8 @@
 """Finds the parts of the daemon that are stuck, by observing their activity. Pure.
 
 A job of the schedule is active when it starts, makes progress or ends. The store's thread is active when it answers a
-query. A part is stuck if it is inactive for longer than allowed. Time in which the process could not run is left out:
-a sleep of the machine, or the waits of an overloaded processor.
+query. A part is stuck if it is inactive for longer than allowed. Time in which the machine slept, or the process waited
+for an overloaded processor, is not counted.
 """
 
 from collections.abc import Hashable, Iterable, Mapping
@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from msgspec import Struct
 
 LONG_ROUND_SECONDS = 3600.0
-"""Seconds for which a running job may be inactive; much longer than the rate limit can delay a request."""
+"""Seconds for which a running job may be inactive. The rate limit delays a request for a much shorter time."""
 
 LONG_TRANSACTION_SECONDS = 600.0
 """Seconds that the store's thread may take to answer a query: enough to rewrite a large file on a slow disk."""
@@ -30,7 +30,7 @@ class JobStats(Struct, frozen=True):
     answer_seconds: float = 0.0
     """The longest time that the job may wait for one answer."""
     number: int = 0
-    """A unique number; a later job with the same name has another one."""
+    """A unique number. It distinguishes the job from a later job with the same name."""
     started_runs: int = 0
     ended_runs: int = 0
     progress: Hashable = None
@@ -86,7 +86,7 @@ def running_seconds(gap: float, tick: float) -> float:
     """Return the seconds for which the process is assumed to have run between two checks.
 
     `gap` is the real time between the checks, `tick` the intended time. The result is `gap`, but at most twice `tick`:
-    if a gap is longer, the process did not run in the rest of it.
+    in the rest of a longer gap, the process did not run.
     """
     return min(max(gap, 0.0), 2 * tick)
 
