@@ -208,7 +208,7 @@ async def test_backlog_of_a_long_outage_is_sent_as_a_digest(rig: Rig, receiver: 
     receiver.answer = answering(503)
     await rig.enter(*keys(80))
     async with rig.running(rig.slack(receiver.url, rate=50, retry_first="20ms", retry_max="20ms")):
-        await until(lambda: len(receiver.arrivals) >= 14)
+        await until(lambda: len(receiver.arrivals) >= 24)
         receiver.answer = answering(200)
         failed = len(receiver.arrivals)
         await rig.settled()
