@@ -62,8 +62,8 @@ def setup(
     """Write the log of this program to `stream`, by default standard error.
 
     A later call changes the settings. `level` is debug, info, warning, error or critical. `log_format` is auto, text or
-    json. Lines that repeat too often are suppressed, except at level debug. `queued`, for the daemon: lines go through
-    a queue, and uncaught exceptions are logged.
+    json. Lines that repeat too often are suppressed, except at level debug. If `queued` is true (for the daemon), lines
+    go through a queue, and uncaught exceptions are logged.
     """
     stream = sys.stderr if stream is None else stream
     root = logging.getLogger()
@@ -101,8 +101,8 @@ def final_stream() -> TextIO | None:
 class RepeatFilter(logging.Filter):
     """Suppresses lines of a kind that repeats too often; a later line of that kind reports how many were suppressed.
 
-    Lines are of one kind if the same statement logs them at the same level with equal `_FACTS_OF_KIND`, such as source
-    and reason. Debug lines and lines about one event or record are never suppressed.
+    Lines are of one kind if they come from the same statement, and have the same level and the same `_FACTS_OF_KIND`
+    (such as source and reason). Debug lines and lines about one event or record are never suppressed.
     """
 
     def __init__(self) -> None:

@@ -3,8 +3,8 @@
 So the daemon is not blocked if the program that reads the log hangs or has ended. Lines that do not fit are dropped;
 their number is logged when there is room again.
 
-Lines go directly to the file descriptor. The lock of a Python stream would block other writers, and Python aborts if it
-exits while a thread waits in a write to a stream.
+Lines go directly to the file descriptor, not through a Python stream. A thread that waits in a write to a stream holds
+a lock, which blocks other writers. Also, Python would abort if the program ended during such a write.
 """
 
 import io
@@ -206,7 +206,7 @@ class _DescriptorWriter:
         self._is_line_cut = False
 
     def write(self, data: bytes) -> None:
-        """Write a line. If the last write ended within a line, write a line break first. Raises OSError."""
+        """Write a line. If the previous write ended within a line, begin with a line break. Raises OSError."""
         rest = b"\n" + data if self._is_line_cut else data
         while rest:
             try:

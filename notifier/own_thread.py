@@ -34,7 +34,7 @@ def call_on_loop(loop: asyncio.AbstractEventLoop, action: Callable[..., None], *
 class WorkThread:
     """A thread that runs blocking functions for an event loop, one after the other.
 
-    A call has half the overhead of a call of `ThreadPoolExecutor`, which creates two futures and several locks for it.
+    The overhead of a call is half that of `ThreadPoolExecutor`, which creates two futures and several locks per call.
     """
 
     def __init__(self, name: str) -> None:
@@ -47,8 +47,8 @@ class WorkThread:
     def run(self, work: Callable[[], _T]) -> "asyncio.Future[_T]":
         """Run `work` in the thread after all earlier work, and return a future for its result.
 
-        If the future is cancelled before `work` begins, `work` is skipped; if later, only its result is dropped. Raises
-        RuntimeError after `close`.
+        If the future is cancelled before `work` begins, `work` is skipped. If the future is cancelled later, only the
+        result is dropped. Raises RuntimeError after `close`.
         """
         if self._is_closed:
             raise RuntimeError(f"the thread `{self._name}` has ended")

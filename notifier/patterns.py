@@ -1,7 +1,8 @@
 """Lists of patterns in filters, such as `["Crane*", "!Crane Refresher"]`. Pure.
 
-`*` matches any text, `?` one character, every other character itself, and case is ignored. A pattern that begins with
-`!` excludes the texts that it matches. The order does not matter. A list of exclusions alone admits everything else.
+`*` matches any text, `?` matches one character, and every other character matches itself. Case is ignored. A pattern
+that begins with `!` excludes the texts that it matches. The order does not matter. A list that has only exclusions
+admits everything else.
 """
 
 import fnmatch

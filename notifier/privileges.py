@@ -66,9 +66,9 @@ def owner_to_become(file: Path) -> Owner | None:
 def become(owner: Owner, file: Path) -> None:
     """Become this user for the rest of the process, to use `file` and the files beside it. Raises OSError.
 
-    If the user cannot reach the folder of `file`, one capability of root stays: to read all files and pass through all
-    folders, but not to change them. For example, systemd keeps the state of a service with a dynamic user in such a
-    folder.
+    If the user cannot reach the folder of `file`, the process keeps one capability of root: it can read all files and
+    pass through all folders, but cannot change them. For example, systemd keeps the state of a service with a dynamic
+    user in a folder that this user cannot reach.
     """
     with acting_as(owner):
         is_closed = not os.access(file.parent, os.X_OK, effective_ids=True)
@@ -119,7 +119,7 @@ def owner_of(found: os.stat_result) -> Owner:
 def _keep_only_search(permitted: int) -> None:
     """Reduce the effective capabilities of this process to CAP_DAC_READ_SEARCH (capabilities(7), capset(2)).
 
-    `permitted` is the bit set of the capabilities that the process may make effective again later.
+    `permitted` is a bit mask of the capabilities that the process may make effective again later.
     """
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
     held = (ctypes.c_uint32 * 6)()

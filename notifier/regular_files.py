@@ -16,8 +16,8 @@ def is_there(path: Path) -> bool:
 def describe_irregular(path: Path) -> str | None:
     """Return a description such as `is a socket, not a regular file`; None for a regular file or a folder.
 
-    Links are followed, and `/dev/null` is regular. Also returns None for a missing or inaccessible path, because
-    reading the path will report the error.
+    Links are followed. `/dev/null` is treated as a regular file. For a missing or inaccessible path, None is returned,
+    too, because reading the path will report the error.
     """
     try:
         found = path.stat()

@@ -14,8 +14,8 @@ def retry_after(headers: Mapping[str, str], now_ms: int | None = None) -> float 
     """Return an answer's `Retry-After` in seconds (at least 0), or None if it is missing or invalid.
 
     If `Retry-After` is a date, the seconds are counted from the answer's own `Date`, because the peer's clock may be
-    wrong. If the answer has no `Date`, `now_ms` (this machine's time) is used. If `now_ms` is None, too, the result is
-    None. The caller must limit the result.
+    wrong. Without a `Date`, they are counted from `now_ms` (this machine's time). Without `now_ms`, the result is None.
+    The caller must limit the result.
     """
     value = headers.get("Retry-After", "").strip()
     if _SECONDS.fullmatch(value):

@@ -1,7 +1,7 @@
 """Sets the same time limit for many requests, with one timer for all of them.
 
-A separate timer for each request, as `asyncio.timeout` sets it, takes about a fifth of the processor time of an
-exchange.
+`asyncio.timeout(seconds)` would set a separate timer for each request. Such a timer takes about a fifth of the
+processor time of an exchange.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class TimeLimit:
         self._ends_at.pop(timeout, None)
 
     def _expire_overdue(self) -> None:
-        """Make all blocks whose deadline has passed expire, and set the timer for the next deadline."""
+        """Expire all blocks whose deadline has passed, and set the timer for the next deadline."""
         self._timer = None
         loop = asyncio.get_running_loop()
         now = loop.time()

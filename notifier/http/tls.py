@@ -23,8 +23,8 @@ class CertificateFileError(Exception):
 class Certificates(Struct, frozen=True):
     """The certificate files.
 
-    Without any, the system's authorities are trusted, and no client certificate is sent. `authority` replaces the
-    system's authorities. `key` is the private key of `client`; None if `client` contains it.
+    Without files, the system's authorities are trusted, and no client certificate is sent. `authority` replaces the
+    system's authorities. `key` is the private key of `client`. If `client` contains the key, `key` is None.
     """
 
     authority: Path | None = None
@@ -107,7 +107,7 @@ def _refresh(certificates: Certificates, cached: _CachedContext | None) -> _Cach
 
 
 def file_version(file: Path) -> tuple[int, int, int] | None:
-    """Return the version of one file, or None if it cannot be read; reading its contents will report the error."""
+    """Return the version of one file; None for an unreadable file: reading its contents will report the error."""
     try:
         found = file.stat()
     except OSError:

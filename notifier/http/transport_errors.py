@@ -64,7 +64,7 @@ class TransportReason(StrEnum):
 class TransportError(Exception):
     """An exchange that failed before a complete answer arrived. The peer may have acted on the request.
 
-    `message` contains no URL and no secret. `through_proxy` says that a proxy was used, which may be the cause.
+    `message` contains no URL and no secret. If `through_proxy` is true, a proxy was used and may be the cause.
     """
 
     def __init__(self, reason: TransportReason, message: str, *, through_proxy: bool = False) -> None:
@@ -76,7 +76,7 @@ class TransportError(Exception):
 
 
 def connect_timeout(timeout: float) -> float:
-    """Return how many seconds connecting may take, which is less than `timeout`.
+    """Return the time limit for connecting, in seconds. It is shorter than `timeout`.
 
     If this limit is exceeded, it is certain that nothing was sent.
     """
@@ -164,7 +164,7 @@ def _proxy_error(proxy: Proxy, status: int) -> TransportError:
 def _tls_error(error: Exception, proxy: Proxy | None) -> TransportError:
     """Return the error for a failed TLS handshake.
 
-    The reason is PROTOCOL_BROKEN if the peer or the proxy does not speak TLS, else CERTIFICATE_REJECTED.
+    If the peer or the proxy does not speak TLS, the reason is PROTOCOL_BROKEN. Otherwise, it is CERTIFICATE_REJECTED.
     """
     is_of_proxy = (
         proxy is not None
@@ -224,7 +224,7 @@ def _is_cut_off(error: HttpProcessingError) -> bool:
 
 
 def _describe_parser_message(message: str) -> str:
-    """Describe a problem with an answer, from a message of aiohttp's parser; no value of a header field is shown."""
+    """Describe the problem that a message of aiohttp's parser reports, without values of header fields."""
     if message in _LIMIT_MESSAGES:
         return _LIMIT_MESSAGES[message]
     if "bytes when reading" in message:

@@ -1,1 +1,1 @@
-"""The client of the KPA Flex API: maps its two versions to one form, names its failures, keeps to its rate limit."""
+"""The client of the KPA Flex API: maps the API's versions to one form, names failures, and keeps to the rate limit."""

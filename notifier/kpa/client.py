@@ -66,7 +66,7 @@ class Page(Struct, frozen=True):
     seconds: float
     """How long the request took, without the wait for the rate limiter."""
     parts: int = 1
-    """The number of requests that read the page; the list may have changed between them."""
+    """The number of requests that were needed for the page; the list may have changed between them."""
     skimmed: SkimmedRecords | None = None
     """The keys and days, if only these were read; `completions` is then empty. `parsed` reads the completions."""
 
@@ -163,9 +163,9 @@ class Client:
     ) -> Page:
         """Return page `number` (from 1) of `limit` (1..1000) records.
 
-        `user_id` and `training_id` narrow the list, and replace the source's own filters of the same name. A page
-        beyond the last one is empty, however the API reports it. With `skim`, only the keys and days of the records are
-        read, if possible.
+        `user_id` and `training_id` narrow the list, and replace the source's own filters of the same name. For a number
+        beyond the last page, an empty page is returned, even if the API answers with an error. With `skim`, only the
+        keys and days of the records are read, if possible.
         """
         parameters = {"page": number, "limit": limit, **self._own_filters}
         if user_id:
@@ -203,8 +203,8 @@ class Client:
     def people(self, priority: Priority = Priority.NAMES) -> AsyncGenerator[dict[str, Person], None]:
         """Yield the names and the chosen facts of all people, by user id, in batches.
 
-        The list is complete if it ends without ApiError. A caller that may stop early must close the generator with
-        `contextlib.aclosing`.
+        If the generator ends without ApiError, the list is complete. A caller that may stop early must close the
+        generator with `contextlib.aclosing`.
         """
         reader = partial(people_reader, fields=self._settings.stored_person_fields())
         return self._names("users.list", reader, priority)
@@ -220,7 +220,7 @@ class Client:
     async def employee_status(self, number: int, *, limit: int, priority: Priority = Priority.NAMES) -> StatusPage:
         """Return page `number` (from 1) of the employee status list, with `limit` (1..1000) people.
 
-        A page beyond the last one is empty, however the API reports it.
+        For a number beyond the last page, an empty page is returned, even if the API answers with an error.
         """
         settings = self._settings
         parameters: dict[str, Any] = {"page": number, "limit": limit, "include_all_completions": True}
@@ -246,10 +246,10 @@ class Client:
     def _means_empty_page(self, reason: ApiErrorReason, number: int, *, narrowed: bool) -> bool:
         """Return whether an error only means that the page does not exist, or that the list is empty.
 
-        The documentation does not say how the API answers for a page after the last one, or for a list that the caller
-        has `narrowed` to a deleted person or training. In both cases, either of two errors is accepted. In other cases,
-        `content_not_found` means an empty list if the source has no filters. If it has filters, one of them is wrong,
-        and the operator has to see that.
+        The documentation leaves open how the API answers in two cases: for a page after the last one, and for a list
+        that the caller has `narrowed` to a deleted person or training. In these cases, two errors mean an empty page.
+        In all other cases, only `content_not_found` means an empty list, and only if the source has no filters. If the
+        source has filters, one of them is wrong, and the operator has to see the error.
         """
         if number > 1 or narrowed:
             return reason in (ApiErrorReason.CONTENT_NOT_FOUND, ApiErrorReason.PARAMETER_INVALID)

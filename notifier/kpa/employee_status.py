@@ -17,7 +17,7 @@ from notifier.kpa.responses import get_list, get_paging, parse_count, parse_json
 METHOD: Final = "training-employee-status.list"
 
 EndDates = Mapping[str, ListedEnd]
-"""When one person's last completions run out, by training id. Completions that never run out have no entry."""
+"""When one person's latest completion of each training runs out, by training id. If it never does, no entry exists."""
 
 
 class StatusPage(Struct, frozen=True):
@@ -54,7 +54,7 @@ def read_status_page(answer: Answer, token: str, *, number: int, limit: int) -> 
 def _read_employee(employee: Any) -> tuple[str, EndDates]:
     """Return a person's id, and when the person's completions run out.
 
-    Raises UnreadableError if any part is unreadable. An unreadable completion must not be left out, because it would
+    Raises UnreadableError if any part is unreadable. If an unreadable completion were left out, the completion would
     seem never to run out.
     """
     if not isinstance(employee, dict):

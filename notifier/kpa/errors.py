@@ -149,7 +149,7 @@ _SAYS: Final = "the API says: "
 def sentence_of(reason: str, message: str) -> str:
     """Return an error's stored message as a Sentence, which can be translated.
 
-    A message is returned unchanged if it was written by another version of the program with other words for `reason`.
+    Another version of the program may have used other words for `reason`. Such a message is returned unchanged.
     """
     if isinstance(message, Sentence) or reason not in set(ApiErrorReason):
         return message

@@ -28,8 +28,8 @@ _HEADERS: Final = {
 class Exchange(Protocol):
     """Sends one request to the API of a source and returns its answer.
 
-    `parameters` lack the token. A body longer than `limit_bytes` is an error. Both methods raise TransportError if no
-    complete answer arrives, and no other exception.
+    `parameters` lack the token. A body longer than `limit_bytes` is an error. If no complete answer arrives, both
+    methods raise TransportError. They raise no other exception.
     """
 
     async def __call__(self, method: str, parameters: Mapping[str, Any], *, limit_bytes: int) -> Answer:

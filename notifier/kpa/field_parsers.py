@@ -19,7 +19,7 @@ _LATEST_DAY = 9999_12_31
 _MAX_DIGITS = 18
 _LONGEST_NUMBER = 32
 _EXACT_BELOW: Final = float(2**53)
-"""Up to this value, a whole number in JSON is exact, whether or not it is written as a float."""
+"""Whole numbers in JSON up to this value are exact, even if they are written as floats."""
 
 
 class UnreadableError(Exception):
@@ -117,9 +117,9 @@ def list_is_filled(record: dict[str, Any], name: str) -> bool:
 
 
 def whole_number(value: object) -> int | None:
-    """Return a whole number given as a number or as text; 0 if it is empty, None for any other value.
+    """Return a whole number given as a number or as text; 0 for null or "", None for any other value.
 
-    The number may be written with an exponent, or with a fraction of zeros.
+    The number may be written with an exponent (`3e2`), or with zeros after the point (`3.00`).
     """
     if type(value) is int:
         return value
@@ -173,7 +173,7 @@ def _unreadable(name: str, value: object, expected: str) -> UnreadableError:
 def _describe(value: object) -> str:
     """Return a description of a value for an error message.
 
-    Numbers are quoted. Of other values only the type is named, because they may be personal data.
+    A number is shown as it is. Any other value may be personal data, so only its type is named.
     """
     match value:
         case None:

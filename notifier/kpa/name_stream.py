@@ -30,7 +30,7 @@ _PERSON_KEYS: Final = {
     PersonField.JOB_TITLE: "jobTitle_id",
     PersonField.TERMINATED_ON: "terminationDate",
 }
-"""The API's name of each fact about a person; a job's title is in another list, by its id."""
+"""The API's name of each fact about a person. A job title is given by its id; another list has the titles."""
 
 _TRAINING_KEYS: Final = {
     "schedule_type": ("schedule_type", "scheduleType"),
@@ -74,7 +74,7 @@ class NamesReader(Generic[Name]):
     """Reads the names from one answer while it arrives.
 
     `names` holds, by id, the names that `take` has not returned yet. Call `feed` with each piece of the body in
-    order, then `finish`, which raises ApiError unless the answer is a success.
+    order, then call `finish`. Unless the answer is a success, `finish` raises ApiError.
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class NamesReader(Generic[Name]):
     ) -> None:
         """Initialise the reader of the list `list_name`; `head` is the answer without its body.
 
-        Of each entry, only the id and the fields in `keys` are read. `name_of` returns an entry's name, None if it has
-        none.
+        Only the id and the fields in `keys` of each entry are read. `name_of` returns the name of an entry, or None if
+        the entry has no name.
         """
         self.names: dict[str, Name] = {}
         self._head = head
@@ -110,7 +110,7 @@ class NamesReader(Generic[Name]):
         return names
 
     def finish(self) -> None:
-        """Check the complete answer in the same way as an answer that arrives at once. Raises ApiError."""
+        """Check the complete answer with the checks for an answer that was not read in pieces. Raises ApiError."""
         get_list(read_object(self._head, self._token, self._parse_end), self._list_name)
 
     def _parse_end(self, _body: bytes) -> object:
@@ -230,9 +230,9 @@ class _EventFilter:
         self._key = ""
 
     def read_entries(self, parts: Iterable[tuple[str, Any]]) -> list[Entry]:
-        """Return the entries that become complete with these parse events (pairs, as ijson yields them).
+        """Return the entries that end in these parse events (pairs, as ijson yields them).
 
-        Raises ValueError if they are nested too deeply.
+        Raises ValueError if the document is nested too deeply.
         """
         for kind, value in parts:
             if kind == "map_key":
@@ -302,7 +302,7 @@ class _SurrogateReplacer:
         self._unfinished = b""
 
     def replace_halves(self, piece: bytes) -> bytes:
-        """Return a piece with its half pairs replaced; an unfinished escape at its end is kept for the next piece."""
+        """Return a piece with its lone halves replaced; keep an unfinished escape at the end for the next piece."""
         text, self._unfinished = self._unfinished + piece, b""
         return _ESCAPE.sub(self._replaced, text)
 

@@ -26,8 +26,8 @@ _RISE_SHARE: Final = 1 / 100
 HEADS_IN_A_ROW: Final = 6
 """The maximum number of head polls in a row while a request of another kind waits.
 
-So head polls can get six of seven requests. That is enough: a configuration in which polls need more than four fifths
-of the configured rate gets a warning.
+So head polls can get six of seven requests. That is enough: if polls need more than four fifths of the configured
+rate, the user gets a warning about the configuration.
 """
 
 
@@ -103,19 +103,19 @@ class Bucket(Struct, frozen=True):
     def for_rate(cls, per_minute: float) -> "Bucket":
         """Return a full bucket that allows at most `per_minute` requests in any 60 seconds, bursts included.
 
-        The burst is a twentieth of these requests. The tokens gained in 60 seconds are the rest.
+        A twentieth of these requests can come in a burst. The tokens gained in 60 seconds allow the rest.
         """
         burst = per_minute / 20
         return cls(1 + burst, _MINUTE / (per_minute - burst))
 
     def at_rate(self, per_minute: float, now: float) -> "Bucket":
-        """Return a bucket for another rate, with as many of this bucket's tokens as it can hold."""
+        """Return a bucket for another rate. The new bucket takes over this bucket's tokens, up to its own capacity."""
         other = Bucket.for_rate(per_minute)
         tokens = self.capacity - max(0.0, self.full_at - now) / self.interval
         return replace(other, full_at=now + (other.capacity - tokens) * other.interval)
 
     def available_at(self, reserve: float) -> float:
-        """Return when the next request may pass, so that `reserve` tokens (at most capacity - 1) stay in the bucket."""
+        """Return the earliest time when a request can leave `reserve` tokens (at most capacity - 1) in the bucket."""
         to_spare = max(0.0, self.capacity - 1 - reserve)
         return self.full_at - to_spare * self.interval
 
@@ -165,7 +165,7 @@ class Usage(Struct, frozen=True):
     total: int
     """The number of all requests so far."""
     by: Mapping[str, int] = field(default_factory=dict)
-    """`used`, divided by purpose."""
+    """The number of requests in the last 60 seconds for each purpose."""
     longest_wait_seconds: float = 0.0
     """How long the oldest waiting request has waited. Requests of sweeps and requests for names are ignored."""
 
@@ -178,7 +178,8 @@ class RateLimiter:
     """The rate limiter of one source: every request waits here for its turn before it is sent.
 
     Every request except a head poll leaves at least one token in the bucket, so that no sweep delays the next head
-    poll. Even if head polls use the whole rate, another request passes after every HEADS_IN_A_ROW of them.
+    poll. After HEADS_IN_A_ROW head polls in a row, a waiting request of another kind is next, and may take the last
+    token.
     """
 
     def __init__(self, per_minute: float, clock: Clock) -> None:
@@ -269,7 +270,7 @@ class RateLimiter:
             raise
 
     def _admit_due_requests(self) -> None:
-        """Let every request pass whose turn it is, and schedule the next call for the turn of the next request."""
+        """Let all due requests pass, and schedule the next call for the time when the next request is due."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -42,7 +42,7 @@ class UsualPage(Struct, frozen=True):
 def skim(body: bytes, version: RecordFormat) -> UsualPage | None:
     """Return the keys, days and JSON of the records in an answer's body.
 
-    Returns None if the body must be parsed instead, which is so in each of these cases:
+    In each of these cases, the body must be parsed instead, and None is returned:
 
     - The body is not a list of records, or cannot be stored as it is.
     - The records have no ids (v1), or two records have the same id.
@@ -83,7 +83,7 @@ class NewestPage:
         self._skimmed: SkimmedRecords | None = None
 
     def skim(self, body: bytes) -> UsualPage | None:
-        """Return what the function `skim` returns, with the fingerprints of the records added."""
+        """Call the function `skim`, and add the fingerprints of the records to its result."""
         # Python's hash of bytes has 64 bits, too, and takes a tenth of the time of a fingerprint.
         body_hash = hash(body)
         if self._skimmed is not None and body_hash == self._body_hash:
@@ -107,8 +107,8 @@ def _split(body: bytes, version: RecordFormat) -> Sequence[bytes]:
 def parse(body: bytes, version: RecordFormat) -> UsualPage | None:
     """Parse the body of an answer whose records are all of the usual form.
 
-    For every other answer, None is returned. `RecordFormat.parse` then reads the answer, and says what is wrong with a
-    record.
+    For any other answer, None is returned. The caller must then use `RecordFormat.parse`, which says what is wrong with
+    a record.
     """
     if version.record_id is None or version.notes is None or version.files is None:
         return None
@@ -170,9 +170,10 @@ def _decoders(
 ) -> tuple[Callable[[bytes], Any], Callable[[bytes], Any]]:
     """Return two functions that read the body of a page.
 
-    The first one returns the JSON of each record, the second one the values of the fields that the parameters name.
-    `others` are the names of expiry, instructor, group training, notes and files; without them, these fields are not
-    read. A value of an unusual form raises an error, even if a parser in `field_parsers` would accept the value.
+    The first function returns the JSON of each record. The second function returns the values of the fields that the
+    parameters name. `others` name the fields for expiry, instructor, group training, notes and files. If `others` is
+    empty, these fields are not read. A value of an unusual form raises an error, even if a parser in `field_parsers`
+    would accept the value.
     """
     # orjson reads larger whole numbers as floats, or not at all.
     number = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]

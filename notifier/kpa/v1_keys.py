@@ -1,8 +1,9 @@
 """Keys for the records of the API's v1, which have no ids.
 
 A key is derived from the person, the training and the time of entry. Records that agree in all of these are called
-*equal*. They share the *base* of their keys, and are numbered from the second one on. In later answers, a known
-record is recognised by its JSON. If that is not enough, all records of the person and training are requested.
+*equal*. The key of the first of them is the *base*. The key of each further one is the base and a number from 2 on. In
+later answers, a known record is recognised by its JSON. If that is not enough, all records of the person and training
+are requested.
 """
 
 import hashlib
@@ -42,7 +43,7 @@ def numbered_key(key: str, number: int) -> str:
 
 
 def key_number(key: str) -> int:
-    """Return the number that distinguishes a record from equal ones: 1 if the key has no suffix, else its suffix."""
+    """Return the number that distinguishes a record from equal ones: the suffix of the key, or 1 without a suffix."""
     return int(key[_BASE_LENGTH + 1 :] or 1)
 
 
@@ -74,13 +75,14 @@ class AssignedKeys(Struct, frozen=True):
 def assign_keys(equals: Sequence[Completion], known: Mapping[str, KnownRecord], *, complete: bool) -> AssignedKeys:
     """Assign keys to equal records, which share one base and come in order. Pure.
 
-    `known` are the known records of that base. `complete`: `equals` are all that the API has. A known record is *free*
-    if it is not removed and its key is not assigned yet. Each record gets the first possible of these:
+    `known` are the known records with that base. `complete` says that the API has no equal records besides `equals`. A
+    known record is *free* if it is not removed and its key is not assigned yet. For each record, the first
+    rule that applies decides:
 
-    - the key of a known record with the same JSON
-    - if `complete`: the key of a free record, as the changed form of the free record
-    - if not `complete` and there is a free record: no key, because the record is unclear
-    - a new key
+    - If a known record has the same JSON: the key of that known record.
+    - If `complete` is true and a known record is free: the key of the free record, whose changed form has been found.
+    - If `complete` is false and a known record is free: no key, because the record is unclear.
+    - Otherwise: a new key.
     """
     unmatched_known = dict(sorted(known.items(), key=lambda item: (item[1].removed, key_number(item[0]))))
     assigned: list[Completion] = []
@@ -117,9 +119,9 @@ def group_by_base(completions: Iterable[Completion]) -> dict[str, list[Completio
 def bases_at_ends(completions: Sequence[Completion]) -> frozenset[str]:
     """Return the bases whose equal records may continue on a neighbouring page; `completions` are one page. Pure.
 
-    Equal records are usually neighbours. A base is returned if the page has several of its records, one of them at an
-    end: only a precise question shows how to number these records. The base of a single record at an end is not
-    returned, because one page cannot show whether that record has an equal one.
+    Equal records are usually neighbours. A base is returned if several records of the page have it, and one of them is
+    the page's first or last record. Only a precise question shows how to number these records. If only one record has
+    the base, the base is not returned, because one page cannot show whether an equal record exists.
     """
     bases = [key_base(completion.key) for completion in completions]
     if not bases:

@@ -62,7 +62,7 @@ class RecordFormat(Struct, frozen=True):
     files: str | None
     trainings_have_numbers: bool
     always_given: Mapping[str, str]
-    """The content fields that the API sends in every record, even if empty: the API's names by our names."""
+    """The content fields that the API sends in every record, even if empty. Maps our names to the API's names."""
 
     def training_filter(self, training_id: str) -> int | str:
         """Return a training's id as a number or a string, as the parameter `training_id` requires."""
@@ -72,7 +72,7 @@ class RecordFormat(Struct, frozen=True):
     def missing_fields(self, raws: Iterable[bytes]) -> frozenset[str]:
         """Return the content fields that the API should always send, but that none of these records has.
 
-        `raws` are the JSON of the records. The API did not send such a field, so its value is unknown, and not empty.
+        `raws` are the JSON of the records. The value of such a field is unknown; it must not be taken for empty.
         """
         present: set[str] = set()
         for raw in raws:
@@ -89,7 +89,7 @@ class RecordFormat(Struct, frozen=True):
     def parse(self, records: Iterable[Any]) -> tuple[list[Completion], list[InvalidRecord]]:
         """Read the records of one answer, in order; return the completions and the unreadable records.
 
-        No key occurs twice. Equal records without ids are numbered from the second one on, and on each page anew.
+        No key occurs twice. Equal records without ids get numbers from the second one on; each page begins anew.
         """
         completions: list[Completion] = []
         bad: list[InvalidRecord] = []
@@ -253,7 +253,7 @@ def read_all_stored(version: RecordFormat, stored: Mapping[str, bytes]) -> dict[
 
 
 def read_missing(version: RecordFormat, stored: Mapping[str, bytes]) -> dict[str, Completion]:
-    """Return the completions of records that are missing in an answer. Another API version may have stored them."""
+    """Return the completions of records that an answer lacks. `stored` may have the format of another API version."""
     versions = (*API_VERSIONS.values(), version)
     return {key: found for known in versions for key, found in read_all_stored(known, stored).items()}
 

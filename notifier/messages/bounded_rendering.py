@@ -31,7 +31,7 @@ _END_SECONDS: Final = 5.0
 """Seconds to wait for the end of the process after it has closed its socket."""
 
 PAUSE_SECONDS: Final = 60.0
-"""Seconds until another process is started after a process has failed or could not be started."""
+"""Seconds to wait before another process is started, if the previous one failed or could not be started."""
 
 LIMIT_PAUSE_SECONDS: Final = 600.0
 """Seconds until a template that has exceeded a limit is rendered again: a busy machine may have been the cause."""
@@ -50,7 +50,7 @@ class TemplateProblemError(Exception):
 
 
 class _LimitError(Exception):
-    """A limit on time or memory was exceeded, probably because of the template, and not because of the process."""
+    """A limit on time or memory was exceeded. The probable cause is the template, not the process."""
 
 
 class BoundedRenderer:

@@ -47,7 +47,7 @@ _TEMPLATE_OF: Final[Mapping[str, Template]] = {
     EventType.RENEWED: Template.RENEWED,
 }
 _LISTING_WIDTHS: Final = NAME_WIDTHS[2:]
-"""The limits for the length of a name in a digest that names every event. `count_fitting` uses the first one."""
+"""The limits for the length of a name in a digest that names every event. `count_fitting` uses the longest."""
 _SESSION_FIELDS: Final = ("expires", "expires_on", "valid_until", "occasion", "instructor", "notes")
 """The fields that a group session's heading states if their values are the same for all people of the session."""
 
@@ -91,10 +91,10 @@ def lay_out(
 ) -> Layout:
     """Return one message about `events` (at least one).
 
-    A digest states the number of events, their trainings and some of the people. Any other message has a line for each
-    event. For such a message, pass at most MAX_LINES events, unless all are of one group session. Names are shortened
-    only as far as the service's limits (`fits`) require. A message that does not fit even with the shortest names
-    becomes a digest.
+    If `digest` is true, the message states the number of events, their trainings and some of the people. Otherwise, it
+    has a line for each event. Without `digest`, pass at most MAX_LINES events, unless all are of one group session.
+    Names are shortened only as far as the service's limits (`fits`) require. A message that does not fit even with the
+    shortest names becomes a digest.
     """
     contents = [parse_event(event) for event in events]
     layout = _longest_fitting(contents, templates, fits, phrasing, digest=digest)
@@ -112,8 +112,8 @@ def lay_out_listing(
 ) -> Layout:
     """Return a digest that names each of `events` (at least two), grouped by training or by person.
 
-    If it does not fit even with the shortest names, the digest has counts instead. The first `count_fitting(events,
-    ...)` events always fit.
+    If the digest does not fit even with the shortest names, it has counts instead of the events. To avoid that, pass
+    only the first events, as many as `count_fitting` returns.
     """
     contents = [parse_event(event) for event in events]
     for width in _LISTING_WIDTHS:
@@ -158,7 +158,7 @@ def _longest_fitting(
 def _lay_out_each(contents: Sequence[ParsedEvent], templates: "Templates", width: int, phrasing: Phrasing) -> Layout:
     """Return a message with a line for each event.
 
-    If there are several events that are not all of one group session, a heading with their counts comes first.
+    A heading with counts comes first, unless there is only one event, or all events are of one group session.
     """
     parts = list(_event_lines(contents, templates, width, phrasing))
     if len(parts) == 1:
@@ -216,8 +216,8 @@ def _lay_out_digest(
 ) -> Layout:
     """Return a digest: counts, and below them either every event, or only some of the trainings and people.
 
-    If `by_person` is True, every event is named, grouped by person; if it is False, grouped by training. If it is None,
-    only some trainings and people are named. Exception: a short digest about expiry still names every event, grouped by
+    Every event is named, grouped by person (`by_person` True) or by training (False). If `by_person` is None, only some
+    trainings and people are named. Exception: even then, a short digest about expiry names every event, grouped by
     person, because a manager wants to know whom to send to a course.
     """
     if by_person is None and _is_short_expiry_digest(contents):
@@ -269,9 +269,9 @@ def _is_short_expiry_digest(contents: Sequence[ParsedEvent]) -> bool:
 
 
 def _days_left(contents: Iterable[ParsedEvent]) -> int:
-    """Return the largest number of days between an `expiring` event and the last valid day of its completion.
+    """Return the largest number of days from an `expiring` event to the last valid day of its completion.
 
-    Returns 0 if there is no such event.
+    Returns 0 if there is no `expiring` event.
     """
     days = [0]
     for content in contents:

@@ -54,7 +54,7 @@ def _title(condition: str, phrasing: Phrasing) -> str:
 
 
 def _sentence(data: Mapping[str, Any], name: str, phrasing: Phrasing) -> str:
-    """Return an alert's summary or remedy (`name`) in the message's language; without a translation, in English."""
+    """Return an alert's summary or remedy (`name`) in the message's language, or in English if it is not translated."""
     texts = data.get("texts")
     part = texts.get(name) if isinstance(texts, dict) else None
     translated = render_document(part, phrasing.language) if isinstance(part, dict) else None

@@ -1,4 +1,4 @@
-"""Formats the values in one destination's messages in its language and time zone, and makes the links."""
+"""Formats the values in messages in the language and time zone of one destination, and makes the links."""
 
 import re
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
         "several destinations": "varios destinos",
     },
 }
-"""Translations of the words in messages that are not in templates, by the English word. Other words stay in English."""
+"""Translations, by the English word, of words that messages get from code, not from templates. Others stay English."""
 
 _MOMENT: Final = re.compile(r"\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?Z")
 

@@ -20,7 +20,7 @@ MEMORY_BYTES: Final = 512 * 2**20
 """The maximum number of bytes of memory that the process may use."""
 
 MARGIN_SECONDS: Final = 1.0
-"""Seconds after a time limit until the system ends this process, in case the parent cannot."""
+"""Seconds after a time limit until the system ends this process. Usually, the parent ends it before."""
 
 
 def main() -> None:

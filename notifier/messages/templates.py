@@ -22,8 +22,8 @@ SHIPPED: Final = {
     language: {file.name: file.read_text(encoding="utf-8") for file in (_FOLDER / language.value).glob("*" + SUFFIX)}
     for language in Language
 }
-"""The shipped templates of each language, by file name. They are read at import. So a daemon that still runs after an
-upgrade of the package does not read the templates of another version.
+"""The shipped templates of each language, by file name. They are read at import, so that a running daemon
+does not get the templates of another version when the package is upgraded.
 """
 
 Report = Callable[[TemplateProblem], None]
@@ -35,8 +35,8 @@ class Templates:
     def __init__(self, folder: Path | None, report: Report, language: Language = Language.EN) -> None:
         """Read the user's templates from `folder`.
 
-        For missing files, or without a folder, use the shipped templates. `report` is called with every problem, each
-        time that it occurs. The folder is not read again.
+        For missing files, or without a folder, use the shipped templates. Each time that a problem
+        occurs, `report` is called with the problem. The folder is not read again.
         """
         own = {} if folder is None else dict(_read_templates(folder, report))
         shipped = SHIPPED[language]

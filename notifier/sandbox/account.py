@@ -53,9 +53,9 @@ class Account:
     """The records of one customer, for both versions of the API.
 
     Completions are listed by completion date, newest first (KPA Flex API documentation, completedtrainings.v2.list). Of
-    equal dates, the record entered last comes first, unless `reshuffle_ties` is called. `now_ms` is the account's clock
-    (Unix ms). `dialect` may be replaced at any time. `status_ends` has the expiry dates (`yyyymmdd`) that only the
-    employee status list shows, by person and v2 training.
+    records with equal dates, the one entered last comes first, unless `reshuffle_ties` is called. `now_ms` is the
+    account's clock (Unix ms). `dialect` may be replaced at any time. `status_ends` has the expiry dates (`yyyymmdd`)
+    that only the employee status list shows, by person and v2 training.
     """
 
     def __init__(

@@ -15,8 +15,8 @@ _SHORTEST_PAUSE_SECONDS = 0.01
 class Growth:
     """Adds realistic records to an account: most are dated today, others days or months ago.
 
-    Some belong to group sessions. The same `seed` gives the same records, but with the times of the account's clock.
-    Raises ValueError if the account has no people or no trainings.
+    Some belong to group sessions. The same `seed` gives the same records, except for dates and times, which depend on
+    the account's clock. Raises ValueError if the account has no people or no trainings.
     """
 
     def __init__(self, account: Account, *, seed: int = 0) -> None:

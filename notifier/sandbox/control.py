@@ -66,8 +66,8 @@ class Scope(Struct, frozen=True):
 class ActiveEffect(Struct):
     """An active fault or a waiting edit.
 
-    `matched` counts the requests that matched `scope` while it was active. `selected` counts those of them to which the
-    fault or edit was applied.
+    `matched` counts the requests that matched `scope` while `scope` was active. `selected` counts the requests to which
+    the fault or edit was applied.
     """
 
     id: int

@@ -29,8 +29,7 @@ class Edits(Struct, frozen=True):
     def enter(self, count: int = 1, *, held_days_ago: int = 0, entered_days_ago: int = 0) -> list[Record]:
         """Enter completions of trainings that took place `held_days_ago` days ago, and return their records.
 
-        The records state that they were entered (`created`) `entered_days_ago` days ago, as if a device had been
-        without a connection until now.
+        The records' time of entry (`created`) is `entered_days_ago` days ago, as if a device had been offline since.
         """
         account = self.account
         if not account.users or not account.trainings:

@@ -28,8 +28,8 @@ def status_page(
 ) -> AccountPage:
     """Return a page of the employee status list, which is made from the completion records.
 
-    `faults` can change what the page shows: the records, the number of people, or which request is answered. `people`
-    and `trainings` limit the list to these ids (None: no limit). All listed trainings are required of each person.
+    `faults` can change the records, the number of people, and the request that is answered. `people` and `trainings`
+    limit the list to these ids (None: no limit). All listed trainings are required of each person.
     """
     for fault in faults:
         request = fault.change_request(request)

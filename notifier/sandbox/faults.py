@@ -31,7 +31,7 @@ class ApiRequest(Struct, frozen=True):
 
     @property
     def purpose(self) -> RequestPurpose:
-        """The purpose: `PRECISE` with a filter by person or training, `COUNT` for a page of one record, else `LIST`."""
+        """`PRECISE` if there is a filter by person or training, `COUNT` for a page of one record, otherwise `LIST`."""
         if self.filters.user is not None or self.filters.training is not None:
             return RequestPurpose.PRECISE
         return RequestPurpose.COUNT if self.limit == 1 else RequestPurpose.LIST
@@ -71,7 +71,7 @@ class ListFault(Struct, frozen=True):
     age_seconds: float = 0.0
     """The age of the state that the answer shows."""
     change_list: Callable[[list[Record], ApiRequest], list[Record]] = lambda records, _request: records
-    """A function that returns the whole list, changed, in order. Its records are counted after this step."""
+    """A function that returns the whole list in order, with changes. The records are counted after this step."""
     unlisted: RecordSelection | None = None
     """The records that are counted but appear on no page."""
     count_offset: int = 0

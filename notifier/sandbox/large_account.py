@@ -96,7 +96,7 @@ def synthetic_account(
     """Return a made-up account with `records` completions, entered evenly over the past eight years.
 
     The same arguments and the same `now_ms()` give the same account. `people` is the number of people; by default, one
-    per 300 records, between 40 and 3,000.
+    per 300 records, but at least 40 and at most 3,000.
     """
     now = now_ms()
     founded = now - _YEARS * 365 * _DAY_MS

@@ -53,8 +53,8 @@ class RecordGenerator:
     """Generates training sessions and their records.
 
     Most sessions are dated on the day of entry, the rest days or months earlier. `people` are ids of 24 hexadecimal
-    digits. `next_id` returns a new id for a record or a group session. The same `seed` and calls give the same records.
-    Raises ValueError without people or trainings.
+    digits. `next_id` returns a new id for a record or a group session. The same `seed` and the same calls
+    give the same records. Raises ValueError if there are no people or no trainings.
     """
 
     def __init__(

@@ -68,9 +68,9 @@ class Record(Struct, frozen=True):
     signature: Mapping[str, Any] | None = None
     files: tuple[Mapping[str, Any], ...] = ()
     overrides: Mapping[str, Any] | None = None
-    """The JSON values that the API shows for some fields instead; `Override.ABSENT` leaves a field out.
+    """The JSON values that the API shows in place of some fields' real values; `Override.ABSENT` leaves a field out.
 
-    They do not change the record's place in the list.
+    The record's place in the list depends on the real values.
     """
 
 

@@ -57,9 +57,9 @@ def make_app(
 ) -> web.Application:
     """Return an application that serves `account` under `/v1/<method>`.
 
-    `clock` returns monotonic seconds for the rate limit (`rate_limit` None: no limit). `middlewares` run between the
-    client and the API. The answer of a middleware is sent unchanged, and its exception becomes `server_error`. Both are
-    counted in `app[TRAFFIC]`. `app[CONTROL]` and the HTTP routes under `/control` start and end the faults of
+    `clock` returns monotonic seconds. If `rate_limit` is None, the rate is not limited. `middlewares` run between the
+    client and the API. A middleware's answer is sent unchanged, and a middleware's exception becomes `server_error`.
+    Both are counted in `app[TRAFFIC]`. `app[CONTROL]` and the HTTP routes under `/control` start and end the faults of
     `faults.py`.
     """
     app = web.Application(

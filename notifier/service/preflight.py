@@ -120,7 +120,7 @@ def _access_problem(path: Path) -> str | None:
 
 
 def _required_permissions(path: Path) -> Iterator[tuple[Path, int]]:
-    """Yield each folder above a file, then the file, each with the permission bit that a reader of the file needs."""
+    """Yield the folders above a file, then the file, each with the permission bit that reading the file requires."""
     for folder in reversed(path.parents):
         yield folder, stat.S_IXOTH
     yield path, stat.S_IROTH
