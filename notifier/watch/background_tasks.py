@@ -36,7 +36,7 @@ class BackgroundTasks:
     ) -> None:
         """Initialise with the collaborators.
 
-        `ensure_first_contact` returns whether the source has ever answered. If it has not, the function first polls it.
+        `ensure_first_contact` polls the source if it has never answered, and returns whether it has answered now.
         """
         self._context = context
         self._clock = context.clock

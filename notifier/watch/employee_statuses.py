@@ -16,8 +16,8 @@ StatusPageReader = Callable[[int, int], Awaitable[StatusPage]]
 async def read_employee_statuses(page: StatusPageReader) -> AsyncGenerator[Mapping[str, EndDates], None]:
     """Yield for each page the end dates of people's completions, by user id. No person is yielded twice.
 
-    Raises ApiError if a page cannot be read, or has only people of earlier pages (such a list might never end). To stop
-    early, close the generator with `contextlib.aclosing`.
+    Raises ApiError if a page cannot be read, or if all its people were on earlier pages (such a list might never end).
+    To stop early, close the generator with `contextlib.aclosing`.
     """
     seen_ids: set[str] = set()
     number = 0

@@ -167,8 +167,8 @@ def _validity_of(
     """Return until when a completion is valid: by the account's list if the source uses it, else by the record.
 
     If the list has no end for the completion, the record decides. If the list was not read, an end date in `rows` that
-    was announced from the list stays. So a failure to read the list does not withdraw announcements that would be made
-    again after the next success.
+    was announced from the list stays. Otherwise, a failure to read the list would withdraw announcements, and the next
+    success would make them again.
     """
     own = validity(completion.completed_on, completion.expires_on, rule)
     if request.settings.expiry_dates is not ExpiryDates.EMPLOYEE_STATUS:

@@ -46,7 +46,7 @@ _LONGEST_OFFSET_SECONDS: Final = 86_400.0
 """If this machine's clock differs from its peers' clocks by this many seconds or more, no round is run."""
 
 _PEERS_AWAITED_SECONDS: Final = 600.0
-"""After the start, rounds wait for the time of a peer's clock, for this many seconds at most; then they run anyway."""
+"""Maximum seconds after the start that rounds wait for a peer to report its time; after that, they run anyway."""
 
 _AT_ONCE: Final = 500
 """Maximum number of records that one transaction examines."""

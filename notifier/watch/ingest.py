@@ -107,9 +107,9 @@ class PageIngester:
     ) -> None:
         """Initialise with the collaborators.
 
-        `subscriptions` returns the current subscriptions. `on_events` gets all new events. If an answer has caused
-        them, `on_deliveries` gets them first, together with their deliveries. `v1_records` determines the keys of
-        records without ids; None if the API version has ids.
+        `subscriptions` returns the current subscriptions. `on_events` gets all new events. Before that, `on_deliveries`
+        gets the events that an answer has caused, with their deliveries. `v1_records` determines the keys of records
+        without ids; None if the API version has ids.
         """
         self._context = context
         self._version = API_VERSIONS[context.settings.api]

@@ -63,7 +63,7 @@ class PageMetadata(Struct, frozen=True):
 
 
 class RoundEnd(Struct, frozen=True):
-    """Describes the success of a round, which ends with this page unless the next page may have new records."""
+    """The success of a round. The round ends with this page, unless the next page may have new records."""
 
     is_certain: bool
     """Whether there is nothing more to read, whatever this page contains."""
@@ -232,7 +232,7 @@ def _evaluate(
     lookup: Lookup,
     adopted: Sequence[Adoption],
 ) -> Findings:
-    """Decide about `completions`, records of the answer, except for the `adopted` ones."""
+    """Decide about the answer's records in `completions`, except the `adopted` ones, and about its missing records."""
     source, known = request.context.source, lookup.known
     taken, renamed = {it.completion.key for it in adopted}, {it.old_key for it in adopted}
     completions = [completion for completion in completions if completion.key not in taken]
@@ -300,7 +300,7 @@ def _renumbered(
 
 
 def _with_last_readable(db: Database, request: IngestRequest, found: Sequence[Adoption]) -> list[Adoption]:
-    """Return the adoptions, with unreadable fields filled with the values stored under the old keys."""
+    """Return the adoptions; unreadable fields get the values that are stored under the old keys."""
     gaps = [adoption.old_key for adoption in found if adoption.completion.unread]
     if not gaps:
         return [*found]

@@ -22,9 +22,9 @@ class DetectionLimits(Struct, frozen=True):
     """Wait between the first two searches for the same unexplained difference; doubled after each futile search."""
     longest_search_retry_seconds: float = 3600.0
     search_seconds_a_page: float = 5.0
-    """Seconds of pause after a search, for each page that it has read. So about ten pages a minute are read."""
+    """Pause after a search, for each page that the search has read; it keeps searches to about ten pages a minute."""
     sweep_seconds_a_page: float = 12.0
-    """Minimum wait between two sweeps for an unexplained count, for each page of the list."""
+    """Minimum wait between two sweeps for an unexplained count: this many seconds for each page of the list."""
     unexplained_seconds: float = 600.0
     """Time after which an unexplained count becomes a condition."""
     offset_seconds: float = 3600.0
@@ -35,7 +35,7 @@ class DetectionLimits(Struct, frozen=True):
     form_seconds: float = 86_400.0
     """Time for which a record's earlier contents are remembered."""
     flips_seconds: float = 3600.0
-    """Time for which a condition reports a record with `min_flips` or more contradictions, after the latest one."""
+    """A condition reports a record with at least `min_flips` contradictions until this long after the latest one."""
     min_flips: int = 3
     shown_seconds: float = 86_400.0
     """Time for which a condition about a past event is shown."""

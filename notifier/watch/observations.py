@@ -79,10 +79,10 @@ class Observations(Struct):
     _busy: deque[tuple[float, bool]] = field(default_factory=deque)
 
     def note_budget(self, usage: Usage, *, searching: bool, now: float, seconds: float) -> None:
-        """Record the present use of the request budget, and update `is_budget_exhausted` for the last `seconds`.
+        """Record the present use of the request budget; update `is_budget_exhausted`, which covers the last `seconds`.
 
-        The budget is used up if two things are true: most of the allowed requests were sent, and requests wait or a
-        search runs. Waiting requests of sweeps and for names are ignored.
+        The budget counts as used up if most of the allowed requests were sent and, in addition, a request waits or a
+        search runs. A waiting request of a sweep, or for names, is ignored.
         """
         # Waiting alone proves nothing: with few requests a minute, each one waits for its turn.
         is_busy = (usage.longest_wait_seconds > 0 or searching) and usage.used >= usage.allowed * _NEARLY_ALL
@@ -94,7 +94,7 @@ class Observations(Struct):
         self.used_by = {label: used for label, used in usage.by.items() if used}
 
     def with_looks(self, contradicted: Sequence[SecondLook], waiting: Sequence[SecondLook]) -> "Observations":
-        """Return these observations with the second looks replaced by the current ones."""
+        """Return a copy of these observations with the given second looks."""
         return replace(self, contradicted=contradicted, waiting=waiting)
 
 

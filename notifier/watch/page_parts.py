@@ -60,9 +60,9 @@ def too_large_record_page(number: int, requested_at: float, seconds: float) -> P
 def join_parts(number: int, limit: int, parts: Sequence[Page], *, has_ids: bool) -> Page:
     """Return the page that consists of these consecutive `parts`.
 
-    A record that moves down between the requests can be in two parts. Its second copy then counts as unreadable
-    (`is_repeated`), and the page is incomplete. If records have no ids (`has_ids`), copies cannot be recognised: equal
-    records are numbered across the parts.
+    A record that moves down between two requests can be in two parts. The second copy then counts as unreadable
+    (`is_repeated`), and the page is incomplete. Without record ids (`has_ids` is False), copies cannot be recognised.
+    Equal records are then numbered across the parts.
     """
     completions: list[Completion] = []
     bad: list[InvalidRecord] = []

@@ -17,7 +17,7 @@ from notifier.watch.second_looks import SecondLooks
 from notifier.watch.source_context import SourceContext
 
 _UNDER_WAY_SECONDS: Final = 60.0
-"""A request takes at most twice the configured timeout plus these seconds, including its wait for a connection."""
+"""A request takes at most these seconds plus twice the configured timeout. This includes the wait for a connection."""
 
 _ARRIVED: Final = (NewsReason.APPEARED_AFTER_SWEEP, NewsReason.UNDATED_AFTER_SWEEP)
 

@@ -17,8 +17,8 @@ class _Batch(Struct, frozen=True):
 class RecentChanges:
     """The records that recent answers have changed.
 
-    Each record is kept as a hash of eight bytes, because a first sweep changes millions of records in a minute. If an
-    unchanged record has the same hash as a changed one, it waits for the next answer, which does no harm.
+    Each record is kept as a hash of eight bytes, because a first sweep changes millions of records in a minute. An
+    unchanged record with the same hash as a changed one has to wait for the next answer, which does no harm.
     """
 
     def __init__(self) -> None:

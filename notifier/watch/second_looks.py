@@ -11,7 +11,7 @@ from notifier.store.tables.second_looks import LookKind, SecondLook
 from notifier.watch.limits import DetectionLimits
 
 _FORMS_SHARE: Final = 0.01
-"""The time between two deletions of records' earlier contents, as a share of `form_seconds`."""
+"""Earlier contents of records are deleted at intervals of this share of `form_seconds`."""
 
 
 class SecondLooks:

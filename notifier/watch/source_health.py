@@ -113,7 +113,7 @@ class SourceHealth:
         self._memory = memory
 
     async def write(self, **values: str | int | None) -> None:
-        """Store some of the source's values, by their names in SourceMemory. Raises StoreError."""
+        """Store these values of the source; each name is a field of SourceMemory. Raises StoreError."""
         self.remember(await self._store.run(partial(sources.update, **values), self._source))
 
     def unready(self) -> str | None:
@@ -197,13 +197,14 @@ class SourceHealth:
         """Return whether a success at `now_ms` has to be stored at once.
 
         A success is stored at once if it ends a failure, a silence or an interrupted poll. Any other success is stored
-        later, because storing has to wait for the disk: with the next change that a head poll finds, after 30 seconds,
-        or when the polls stop. Until then, the stored moment is up to 30 seconds too early. That does little harm:
+        later, because storing has to wait for the disk. It is stored with the next change that a head poll finds, after
+        30 seconds, or when the polls stop. Until then, the stored moment is up to 30 seconds too early. That does
+        little harm:
 
         - After a change of filters, some more records may be announced (`detection/view`).
         - After a comparison with the essentials, some more events may be sent, with the same ids
           (`store/recovery/compare`).
-        - A gap may be recorded for an outage that was up to 30 seconds too short. The next sweep ends the gap.
+        - A gap may be recorded although the outage was up to 30 seconds too short for one. The next sweep ends the gap.
         """
         memory, stored_ms = self._memory, self._stored_success_ms
         if stored_ms is None or not 0 <= now_ms - stored_ms < _STORED_EVERY_MS:
@@ -249,7 +250,7 @@ class SourceHealth:
         """Record a failed request, and pause the requests to the source for as long as the failure requires.
 
         Only a failed head poll or an exceeded rate limit makes the source itself fail. After any other failure, head
-        polls continue; if the whole source is affected, they fail as well.
+        polls continue. If the whole source is affected, the head polls fail as well.
         """
         self._on_failure(self._source, failure.reason)
         pause = self._pause_after(failure, category)
@@ -347,7 +348,7 @@ class SourceHealth:
     def _extend_silence(self, seconds: float, *, binding: bool) -> None:
         """Send no requests for `seconds`; if `binding` is True, not even those of an operator.
 
-        If a pause in force is longer, that pause stays unchanged.
+        If a current pause ends later, that pause stays unchanged.
         """
         until = self._clock.monotonic() + seconds
         if until >= self._silent_until:

@@ -30,7 +30,7 @@ class PageFault(StrEnum):
 
 
 def page_fault(page: Page) -> PageFault | None:
-    """Return the first problem of a page that weakens its evidence; None if it has none."""
+    """Return the first problem that weakens the evidence of a page; None if there is no such problem."""
     if page.size > page.limit:
         return PageFault.LONG
     if page.size < page.limit and not page.is_last:
@@ -44,7 +44,7 @@ def page_fault(page: Page) -> PageFault | None:
 
 
 _UNUSABLE: Final = (PageFault.SHORT, PageFault.LONG, PageFault.REPEATED_RECORD)
-"""The problems with which a page cannot prove that a record is missing. A page that is only unsorted can prove it."""
+"""A page with one of these problems cannot prove that a record is missing. A page that is only unsorted can."""
 
 _SAYS: Final = {
     PageFault.SHORT: "it has {page.size} of {page.limit} records and is not the last",
@@ -78,7 +78,7 @@ class PreciseAnswer(Struct, frozen=True):
     requested_at: float
     """When the first page was requested."""
     is_whole: bool = True
-    """Whether the list stayed the same while its pages were read. If not, a missing record does not count as gone."""
+    """Whether the list stayed the same while its pages were read. If it changed, missing records may still exist."""
     user_id: str | None = None
     training_id: str | None = None
 
@@ -113,9 +113,9 @@ class SourceReader:
         return self._context.health.memory.page_cap or self._context.limits.large_page
 
     async def fetch(self, number: int, priority: Priority, limit: int | None = None, *, skim: bool = False) -> Page:
-        """Return a page of at most `limit` records (None: the API's maximum), even if it is incomplete or not sorted.
+        """Return a page of at most `limit` records (None: the API's maximum), even an incomplete or unsorted one.
 
-        With `skim`, only the keys and days of its records are read, if that is possible.
+        With `skim`, only the keys and days of the records are read, if that is possible.
         """
         return await self._page(number, limit or self.large_page, priority, skim=skim)
 
@@ -141,7 +141,7 @@ class SourceReader:
 
         Without `all_pages`, returns None if there are more than `max_question_pages` pages. If the list changes while
         its pages are read, all pages are read again, in at most `page_tries` attempts. If the list changed in every
-        attempt, the records of all attempts are returned or, for v1, those of the last attempt.
+        attempt, the answer has the records of all attempts. For v1, it has only those of the last attempt.
         """
         readings: list[list[Page]] = []
         fit = False
@@ -163,9 +163,9 @@ class SourceReader:
         return PreciseAnswer(completions, bad, read[0].requested_at, fit, user_id, training_id)
 
     async def count_omitted(self, answer: PreciseAnswer, priority: Priority) -> int | None:
-        """Return how many more records the API counts for the question of this `answer` than the answer contains.
+        """Return how many records are missing from this `answer`, according to the API's count for the same question.
 
-        The count is requested with one record per page, so that the number of the last page is exact. Returns None if
+        The request is for pages of one record, because the number of the last page is then the count. Returns None if
         the API states no count.
         """
         page = await self._page(1, 1, priority, answer.user_id, answer.training_id)
@@ -176,9 +176,9 @@ class SourceReader:
         return count - answer.size
 
     def _is_consistent(self, pages: Sequence[Page], before: Sequence[Page] | None) -> bool:
-        """Return whether all pages belong to one list that did not change while they were read.
+        """Return whether the list stayed the same while these pages were read.
 
-        One attempt does not show this if pages were read in parts, or if pages without ids repeat a record. In these
+        One attempt does not show this if a page was read in parts, or if a record without an id occurs twice. In these
         cases, the previous attempt (`before`) must have had the same keys.
         """
         if len({page.last_page for page in pages}) > 1:
@@ -262,7 +262,7 @@ class SourceReader:
         return join_parts(number, limit, parts, has_ids=self._context.settings.api != "v1"), worked
 
     async def _check_smaller_pages_can_help(self, failure: ApiError, number: int, limit: int, fetch: "_Fetch") -> None:
-        """Record that a page of `limit` records failed; raise the failure unless smaller pages are likely to help."""
+        """Record that a page of `limit` records failed. If smaller pages are unlikely to help, raise the failure."""
         if failure.reason not in _TOO_MUCH or limit == 1:
             raise failure
         if failure.reason is ApiErrorReason.ANSWER_TOO_LARGE:
@@ -312,7 +312,7 @@ class _Fetch(Protocol):
 
 
 class _WorkingSize(Struct, frozen=True):
-    """A page size that works after a larger one failed. From `until` on (monotonic seconds), a larger one is tried."""
+    """A page size that works after a larger one failed. A larger size is tried from `until` on (monotonic seconds)."""
 
     size: int
     until: float

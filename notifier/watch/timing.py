@@ -16,8 +16,8 @@ def pause_after(failure: ApiError, rate_limit_pause: float, operator_pause: floa
 def sweep_is_due(latest: Sweep | None, interval: float, now_ms: int) -> bool:
     """Return whether to start or continue a sweep.
 
-    A sweep is due if there was none, if the latest is unfinished, or if it began at least `interval` seconds ago. It is
-    also due if it began in the future, because the clock was set back.
+    A sweep is due if there was none, if the latest is unfinished, or if it began at least `interval` seconds ago. A
+    sweep is also due if the latest began in the future, because the clock was set back.
     """
     if latest is None or latest.finished_ms is None:
         return True

@@ -191,7 +191,7 @@ class Watcher:
     async def poll(self, *, by_hand: bool = False) -> Round:
         """Read the newest records down to a known one, check the API's count, and do the second looks that are due.
 
-        During a pause, nothing is read. `by_hand` ignores all pauses but binding ones, such as that of a rate limit.
+        During a pause, nothing is read. A poll `by_hand` obeys only binding pauses, such as that of a rate limit.
         Failures are recorded and reported, not raised. To stop a poll, cancel it; `stop` cancels the calling task.
         """
         self._polls.add(task := asyncio.current_task())
@@ -277,9 +277,9 @@ class Watcher:
         await self._tasks.begin_sweep()
 
     async def _ensure_first_contact(self) -> bool:
-        """Poll now if the source has never answered; return whether it has answered.
+        """Poll now if the source has never answered. Return whether it has answered, now or before.
 
-        The first answer decides what is history. Only a head poll can record this, so a sweep must not come first.
+        The first answer decides what is history. Only a head poll can record that decision, so no sweep may come first.
         """
         return self.memory.first_contact_ms is not None or (await self.poll(by_hand=True)).is_done
 
@@ -309,7 +309,7 @@ class Watcher:
         return memory.swept_at_ms is None and (self.is_sweeping or memory.left_over is None)
 
     def _may_send_extra_probe(self) -> bool:
-        """Return whether to send a probe that detects moves in the list, although the first page states the count."""
+        """Return whether to probe even if the first page states the count: a probe also shows moves in the list."""
         return self._can_compare_places() and self._budget.used_share() < _BUDGET_FOR_PROBES
 
     async def _evaluate_count(self, counted: ApiCount) -> None:
@@ -342,7 +342,7 @@ class Watcher:
             await self._sweep_runner.mark_complete()
 
     async def _note_unexplained(self, unexplained: int) -> None:
-        """Store the unexplained count difference, and since when it has existed; for 0, clear both."""
+        """Store the unexplained count difference, and when it began. A difference of 0 clears both."""
         memory = self.memory
         found = self._ingester.found_missing if unexplained < 0 else self._ingester.found_without_head_poll
         since_ms = self._age.note(unexplained, found, self._clock.now_ms())

@@ -55,7 +55,7 @@ class UnknownRecordError(Exception):
     """A request asks for a record that no source knows."""
 
     def __init__(self, key: str, problem_by_source: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Initialise with the key. If sources list the record, `problem_by_source` says why they cannot read it."""
+        """Initialise with the key. For sources that list the record, `problem_by_source` says why it is unreadable."""
         if problem_by_source:
             seen = "; ".join(
                 f"{source} has read it, but leaves it out: {problem}" for source, problem in problem_by_source.items()
@@ -69,14 +69,14 @@ class UnknownRecordError(Exception):
 
 
 class UnknownPersonError(Exception):
-    """A request to erase a person's data matches no person or several. The error message contains no person's name."""
+    """A request to erase a person's data matches nobody, or several people. The error message contains no names."""
 
 
 class UnknownEventError(Exception):
     """A request names an event that is not in the store."""
 
     def __init__(self, event_id: str, likely: str | None = None) -> None:
-        """Initialise with the requested id. If a stored event has a similar id, that id is `likely`."""
+        """Initialise with the requested id. `likely` is a similar id of a stored event, if there is one."""
         advice = "check the id (`notifier events --json` shows all stored events)"
         super().__init__(f"there is no event `{event_id}`: {f'did you mean `{likely}`?' if likely else advice}")
 
@@ -167,7 +167,7 @@ class RequestPreview(Struct, frozen=True):
     is_signed: bool = False
     """Whether the destination's requests are signed with a shared secret."""
     hash_header: str = ""
-    """The name of the header with a plain hash of the body; "" without one."""
+    """The name of the header with a plain hash of the body; "" if there is no such header."""
     secret_headers: tuple[str, ...] = ()
     sent_bytes: int | None = None
     """The length of the body according to the log; None if the request was not logged."""

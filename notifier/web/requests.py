@@ -31,16 +31,16 @@ _ReplayedType = Literal[
 ]
 
 RETRYABLE_STATES: Final[tuple[DeliveryState, ...]] = get_args(_RetriedState)
-"""The states in which a delivery can be put back into the queue. A request for `delivered` must name the events."""
+"""The states in which a delivery can be put back into the queue. A request for delivered ones must name the events."""
 
 DROPPABLE_STATES: Final[tuple[DeliveryState, ...]] = get_args(_DroppedState)
 """The states in which a delivery can be dropped."""
 
 REPLAYABLE_TYPES: Final = tuple(str(type_) for type_ in get_args(_ReplayedType))
-"""The types of events that can be replayed. Alerts cannot, because old ones would only confuse."""
+"""The types of events that can be replayed. Alerts are left out, because old alerts would only confuse."""
 
 EVENTS_REQUIRED: Final = "name the events to send again; a replay sends all events of a period again"
-"""The error message for a request to retry all delivered events."""
+"""The error message for a request to retry delivered events without naming them."""
 
 _DAY_MS: Final = 86_400_000
 
@@ -108,8 +108,8 @@ def error_sentence(model: type[BaseModel], error: ValidationError) -> str:
 def parse_moment_ms(text: str, *, whole_day: bool = False) -> int:
     """Parse a date (UTC) or an RFC 3339 time into Unix milliseconds. Raises ValueError for any other text.
 
-    A date means the start of the day or, with `whole_day`, its end. A time outside the years 1 to 9999 (UTC) becomes
-    the nearest time inside.
+    A date means the start of the day or, with `whole_day`, its end. A time outside the years 1 to 9999 (UTC) is
+    replaced with the nearest time in these years.
     """
     if _DATE.fullmatch(text):
         day = date.fromisoformat(text)

@@ -67,7 +67,7 @@ class LocalServer:
     ) -> None:
         """Initialise with the daemon and its feed, the settings, and the path of the owner's socket.
 
-        `handed_over` are listening sockets from systemd. If there are any, the configured address is not used.
+        `handed_over` has the listening sockets from systemd. If there are any, the configured address is not used.
         """
         self._listen = settings.listen
         self._token = settings.token.get_secret_value()
@@ -114,14 +114,14 @@ class LocalServer:
 
     @property
     def problem(self) -> str | None:
-        """Why listening on the configured address, or on the sockets from systemd, failed; None if it did not."""
+        """Why the server cannot listen on the configured address or the sockets from systemd; None if it can."""
         return self._problem
 
     async def start(self) -> None:
         """Listen on the owner's socket, and on the sockets from systemd.
 
-        Without sockets from systemd, the configured address is used. If only the owner's socket works, the rest is
-        tried again every RETRY_INTERVAL_SECONDS. Raises ListenError if the owner's socket cannot be bound.
+        Without sockets from systemd, the configured address is used. If only the owner's socket works, the server tries
+        to listen on the others every RETRY_INTERVAL_SECONDS. Raises ListenError if the owner's socket cannot be bound.
         """
         await self._runner.setup()
         await self._serve_on(open_unix_socket(self._socket_path), ListenerKind.OWNER)

@@ -144,7 +144,7 @@ def _add_to_counts(db: Database, source: str, more: int, known: int) -> None:
 
 
 def _store_example(db: Database, source: str) -> None:
-    """Store one of the source's unreadable records in the row of the source, as an example for its status."""
+    """Store an example of the source's unreadable records in the source's row, for the status."""
     row = db.execute("SELECT key, field, problem FROM left_out WHERE source = ? LIMIT 1", [source]).fetchone()
     one = None if row is None else UnreadableRecord(*row)
     db.execute(

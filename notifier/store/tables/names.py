@@ -39,7 +39,7 @@ def find_names(
     trainings: Iterable[str],
     fields: Collection[PersonField] = (),
 ) -> Names:
-    """Return the known names for these ids, the trainings' facts, and the facts about people in `fields`."""
+    """Return the known names for these ids, with all facts about the trainings and only the `fields` about people."""
     names: dict[str, str] = {}
     facts: dict[str, PersonFacts] = {}
     for id_, name, stored, title in db.execute(
@@ -63,7 +63,7 @@ def find_names(
 
 
 _NEVER_STORED: Final = "{}"
-"""The value stored for a training that was last read by a program version without facts."""
+"""The value of a training whose facts were never stored, because an older program version read it last."""
 
 
 def _selected_facts(stored: Mapping[str, FactValue], title: str | None, fields: Collection[PersonField]) -> PersonFacts:

@@ -80,7 +80,7 @@ IS_BLOCKED = (
     " WHERE b.subject = e.subject AND b.source = e.source AND b.sequence < e.sequence AND w.state = 'pending'"
     " AND w.next_attempt_at BETWEEN :now + 1 AND :horizon)"
 )
-"""The condition that an earlier event of the same record as event `e` waits for its next attempt."""
+"""The SQL condition for event `e`: an earlier event of its record waits for the next attempt."""
 _HAS_EARLIER = IS_BLOCKED.replace(" AND w.next_attempt_at BETWEEN :now + 1 AND :horizon", "")
 
 
@@ -224,7 +224,7 @@ def _rows_by_name(db: Database, selected: str, values: dict[str, int | str]) -> 
 
 
 def _rows_at_once(db: Database, selected: str, values: dict[str, int | str]) -> Iterator[_Row]:
-    """Return the selected rows, collected by SQLite into one result row, because one call for each row is slower."""
+    """Return the selected rows. SQLite collects them into one result row: one call for each row is slower."""
     # Most of the text is the events' data, which is used as it is, so it is not embedded in JSON and parsed again.
     heads, data = db.execute(
         "SELECT json_group_array(json_array(json_array(sequence, id, type, source, subject, detected_at), attempts,"

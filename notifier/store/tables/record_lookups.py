@@ -99,8 +99,8 @@ _EQUALS = EngineSql(sqlite="IS", postgres="IS NOT DISTINCT FROM")
 def similar_records(db: Database, source: str, completions: Sequence[Completion]) -> dict[str, list[tuple[str, str]]]:
     """Return, for each completion, the known records with the same person, time of entry and date.
 
-    The result is by the completion's key, and gives each known record as (key, training id). To find these, all records
-    with the date of one of the `completions` are read.
+    The result maps a completion's key to known records, each as (key, training id). The query reads all records
+    that have the date of one of the `completions`.
     """
     wanted = [
         [completion.key, completion.user_id, completion.recorded_at, completion.completed_on]
@@ -124,8 +124,7 @@ def similar_records(db: Database, source: str, completions: Sequence[Completion]
 def learned_since(db: Database, source: str, reason: str, since_ms: int, limit: int) -> list[str]:
     """Return the keys of the records that were stored without an event for this `reason`.
 
-    Only records entered at `since_ms` or later are included. At most `limit` keys are returned, those of the earliest
-    entries.
+    Only records entered at `since_ms` or later are included. If there are more than `limit`, the earliest are returned.
     """
     rows = db.execute(
         "SELECT key FROM records WHERE source = ? AND reason = ? AND recorded_at >= ? AND revision = 1"

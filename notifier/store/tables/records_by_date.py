@@ -39,7 +39,7 @@ BEFORE_ALL = DatePosition(None, -1)
 class DayBoundary(Struct, frozen=True):
     """The place in the list where the records of a day begin.
 
-    The number of records before that place is `above`, and the last of them has the date `day_above`.
+    `above` is the number of records before that place, and `day_above` the date of the last record before it.
     """
 
     day: str

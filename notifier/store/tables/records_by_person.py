@@ -62,8 +62,8 @@ def index_hint(db: Database) -> str | None:
 def occasions(db: Database, source: str, changes: Sequence[Change]) -> dict[str, Occasion]:
     """Return, by record key, whether a completion is the person's first one of its training, or a renewal.
 
-    Completions for which this is uncertain are left out. Before a sweep has read the whole list, it is uncertain for
-    all of them. `changes` are about to be written; the answer's other records are already stored.
+    If this is uncertain for a completion, the completion is left out. Until a sweep has read the whole list, all
+    completions are left out. `changes` are about to be written; the answer's other records are already stored.
     """
     if not changes or (by := index_hint(db)) is None:
         return {}

@@ -1,4 +1,4 @@
-"""The stored replays: what was requested and planned, and the progress for each destination.
+"""The stored replays: the request, the plan, and the progress for each destination.
 
 The transaction that puts deliveries back into the queue also stores the progress. So even a killed process puts each
 event back exactly once.
@@ -124,9 +124,8 @@ def advance(
 ) -> StepResult:
     """Put the next deliveries to one destination back into the queue, and store the progress.
 
-    While `max_waiting` deliveries are due (None: no limit), no others are added. The same holds while a new event waits
-    that was detected before `new_before_ms`. Nothing changes if the replay, or its part for this destination, has
-    ended.
+    Nothing is added while `max_waiting` deliveries are due (None: no limit), or while a new event waits that was
+    detected before `new_before_ms`. Nothing changes if the replay, or its part for this destination, has ended.
     """
     run = _read(db, number)
     part = next((it for it in run.parts if it.destination == subscription.destination), None) if run else None

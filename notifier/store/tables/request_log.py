@@ -46,7 +46,7 @@ class LoggedRequest(Struct, frozen=True):
 
 
 def digest(body: bytes) -> str:
-    """Return the digest of a body, which shows whether a body made again from the events is the same."""
+    """Return the digest of a body. It shows whether a body that is made again from the events is the same."""
     return blake2b(body, digest_size=16).hexdigest()
 
 

@@ -70,7 +70,7 @@ class DropSelection(Struct, frozen=True):
 
 
 class ReplayRange(Struct, frozen=True):
-    """A range of past events: detected from `since_ms` until before `until_ms` (Unix ms), with numbers up to `last`.
+    """The past events with numbers up to `last`, detected at `since_ms` or later and before `until_ms` (Unix ms).
 
     Alerts are never included.
     """
@@ -110,7 +110,7 @@ class ReplayStep(Struct, frozen=True):
 
 
 def unknown_event_ids(db: Database, event_ids: Collection[str]) -> list[str]:
-    """Return those of the event ids that the store does not have, in the given order."""
+    """Return the given event ids that the store does not have, in the given order."""
     rows = db.execute("SELECT id FROM events WHERE id IN (SELECT value FROM json_each(?))", [_json(event_ids)])
     known = {id_ for (id_,) in rows}
     return [id_ for id_ in event_ids if id_ not in known]
@@ -261,9 +261,9 @@ def queue_replay_step(
 ) -> ReplayStep:
     """Queue a replay's deliveries to one destination, for the next EXAMINED_AT_ONCE events after number `after`.
 
-    Missing deliveries are created, and waiting ones are left as they are. If `max_waiting` deliveries are already due
-    (None: no limit), nothing is added. Deliveries that wait for a slot do not count as due. Nothing is added either if
-    a new event waits that was detected before `new_before_ms`.
+    Missing deliveries are created, and waiting ones are left as they are. Nothing is added if `max_waiting` deliveries
+    are already due (None: no limit), or if a new event waits that was detected before `new_before_ms`. Deliveries that
+    wait for a slot are not due.
     """
     name = subscription.destination
     room = None if max_waiting is None else max_waiting - count_due(db, name, now_ms, max_waiting)

@@ -1,4 +1,4 @@
-"""Counts of events and deliveries, updated with each new one, so that no query has to read all events.
+"""Counts of events and deliveries, updated with each new event or delivery. So no query has to read all events.
 
 The counts are by quarter of an hour, because the days of every time zone consist of whole quarters; latencies are by
 hour. Deleted events remain counted.

@@ -20,12 +20,12 @@ from notifier.store.tables.rollups import count_delivered
 LONGEST_RUN = 1000
 """Maximum number of deliveries in one row of `attempt_runs`.
 
-The view `attempts` relies on it: a delivery's row begins less than this many event numbers before the delivery.
+The view `attempts` relies on this maximum: a row never begins LONGEST_RUN or more events before one of its deliveries.
 """
 
 
 class Settlement(Struct, frozen=True):
-    """The result of one request for those of its deliveries that have the same outcome."""
+    """The result of one request for a group of its deliveries: those with the same outcome."""
 
     sequences: tuple[int, ...]
     destination: str
@@ -82,8 +82,8 @@ tells SQLite to expect few rows. Otherwise, SQLite would read all deliveries ins
 _ROWS_PER_INSERT = (64, 16, 4, 1)
 """The numbers of rows that one INSERT statement can add.
 
-Large numbers are used first, because each statement interrupts the event loop. There are few numbers, because each
-needs its own prepared statement.
+Large numbers are used first, because each statement interrupts the event loop. Each number needs its own prepared
+statement, so there are only a few.
 """
 
 _PLACES = f"({', '.join('?' * len(_RUN_COLUMNS))})"

@@ -19,7 +19,7 @@ class Adoption(Struct, frozen=True):
 
 
 def refresh(db: Database, source: str, completion: Completion, key: str) -> None:
-    """Store the present form of a known record; its stored key, `key`, is replaced by the key of `completion`."""
+    """Replace the known record stored under `key` with its present form, `completion`, which may have another key."""
     db.execute(
         "UPDATE records SET key = ?, user_id = ?, training_id = ?, completed_on = ?, recorded_at = ?, fingerprint = ?,"
         " record = ? WHERE source = ? AND key = ?",

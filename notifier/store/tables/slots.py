@@ -1,7 +1,7 @@
 """The slots (moments of sending) of destinations with a schedule or quiet times, and which deliveries wait for them.
 
-When a slot has come, the transaction that reads the due deliveries assigns them to it. The slot is stored, so that a
-digest that is sent again consists of the same deliveries. Later deliveries belong to the next slot.
+When a slot has come, one transaction reads the due deliveries and assigns them to the slot. The slot is stored, so that
+a digest that is sent again consists of the same deliveries. Later deliveries belong to the next slot.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,7 @@ from notifier.events import EventType
 from notifier.store.database import Database, json_list
 
 _MAX_AHEAD_MS: Final = 86_400_000
-"""By how many milliseconds the stored time `slots_from` may lie in the future; more means that a wrong clock wrote it.
-"""
+"""Milliseconds that the stored `slots_from` may lie in the future; a later time was written by a wrong clock."""
 
 _GATE_OPENS: Final = "CASE WHEN d.slot_at IS NULL THEN t.closed_until ELSE t.held_until END"
 

@@ -129,9 +129,9 @@ def add_changes(db: Database, sweep: int, changes: int) -> None:
 
 
 def read_page_ids(db: Database, sweep: int, after_page: int, limit: int) -> tuple[list[bytes], int | None]:
-    """Return, for each of the next `limit` pages after `after_page`, the ids of its known records.
+    """Return the ids of the known records of each page, for the next `limit` pages after `after_page`.
 
-    Return also the number of the last of these pages, None if no page follows.
+    The second value is the number of the last page returned; None if there is no page after `after_page`.
     """
     rows = db.execute(
         "SELECT ids, page FROM sweep_pages WHERE sweep = ? AND page > ? ORDER BY page LIMIT ?",

@@ -39,8 +39,8 @@ _MAX_REREADINGS = 6
 def exceeds_hold_limit(suspects: int, known: int, share: float, few: int) -> bool:
     """Return whether removals are held back because too many records are missing.
 
-    That is so if `suspects`, the number of missing records, is above `few` and above this `share` of the `known`
-    records. The likely cause is an error in a filter, a permission or the API.
+    They are too many if their number `suspects` is above `few`, and also above this `share` of the `known` records.
+    The likely cause is then an error in a filter, a permission or the API.
     """
     return suspects > few and suspects > known * share
 
@@ -107,9 +107,9 @@ class Absences:
     ) -> ExaminationResult:
         """Request missing records from the API, or hold back their removals if there are too many.
 
-        `ids` are the store's numbers of the missing records. All records of their people are requested, for at most
-        `max_questions` people; the rest is left to the next sweep. If a record is missing in the answer, too, its
-        removal waits for a second look. Nothing is requested if no record can be gone by the API's count.
+        `ids` are the store's numbers of the missing records. For at most `max_questions` of their people, all records
+        are requested; the other people are left to the next sweep. If a record is missing in the answer, too, its
+        removal waits for a second look. If the API's count shows that no record can be gone, nothing is requested.
         """
         suspects = await self._suspects(ids)
         if not suspects:
@@ -150,8 +150,8 @@ class Absences:
     async def release_held_removals(self, ids: Sequence[int], *, silently: bool) -> int:
         """Announce the removals of these records, or accept them `silently`; return the number of events.
 
-        An operator has released them, which replaces the second look. If the API's count allows fewer removals, the
-        remaining records are kept.
+        The operator's release replaces the second look. If the API's count allows fewer removals, the remaining records
+        are kept.
         """
         suspects = await self._context.store.run(records_by_date.removal_candidates, ids)
         max_gone = (await self._counts.fetch_balance()).max_gone
@@ -168,9 +168,9 @@ class Absences:
         return events
 
     async def _without_moved(self, suspects: list[RemovalCandidate], max_gone: int) -> list[RemovalCandidate]:
-        """Request the records of the people with missing records; return those that are still missing.
+        """Request all records of the missing records' people; return the records that are still missing.
 
-        A sweep misses records that are moved while it reads. The requests end when only `max_gone` records are missing.
+        A sweep misses records that move during the sweep. The requests end when only `max_gone` records are missing.
         """
         with SeenRecords(self._ingester, self._context.clock.monotonic()) as seen:
             for user_id in dict.fromkeys(suspect.user_id for suspect in suspects):
@@ -277,7 +277,7 @@ class Absences:
         return False
 
     async def _omits_records(self, answer: PreciseAnswer, key: str) -> bool:
-        """Return whether the answer lacks this record while the API counts more records than the answer contains.
+        """Return whether the answer lacks this record and the API counts more records than the answer contains.
 
         Lists and precise answers can lack existing records for hours, while the API's count still includes them.
         """

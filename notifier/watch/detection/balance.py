@@ -1,7 +1,7 @@
 """Splits the API's count into existing records, unreadable ones, the API's own error, and a rest. Pure.
 
-The cause of the rest is searched for. If it stays the same in whole sweeps for long enough, it counts as the API's own
-error, and later count checks subtract it.
+The notifier searches for the cause of the rest. If whole sweeps leave the same rest for long enough, the rest is taken
+for the API's own error, and later count checks subtract it.
 """
 
 from collections import deque
@@ -60,7 +60,7 @@ def _bounds_of_empty_page(number: int, limit: int, last: int | None) -> CountBou
 
 
 def page_cap(page: Page, count: int | None) -> int | None:
-    """Return the API's own limit of records per page if it is proven to be below the requested limit, else None.
+    """Return the API's own limit of records per page; None if it is not proven to be below the requested limit.
 
     `count` is the exact number of records in the list. Together with the number of pages, it proves the limit.
     """
@@ -113,9 +113,9 @@ class Balance(Struct, frozen=True):
 def accepted_offset(unexplained: int, left_over: int | None, offset: int, *, has_lasted: bool) -> int:
     """Return the assumed error of the API's count, after a whole sweep that left a difference of `unexplained` records.
 
-    `offset` is the error assumed so far. `left_over` is the difference that the previous whole sweep left, None if that
-    one was explained since. If both sweeps left the same difference, and this difference `has_lasted`, it is added to
-    the assumed error. The difference has to last because a list may lag behind the count for some minutes.
+    `offset` is the error assumed so far. `left_over` is the difference that the previous whole sweep left; None if that
+    difference has been explained. If both sweeps left the same difference, and it `has_lasted`, it is added to the
+    assumed error. The difference has to last, because a list may lag behind the count for some minutes.
     """
     return offset + unexplained if has_lasted and unexplained and unexplained == left_over else offset
 

@@ -49,8 +49,8 @@ class Range(Struct, frozen=True):
 class CountChange(Struct, frozen=True):
     """A record that became known, or is gone, since the search began.
 
-    `day` is its completion date, and `entered_ms` its time of entry (Unix ms), None if unknown. `count` is 1 if it
-    became known, -1 if it is gone.
+    `day` is its completion date, and `entered_ms` its time of entry (Unix ms; None: unknown). `count` is 1 for a record
+    that became known, -1 for one that is gone.
     """
 
     day: Day
@@ -127,7 +127,10 @@ class Bisection:
         self._places: dict[Day, _Boundary] = {_TOP: _Boundary(0, None), _END: _Boundary(total, at_ms)}
 
     def observe_page(self, number: int, days: Sequence[Day | None], at_ms: int | None = None) -> None:
-        """Record where the days change on page `number` (from 1), sent at `at_ms` (Unix ms). Raises NotSortedError."""
+        """Record where the days change on page `number` (from 1). Raises NotSortedError.
+
+        The server sent the page at `at_ms` (Unix ms).
+        """
         self._pages.add(number)
         dated = [day for day in days if day is not None]
         if any(newer < older for newer, older in pairwise(dated)):
@@ -149,8 +152,8 @@ class Bisection:
         """Return the page to read next; None if all pages of the changed ranges were read.
 
         The page is in the range with the greatest change per unread page; of several such ranges, the newest is
-        taken. Usually, the result is the middle unread page of the range. If many records have changed there, it is a
-        random one.
+        taken. Usually, the middle unread page of the range is returned. If the range has many changes, a random unread
+        page is returned.
         """
         best: list[int] = []
         most, excess = 0.0, 0

@@ -37,7 +37,7 @@ class Evidence(Struct, frozen=True):
     due: Collection[str] = frozenset()
     """The keys of second looks whose wait is over."""
     changed_at: Mapping[str, float] = field(default_factory=dict)
-    """The records that another answer has changed already, each with the time of that request (monotonic seconds)."""
+    """The records that another answer has changed already, and when that answer was requested (monotonic seconds)."""
     held_changes: Collection[str] = frozenset()
     """The keys of records with a held-back change."""
     unreadable: Collection[str] = frozenset()
@@ -279,7 +279,7 @@ def _look(
 ) -> SecondLook:
     """Return a second look whose wait begins now.
 
-    If `before` is of the same kind, the new look keeps the first moment and the contradictions of `before`.
+    If `before`, the record's previous look, is of the same kind, its `first_ms` and its contradictions are kept.
     """
     look = SecondLook(
         completion.key,

@@ -30,7 +30,7 @@ class LastAnnouncement(Struct, frozen=True):
     turn: int
     """The number of announcements about this end date so far, including this one."""
     is_renewed: bool
-    """The announcement was withdrawn. If the record has this end date again, it is announced again."""
+    """Whether the announcement was withdrawn. If the record later has this end date again, a new one is made."""
 
 
 class Announcement(Struct, frozen=True):
@@ -53,8 +53,8 @@ def expiring_days_of(expiring_within_seconds: float | None, training_days: int |
 def stage_of(valid_until: str, today: date, days: int, since: date) -> ExpiryStage | None:
     """Return the stage of a completion on the day `today`, None if it has no stage.
 
-    `valid_until` is the last day on which the completion is valid. A completion has no stage if this day is more than
-    `days` away. It has none either if this day is before `since`, when expiry was switched on: then it is history.
+    `valid_until` is the last day on which the completion is valid. If this day is more than `days` away, there is no
+    stage. If it is before `since`, the day on which expiry was switched on, the end is history and has no stage.
     """
     until = date.fromisoformat(valid_until)
     if until < since:

@@ -19,7 +19,7 @@ _NOISE_MS: Final = 5_000
 def first_contact(page: Page, now_ms: int) -> int:
     """Return the moment of the first contact (Unix ms): when the server got the request, or slightly earlier.
 
-    The moment is the `Date` header minus the duration of the request. Without that header, our own clock replaces it.
+    The moment is the `Date` header minus the duration of the request. Without that header, our own clock is used.
     The header is rounded down to whole seconds. So records entered earlier in that second count as news: a superfluous
     event is better than a lost one.
     """
@@ -44,7 +44,7 @@ class ContactEstimate(Struct):
             self._samples.append(first_contact(page, 0) - elapsed_ms)
 
     def correction(self, contact_ms: int) -> int | None:
-        """Return the median of the estimates if it is clearly earlier than `contact_ms`, else None.
+        """Return the median of the estimates; None if it is not clearly earlier than `contact_ms`.
 
         While there are only one or two estimates, our own clock counts as an additional estimate.
         """

@@ -108,8 +108,8 @@ class HeadPoll:
     ) -> tuple[HeadPollResult, bool]:
         """Read pages until known records are reached.
 
-        Returns also whether the success of this poll was recorded. If the previous poll was interrupted, read at least
-        as far as that poll had read.
+        If the previous poll was interrupted, read at least as far as that poll had read. The second value says whether
+        the round is a success.
         """
         memory = self._context.health.memory
         until_key, until_day = memory.head_key, memory.head_day

@@ -1,7 +1,7 @@
 """Decides when to hold changes back: removals, late arrivals of old records, or changes of one field. Pure.
 
 Many such changes at once are probably an error in a filter, a permission or the API. A condition reports them. The hold
-ends when an operator releases them, or when the records are as before.
+ends when an operator releases the changes, or when the records are again as they were before.
 """
 
 from collections import Counter
@@ -22,8 +22,8 @@ class Direction(StrEnum):
 def hold_limit(above: float, known: int, few: int) -> int:
     """Return how many changes may be announced at once; if there are more, they are held back.
 
-    `above` is the configured limit. If it is below 1, it is a share of the `known` records, otherwise a number of
-    changes. The result is at least `few`.
+    `above` is the configured limit: below 1, a share of the `known` records; otherwise, a number of changes. The result
+    is at least `few`.
     """
     return max(few, int(above * known) if above < 1 else int(above))
 

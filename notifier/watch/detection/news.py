@@ -77,8 +77,9 @@ class Baseline(Struct, frozen=True):
     first_run: FirstRun | date
     """The operator's setting for history."""
     announced_until_ms: int | None = None
-    """The time of entry up to which lost records were announced. Set if the state file was rebuilt without some
-    records.
+    """The time of entry up to which lost records were announced.
+
+    Set if the state file was rebuilt without some records.
     """
     view_since_ms: int | None = None
     """The time of entry up to which records are not news, unless `earlier_view` includes them.
@@ -90,8 +91,7 @@ class Baseline(Struct, frozen=True):
     def of(self, completion: Completion) -> "Baseline":
         """Return the baseline for a record.
 
-        If the earlier view includes the record, `view_since_ms` becomes the moment until which that view's records are
-        known.
+        If the earlier view includes the record, `view_since_ms` is replaced by the earlier view's `known_until_ms`.
         """
         if self.earlier_view is None or not self.earlier_view.includes(completion):
             return self

@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 _DAY_MS: Final = 86_400_000
 _FEW: Final = 20
-"""Unknown records are compared with known ones, whatever the API's count, if an answer has more of them than this."""
+"""If an answer has more unknown records than this, they are compared with known ones, whatever the API's count is."""
 
 
 def was_renumbered_lately(memory: SourceMemory, now_ms: int) -> bool:
@@ -30,8 +30,8 @@ def may_be_renumbered(unknown: int, memory: SourceMemory, max_records: int | Non
     """Return whether unknown records of an answer may be known ones under new keys.
 
     `unknown` is the number of unknown records. `max_records` is the largest number of records that the API can have
-    (None: not known). If the known and the unknown records together are not more than that, a few unknown ones are
-    simply new.
+    (None: not known). A few unknown records are simply new if the known and the unknown ones together do not exceed
+    `max_records`.
     """
     if memory.swept_at_ms is None:
         return False

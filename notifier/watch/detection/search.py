@@ -158,7 +158,7 @@ class DiscrepancySearch:
         return 2 * math.ceil(math.log2(max(2, total // size + 1))) + self._context.limits.spare_search_pages
 
     async def _missing_ids(self, changed: Range, ids: "dict[int, array[int]]", seen: SeenRecords) -> list[int]:
-        """Return the store's numbers of a range's known records that were in no answer since the search began."""
+        """Return the ids of the known records in a range that no answer has contained since the search began."""
         older, newer = _stored_day(changed.older), _stored_day(min(changed.newer, _LATEST))
         between = await self._context.store.run(records_by_date.ids_between, self._context.name, older, newer or "")
         present = frozenset(chain.from_iterable(ids[number] for number in _page_numbers(changed)))

@@ -326,7 +326,7 @@ class SweepRunner:
     async def _update_count_offset(self, sweep: Sweep, counted: ApiCount, *, missing: int) -> None:
         """Compare the count with the known records after a sweep, and store the API's own error if one is proven.
 
-        The `missing` records may explain the difference, so they do not count as an error. A sweep that has seen
+        While records are `missing`, a count that is too low is not taken for an error. A sweep that has seen
         everything that the API counts is marked as complete.
         """
         memory = self._context.health.memory

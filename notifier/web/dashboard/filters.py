@@ -70,13 +70,13 @@ def day(value: date) -> str:
 
 
 def shorten(text: Any) -> str:
-    """Return a text, such as a name, cut if it is too long for a list."""
+    """Return a text, such as a name. A text that is too long for a list is cut."""
     written = str(text)
     return written if len(written) <= _LONGEST else f"{written[: _LONGEST - 1]}…"
 
 
 def shorten_message(text: str) -> str:
-    """Return a message, cut if it is too long for a list: at a semicolon if possible."""
+    """Return a message. A message that is too long for a list is cut, at a semicolon if possible."""
     if len(text) <= _LONGEST:
         return text
     whole = text[: _LONGEST + 1].rpartition(";")[0]

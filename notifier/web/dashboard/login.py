@@ -37,9 +37,12 @@ class SignInPages:
     def __init__(self, guard: Guard, links: SignInLinks, renderer: PageRenderer, url: Callable[[], str | None]) -> None:
         """Initialise with the guard, links and renderer.
 
-        `url` returns the dashboard's URL for a local browser, if the server listens on a port. If the server listens
-        only on the owner's socket, `url` returns None. If it listens on another Unix socket, but on no port, `url`
-        returns "", and a link is only a path: the operator adds the address of a proxy or tunnel to that socket.
+        `url` returns one of these:
+
+        - The dashboard's URL for a local browser, if the server listens on a port.
+        - "" if the server listens on no port, but on a Unix socket other than the owner's. A link is then only a path.
+          The operator adds the address of a proxy or tunnel to that socket.
+        - None if the server listens only on the owner's socket.
         """
         self._guard = guard
         self._links = links
@@ -130,7 +133,7 @@ class SignInPages:
         return answer
 
     async def _redirect_page(self, title: str, path: str) -> web.Response:
-        """Return a page that sends the browser to `path`, instead of a redirect.
+        """Return a page, not a redirect, that sends the browser to `path`.
 
         The request for `path` then comes from a page of this server, so the browser sends the session cookie.
         """

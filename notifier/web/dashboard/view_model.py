@@ -147,7 +147,7 @@ def _operator_errors(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, str]
 
 
 def _first_sweep(unread: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
-    """Return a phrase about the sources whose lists are `unread`: for a single source, how far its first sweep is."""
+    """Return a phrase about the sources with `unread` lists. For a single one, it says how far the first sweep is."""
     if len(unread) > 1:
         return f"the lists of {counted(len(unread), 'source')} have not been read completely yet"
     ((name, source),) = unread
@@ -222,8 +222,8 @@ def _waiting(name: str, source: Mapping[str, Any]) -> Iterator[UnreportedChanges
 def split_rows(rows: Mapping[str, Mapping[str, Any]]) -> ListedRows:
     """Divide sources or destinations between the table and the folded list.
 
-    Up to FEW_ROWS rows all go to the table. Of more rows, those that need attention go to the table (at most MAX_ROWS),
-    and the others to the list (at most MAX_FOLDED).
+    If there are at most FEW_ROWS rows, all go to the table. Otherwise, the rows that need attention go to the table (at
+    most MAX_ROWS), and the others go to the list (at most MAX_FOLDED).
     """
     if len(rows) <= FEW_ROWS:
         return ListedRows(tuple(rows.items()))

@@ -79,7 +79,7 @@ class Stream:
         self._new_events.set()
 
     def drop_cached_events(self) -> None:
-        """Forget the latest events, which are kept in memory, because some of them were erased from the store."""
+        """Forget the latest events kept in memory, so that events erased from the store are not sent."""
         self._tail = None
 
     def register_reader(self, peer: str) -> None:
@@ -204,7 +204,7 @@ class Stream:
         return tail, page.ended
 
     async def _read_batch(self, tail: Tail, after: int, event_filter: EventFilter) -> FrameBatch:
-        """Return matching events after number `after`, from the tail or, if some are older, from the store."""
+        """Return matching events after number `after`: from the tail if it goes back that far, else from the store."""
         if after >= tail.start:
             with self._time_budget.measure_work():
                 return tail.batch(after, event_filter, _BATCH_BYTES)

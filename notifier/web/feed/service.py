@@ -43,7 +43,7 @@ class Feed:
         self.stream.wake()
 
     def drop_cached_events(self) -> None:
-        """Forget the events that are kept in memory for the stream, because some were erased from the store."""
+        """Forget the events kept in memory for the stream, so that events erased from the store are not sent."""
         self.stream.drop_cached_events()
 
     async def stop(self) -> None:

@@ -17,7 +17,7 @@ from notifier.store.queries.feed import EventFilter, EventPage
 KEEP_ALIVE: Final = b": keep-alive\n"
 """A comment line, which keeps proxies from closing an idle connection.
 
-It is not followed by an empty line, because some clients would treat that as an event without data.
+No empty line follows the comment, because some clients would treat an empty line as an event without data.
 """
 
 POSITION_HEADER: Final = "Last-Event-ID"
@@ -35,7 +35,7 @@ class FrameBatch(Struct, frozen=True):
 
 
 def format_frame(event: Event) -> bytes:
-    """Format an event as a frame. The frame has no event name, so that a browser's `onmessage` receives it."""
+    """Format an event as a frame. A frame has no event name, because a browser's `onmessage` ignores named events."""
     return b"id: %d\ndata: %b\n\n" % (event.sequence, orjson.dumps(cloudevent(event)))
 
 

@@ -10,7 +10,7 @@ _SLICE_SECONDS: Final = 0.002
 """Seconds of work after which other tasks get a turn."""
 
 _LONGEST_REST_SECONDS: Final = 1.0
-"""The longest rest in seconds. After a long piece of work, this rest is too short to keep the task within its share."""
+"""The longest rest in seconds. Because of this limit, a task exceeds its share after a long piece of work."""
 
 
 class TimeBudget:

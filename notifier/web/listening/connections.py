@@ -104,7 +104,7 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Return the answer to a malformed request, or to a request that failed, in the JSON format for errors."""
+        """Return an error answer in JSON. The request was malformed, or handling it failed."""
         super().handle_error(request, status, exc, message)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             answer = error_answer(status, "internal_error", "an internal error; see the log")

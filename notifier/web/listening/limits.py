@@ -23,9 +23,9 @@ class ConnectionLimits(Struct, frozen=True):
     """The maximum numbers of open connections, and the time limits of each connection."""
 
     most: int = _MOST
-    """The maximum for all listeners together, without the owner's socket."""
+    """The maximum for all listeners together, not counting the owner's socket."""
     max_per_peer: int = _MAX_PER_PEER
-    """The maximum for each peer of these listeners."""
+    """The maximum for one peer, not counting the owner's socket."""
     max_for_owner: int = _MAX_FOR_OWNER
     """The maximum for the owner's socket."""
     head_seconds: float = 10.0

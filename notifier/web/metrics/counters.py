@@ -149,7 +149,7 @@ class Counters:
             self._delivery_latencies[name,].observe(max(0, took_ms) / 1000)
 
     def series(self) -> list[CounterMetric | HistogramMetric]:
-        """Return all metrics with their current counts. Expected label values that have not occurred count 0.
+        """Return all metrics with their current counts. Expected label values that have not occurred have the count 0.
 
         May run in a thread.
         """

@@ -90,7 +90,7 @@ def document() -> JsonObject:
 
 
 def _all_types() -> Iterator[tuple[Any, JsonSchemaMode]]:
-    """Yield the types of all requests (with the schema mode `validation`) and answers (`serialization`)."""
+    """Yield each type of a request (schema mode `validation`) or of an answer (schema mode `serialization`)."""
     yield ErrorDocument, "serialization"
     for it in chain.from_iterable(OPERATIONS.values()):
         yield it.answer, "serialization"
@@ -155,7 +155,7 @@ def _parameters(model: type[BaseQuery] | None, where: str, components: JsonObjec
 
 
 def _is_body_required(model: type[BaseRequest]) -> bool:
-    """Return whether a request must have a body: whether `model` refuses `{}`, the value of a missing body."""
+    """Return whether a request must have a body. A missing body is parsed as `{}`, which `model` may refuse."""
     try:
         model.model_validate({})
     except ValidationError:

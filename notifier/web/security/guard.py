@@ -4,8 +4,8 @@
   the owner can connect to it.
 - Requests that pages of other sites make in the operator's browser are refused everywhere. A request that changes
   something must have a JSON body or none, except on FORM_PATHS.
-- On the owner's socket, and everywhere without a configured token, the `Host` header must name a loopback host. A page
-  can make its own host name resolve to 127.0.0.1, but the browser then sends that name as `Host`.
+- The `Host` header must name a loopback host on the owner's socket or, if no token is configured, on every listener. A
+  page can make its own host name resolve to 127.0.0.1, but the browser then sends that name as `Host`.
 """
 
 import hmac
@@ -30,7 +30,7 @@ PROBE_PATHS: Final = frozenset({"/healthz", "/readyz"})
 """The paths that need no token on any listener, because load balancers and kubelets have none."""
 
 METRICS_PATH: Final = "/metrics"
-"""The path of the metrics. If no token is configured, it is public, because metrics have no personal data."""
+"""The path of the metrics. Without a configured token, the path is public, because metrics have no personal data."""
 
 SIGN_IN_LINK_PATH: Final = "/v1/sign-in-link"
 """The path that creates a sign-in link. Only the owner's socket serves it."""

@@ -17,7 +17,7 @@ DEFAULT_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
         "X-Frame-Options": "DENY",
     }
 )
-"""The default headers of an answer. A browser may load and run nothing, which suits JSON and metrics."""
+"""The default headers of an answer. They forbid browsers to load or run anything, which suits JSON and metrics."""
 
 
 def set_default_headers(response: web.StreamResponse) -> None:

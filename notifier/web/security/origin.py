@@ -1,4 +1,4 @@
-"""Detects requests that a page of another origin makes, by headers that the browser adds. Pure.
+"""Detects requests from pages of other origins, by headers that the browser adds. Pure.
 
 Programs that are not browsers send none of these headers, and are not restricted. A web page cannot change the headers:
 https://developer.mozilla.org/docs/Web/HTTP/Headers/Sec-Fetch-Site

@@ -39,7 +39,7 @@ class _Session(Struct):
 class Sessions:
     """The open sessions.
 
-    Only digests of their ids are kept, so that the time of a lookup reveals nothing about an id. A session is valid
+    Only digests of session ids are kept, so that the time of a lookup reveals nothing about an id. A session is valid
     only for the host and port at which it began (the `Host` header). Browsers send cookies to all ports of a host,
     where other programs may listen.
     """
