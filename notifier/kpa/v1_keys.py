@@ -108,6 +108,24 @@ def assign_keys(equals: Sequence[Completion], known: Mapping[str, KnownRecord], 
     return AssignedKeys(tuple(assigned), ())
 
 
+def assign_keys_of_answer(
+    equals: Sequence[Completion], known: Mapping[str, KnownRecord], *, is_whole: bool
+) -> tuple[Completion, ...]:
+    """Assign keys to the equal records of the answer to a precise question. Pure.
+
+    If the answer is not whole, it may have one record on two pages. Then it only proves that one record exists, or as
+    many as are known to exist; a record that may be a known one that has changed gets no key.
+    """
+    if not is_whole:
+        equals = equals[: max(1, count_existing(known))]
+    return assign_keys(equals, known, complete=is_whole).assigned
+
+
+def count_existing(known: Mapping[str, KnownRecord]) -> int:
+    """Return the number of known records that are not removed."""
+    return sum(not memory.removed for memory in known.values())
+
+
 def group_by_base(completions: Iterable[Completion]) -> dict[str, list[Completion]]:
     """Return records grouped by the base of their keys, in order."""
     groups: defaultdict[str, list[Completion]] = defaultdict(list)

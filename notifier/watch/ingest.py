@@ -170,7 +170,7 @@ class PageIngester:
         async with self._turn:
             completions: Sequence[Completion] = answer.completions
             if self._v1_records is not None:
-                completions = await self._v1_records.assign_answer_keys(completions)
+                completions = await self._v1_records.assign_answer_keys(answer)
             present = {completion.key for completion in completions} | answer.unreadable_keys()
             absent = (
                 ()

@@ -8,11 +8,18 @@ from msgspec import Struct, field
 from notifier.events import Completion
 from notifier.kpa.client import Page
 from notifier.kpa.rate_limiter import Priority
-from notifier.kpa.v1_keys import assign_keys, bases_at_ends, group_by_base, key_base
+from notifier.kpa.v1_keys import (
+    assign_keys,
+    assign_keys_of_answer,
+    bases_at_ends,
+    count_existing,
+    group_by_base,
+    key_base,
+)
 from notifier.store.store import Store
 from notifier.store.tables import record_lookups
 from notifier.store.tables.record_lookups import StoredRecord
-from notifier.watch.source_reader import SourceReader
+from notifier.watch.source_reader import PreciseAnswer, SourceReader
 
 
 class _PageEnd(Struct, frozen=True):
@@ -58,17 +65,17 @@ class V1Records:
                 settled += assigned.assigned
         return tuple(settled)
 
-    async def assign_answer_keys(self, completions: Sequence[Completion]) -> tuple[Completion, ...]:
-        """Return the records with their keys.
+    async def assign_answer_keys(self, answer: PreciseAnswer) -> tuple[Completion, ...]:
+        """Return the records of an answer with their keys.
 
-        For each key base, `completions` must have either all records with this base or none.
+        The question must be such that the API has no further records equal to one of these.
         """
-        groups = group_by_base(completions)
+        groups = group_by_base(answer.completions)
         known = await self._known(groups)
         return tuple(
             record
             for base, equals in groups.items()
-            for record in assign_keys(equals, known[base], complete=True).assigned
+            for record in assign_keys_of_answer(equals, known[base], is_whole=answer.is_whole)
         )
 
     def _bases_to_ask(
@@ -82,7 +89,7 @@ class V1Records:
         if not page.completions:
             return set()
         first, last = key_base(page.completions[0].key), key_base(page.completions[-1].key)
-        existing = {base: sum(not memory.removed for memory in known[base].values()) for base in groups}
+        existing = {base: count_existing(known[base]) for base in groups}
         asked = {base for base in bases_at_ends(page.completions) if len(groups[base]) > existing[base]}
         before = self._ends.get(page.limit)
         if before is None or before.number != page.number - 1:
@@ -112,7 +119,7 @@ class V1Records:
         if answer is None:
             return []
         equals = group_by_base(answer.completions).get(key_base(unclear.key), [])
-        return [*assign_keys(equals, known, complete=True).assigned]
+        return [*assign_keys_of_answer(equals, known, is_whole=answer.is_whole)]
 
 
 def _end_of(page: Page, base: str, above: Counter[str]) -> "_PageEnd":

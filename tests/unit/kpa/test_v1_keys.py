@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from notifier.events import Completion, fingerprint
 from notifier.kpa.v1_keys import (
     assign_keys,
+    assign_keys_of_answer,
     bases_at_ends,
     group_by_base,
     key_base,
@@ -56,6 +57,28 @@ def test_assign_keys_incomplete_never_gives_a_known_key_to_another_record(
     for one in assigned.assigned:
         assert one.key not in memory or memory[one.key].fingerprint == fingerprint(one.raw)
     assert len(assigned.assigned) + len(assigned.unclear) == len(page)
+
+
+def test_assign_keys_of_answer_that_is_not_whole_believes_a_repeated_record_once() -> None:
+    twice = [record(1), record(1)]
+    for memory, keys in ((known([1]), [BASE]), (known([]), [BASE]), (known([1, 1], frozenset({2})), [BASE])):
+        assert [one.key for one in assign_keys_of_answer(twice, memory, is_whole=False)] == keys
+    assert len(assign_keys_of_answer(twice, known([1]), is_whole=True)) == 2
+
+
+def test_assign_keys_of_answer_that_is_not_whole_gives_no_key_to_a_record_that_may_be_a_changed_one() -> None:
+    assert assign_keys_of_answer([record(1), record(2)], known([3]), is_whole=False) == ()
+
+
+@given(contents, contents, st.sets(st.integers(1, 6)))
+def test_assign_keys_of_answer_that_is_not_whole_never_adds_an_equal_record(
+    answer: list[int], store: list[int], removed: set[int]
+) -> None:
+    memory = known(store, frozenset(removed))
+    existing = sum(not each.removed for each in memory.values())
+    assigned = assign_keys_of_answer([record(content) for content in answer], memory, is_whole=False)
+    assert len(assigned) <= max(1, existing)
+    assert existing == 0 or all(one.key in memory for one in assigned)
 
 
 def test_assign_keys_gives_a_returned_record_its_earlier_key() -> None:
