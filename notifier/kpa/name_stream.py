@@ -101,7 +101,7 @@ class NamesReader(Generic[Name]):
         """Parse the next piece of the body. Raises ApiError if it is not JSON."""
         self._size += len(piece)
         # The parser takes an empty piece for the end of the body.
-        if mended := self._surrogate_replacer.replace_halves(piece):
+        if mended := self._surrogate_replacer.replace_lone_surrogates(piece):
             self._parse(mended)
 
     def take(self) -> dict[str, Name]:
@@ -114,7 +114,7 @@ class NamesReader(Generic[Name]):
         get_list(read_object(self._head, self._token, self._parse_end), self._list_name)
 
     def _parse_end(self, _body: bytes) -> object:
-        self._parse(self._surrogate_replacer.replace_halves(_PADDING))
+        self._parse(self._surrogate_replacer.replace_lone_surrogates(_PADDING))
         self._parse(b"")
         return self._event_filter.document
 
@@ -301,8 +301,8 @@ class _SurrogateReplacer:
     def __init__(self) -> None:
         self._unfinished = b""
 
-    def replace_halves(self, piece: bytes) -> bytes:
-        """Return a piece with its lone halves replaced; keep an unfinished escape at the end for the next piece."""
+    def replace_lone_surrogates(self, piece: bytes) -> bytes:
+        """Return a piece of JSON with lone surrogates replaced; keep an escape that is cut off for the next piece."""
         text, self._unfinished = self._unfinished + piece, b""
         return _ESCAPE.sub(self._replaced, text)
 

@@ -204,7 +204,7 @@ def _scope_in_context(state: ReceiverState, attempt: Attempt, outcome: Outcome) 
 
 
 def _without_mistaken_rate(state: ReceiverState, first: Delivery, outcome: Outcome, *, proven: bool) -> ReceiverState:
-    """Return the state; drop the learned rate if an event turns out to have caused the objections to the rate."""
+    """Return the state, without the learned rate if an event caused the refusals that the rate was learned from."""
     is_mistaken = proven and not first.proven and outcome.scope is FailureScope.PACE
     return replace(state, rate=AdaptiveRate()) if is_mistaken else state
 

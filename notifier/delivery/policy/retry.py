@@ -65,10 +65,10 @@ class RetryHistory(Struct, frozen=True):
 def backoff(
     failures: int, settings: DestinationSettings, jitter: float, longest: float = LONGEST_WAIT_SECONDS
 ) -> float:
-    """Return the wait in seconds after `failures` failures: exponential, with full jitter (`jitter` in [0, 1)).
+    """Return the random wait in seconds after `failures` failures; `jitter` is a random number in [0, 1).
 
-    The upper bound doubles with each failure, up to `longest` and the configured longest wait. The wait is at least a
-    tenth of the bound.
+    The wait is between a tenth of its upper bound and the bound. The bound doubles with each failure, up to `longest`
+    or the configured longest wait, whichever is shorter.
     """
     bound = min(settings.retry_max, settings.retry_first * 2.0 ** min(failures - 1, 60), longest)
     return bound * max(jitter, _SMALLEST_JITTER)

@@ -104,7 +104,7 @@ def read_all(db: Database) -> tuple[StoredCondition, ...]:
 
 
 def store_change(db: Database, change: ConditionChange) -> None:
-    """Store the condition of a change, or delete it if it is forgotten."""
+    """Store the condition that a change contains, or delete its row if the change says that it is forgotten."""
     it = change.condition
     if change.is_forgotten:
         db.execute("DELETE FROM conditions WHERE name = ? AND subject = ?", [it.name, it.subject])

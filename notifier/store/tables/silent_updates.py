@@ -1,4 +1,4 @@
-"""Updates known records without an event: with their present JSON, or with the key that the API now gives them."""
+"""Updates known records to their present JSON, or to the key that the API now gives them, without an event."""
 
 import orjson
 from msgspec import Struct
