@@ -80,23 +80,6 @@ class IntervalFromNow(BaseTrigger):  # type: ignore[misc]  # APScheduler ships n
         return now + self.interval
 
 
-class TimedScheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler ships no types
-    """APScheduler's scheduler for an event loop, with a timer that starts the due jobs directly.
-
-    APScheduler's own timer calls `wakeup`. Because other threads may call `wakeup`, too, it wakes the event loop
-    through a socket, and the jobs start only in the loop's next iteration.
-    """
-
-    def _start_timer(self, wait_seconds: float | None) -> None:
-        self._stop_timer()
-        if wait_seconds is not None:
-            self._timeout = self._eventloop.call_later(wait_seconds, self._start_due_jobs)
-
-    def _start_due_jobs(self) -> None:
-        self._timeout = None
-        self._start_timer(self._process_jobs())
-
-
 class Schedule:
     """Runs each job, such as the rounds of a source, at its own interval."""
 
@@ -109,7 +92,7 @@ class Schedule:
         self._on_machine_wake: Callable[[float], Awaitable[None]] | None = None
         self._timer_offset: float | None = None
         self._clock_watch: asyncio.Task[None] | None = None
-        self._scheduler = TimedScheduler(
+        self._scheduler = AsyncIOScheduler(
             timezone=self._zone,
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -91,19 +90,6 @@ async def test_schedule_keeps_each_interval_without_drift(schedule: Schedule, ju
             assert runs >= 1
             assert runs == pytest.approx(round(runs), abs=0.001)
     assert jumps.count == 0
-
-
-async def test_schedule_starts_a_due_job_without_waking_the_event_loop_through_a_socket(
-    schedule: Schedule, jumps: JumpCounter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rounds = Rounds()
-    woken: list[Any] = []
-    schedule.add("often", 0.02, rounds.round)
-    schedule.start(jumps)
-    await until(lambda: bool(rounds.began))
-    monkeypatch.setattr(asyncio.get_running_loop(), "call_soon_threadsafe", woken.append)
-    await until(lambda: len(rounds.began) > 3)
-    assert woken == []
 
 
 async def test_schedule_spreads_the_first_runs_of_sources(schedule: Schedule, jumps: JumpCounter) -> None:
