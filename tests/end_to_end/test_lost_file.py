@@ -133,7 +133,7 @@ async def test_backup_restored_on_another_machine_sends_pending_deliveries(
         waiting = await leave_undelivered(program, receiver, account, 4)
         told = set(receiver.subjects)
         program.command("backup", "copy.db")
-        there = Program(tmp_path / "another machine")
+        there = Program(tmp_path / "other")
         there.folder.mkdir()
         shutil.copy(program.folder / "copy.db", there.folder)
         there.configure(api, receiver.url, source=f'{NAMES}\nfirst_run = "notify"')

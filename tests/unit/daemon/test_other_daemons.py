@@ -40,5 +40,7 @@ def test_new_state_file_is_warned_of_if_another_one_has_the_same_sources(
 
 
 def test_warn_of_other_daemons_ignores_a_path_that_cannot_be_examined(tmp_path: Path) -> None:
-    path = tmp_path / ("n" * 300)
-    warn_of_other_daemons(Settings.model_validate({"store": {"path": str(path)}, "sources": {"acme": {"token": "t"}}}))
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    path = str(loop / "notifier.db")
+    warn_of_other_daemons(Settings.model_validate({"store": {"path": path}, "sources": {"acme": {"token": "t"}}}))

@@ -67,11 +67,16 @@ def serving(resources: AsyncExitStack) -> Callable[..., Awaitable[str]]:
 
 
 async def exchange(
-    session: aiohttp.ClientSession, url: str, body: bytes = b"{}", *, limit: int = 1000, truncate: bool = False
+    session: aiohttp.ClientSession,
+    url: str,
+    body: bytes = b"{}",
+    *,
+    limit: int = 1000,
+    truncate: bool = False,
+    timeout: float = 2.0,
 ) -> Answer:
-    return await send(
-        session, "POST", f"{url}/{SECRET}", body, RequestOptions({"x-key": SECRET}, 2.0, limit, truncate=truncate)
-    )
+    options = RequestOptions({"x-key": SECRET}, timeout, limit, truncate=truncate)
+    return await send(session, "POST", f"{url}/{SECRET}", body, options)
 
 
 async def failed_exchange(session: aiohttp.ClientSession, url: str, body: bytes = b"{}") -> TransportError:
@@ -518,7 +523,7 @@ async def test_send_runs_150_requests_concurrently(
         return web.Response()
 
     url = await serving(handler)
-    answers = await asyncio.gather(*(exchange(session, url) for _ in range(150)))
+    answers = await asyncio.gather(*(exchange(session, url, timeout=30.0) for _ in range(150)))
     assert {answer.status for answer in answers} == {200}
 
 
