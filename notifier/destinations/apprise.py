@@ -66,7 +66,8 @@ class AppriseDestination(ChatDestination):
     async def _post(self, layout: Layout, deliveries: Sequence[Delivery]) -> Outcome:
         title, body = title_and_body(layout)
         level = _notification_type([it.event for it in deliveries])
-        taken_by = set(frozenset.intersection(*(it.taken_by for it in deliveries)))
+        had_it_before = frozenset.intersection(*(it.taken_by for it in deliveries))
+        taken_by = set(had_it_before)
         call = {
             "url": self._url.get_secret_value(),
             "timeout": self._timeout,
@@ -74,7 +75,7 @@ class AppriseDestination(ChatDestination):
             "title": title or mail_subject(self._url.get_secret_value(), body),
             "body": body,
             "level": level,
-            "skip": sorted(taken_by),
+            "skip": sorted(had_it_before),
             "proxies": proxy_environment(self._proxy, os.environ),
         }
         answer = b""
@@ -90,7 +91,8 @@ class AppriseDestination(ChatDestination):
             )
         else:
             outcome = self._outcome_of_answer(answer)
-        if taken_by and outcome.reason is not AttemptResult.DELIVERED:
+        # If no further recipient has accepted the message, the attempt is a plain failure of the service.
+        if taken_by > had_it_before and outcome.reason is not AttemptResult.DELIVERED:
             outcome = replace(outcome, reason=AttemptResult.PARTLY_TAKEN, taken_by=frozenset(taken_by))
         self._last_attempt_failed = outcome.reason is not AttemptResult.DELIVERED
         sent = (("service", self._address), ("type", level))

@@ -50,7 +50,7 @@ _REASONS: Final[Sequence[tuple[str, AttemptResult]]] = (
     (r"AccessDenied|AuthorizationError|AuthFailure|OptInRequired", AttemptResult.ACCESS_REFUSED),
     (r"InvalidClientTokenId|UnrecognizedClient|InvalidAccessKeyId|ExpiredToken", AttemptResult.ACCESS_REFUSED),
     (r"SignatureDoesNotMatch|InvalidSignature|IncompleteSignature|RequestExpired", AttemptResult.ACCESS_REFUSED),
-    (r"MissingAuthenticationToken|NotAuthorized", AttemptResult.ACCESS_REFUSED),
+    (r"MissingAuthenticationToken|NotAuthorized(Exception)?$", AttemptResult.ACCESS_REFUSED),
     (r"QueueDoesNotExist|NonExistentQueue|NotFound", AttemptResult.TARGET_MISSING),
     (
         r"InvalidMessageContents|TooLong|InvalidParameter|InvalidAttributeValue|ValidationException|Malformed",

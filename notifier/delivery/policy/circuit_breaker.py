@@ -141,13 +141,16 @@ def after_throttling(
 
 
 def after_requested_wait(breaker: Breaker, *, seconds: float, now: float) -> Breaker:
-    """Return the breaker after a failure that does not concern the rate, but with which the peer requested a wait."""
+    """Return the breaker after a failure that does not concern the rate, but with which the peer requested a wait.
+
+    A very long wait ends early: if the peer still means it, it requests the wait again.
+    """
     is_closed = breaker.mode is BreakerMode.CLOSED
     return replace(
         breaker,
         mode=BreakerMode.PACED if is_closed else breaker.mode,
         scope=FailureScope.PACE if is_closed else breaker.scope,
-        wait_until=max(breaker.wait_until, now + seconds),
+        wait_until=max(breaker.wait_until, now + min(seconds, _LONGEST_UNCONFIRMED_WAIT_SECONDS)),
         is_wait_requested=True,
         wait_started=now,
     )

@@ -23,6 +23,8 @@ def answer(status: int, body: str) -> Answer:
         ("InvalidSignatureException", R.ACCESS_REFUSED),
         ("RequestExpired", R.ACCESS_REFUSED),
         ("NotAuthorized", R.ACCESS_REFUSED),
+        ("NotAuthorizedForDetailTypeException", None),
+        ("NotAuthorizedForSourceException", None),
         ("AWS.SimpleQueueService.NonExistentQueue", R.TARGET_MISSING),
         ("ResourceNotFoundException", R.TARGET_MISSING),
         ("BatchRequestTooLong", R.PAYLOAD_REFUSED),

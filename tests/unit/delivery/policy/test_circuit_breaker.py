@@ -14,6 +14,7 @@ from notifier.delivery.policy.circuit_breaker import (
     Breaker,
     BreakerMode,
     WaitLimits,
+    after_requested_wait,
     after_success,
     after_throttling,
     probe_count,
@@ -106,6 +107,11 @@ def test_breaker_accepts_a_requested_wait_above_six_hours_the_second_time(wait: 
     assert first.wait_until < 60
     second = after_throttling(first, started=2.0, retry_after=wait, now=2.0, limits=WaitLimits(), jitter=0.5)
     assert second.wait_until == 2.0 + wait
+
+
+def test_breaker_ends_a_wait_requested_beside_a_failure_after_six_hours() -> None:
+    opened = replace(Breaker(), mode=BreakerMode.OPEN)
+    assert after_requested_wait(opened, seconds=86_400.0, now=1.0).wait_until == 21_601.0
 
 
 @given(st.floats(0, 21_600), st.floats(0, 21_600), scopes)
