@@ -117,6 +117,8 @@ def assign_keys_of_answer(
     many as are known to exist; a record that may be a known one that has changed gets no key.
     """
     if not is_whole:
+        unchanged = {memory.fingerprint for memory in known.values()}
+        equals = sorted(equals, key=lambda record: record.fingerprint() not in unchanged)
         equals = equals[: max(1, count_existing(known))]
     return assign_keys(equals, known, complete=is_whole).assigned
 

@@ -245,8 +245,11 @@ def _evaluate(
         absent = request.version.missing_fields(
             raw for key, raw in zip(request.keys, request.raws, strict=True) if key not in taken
         )
-        # If nine of ten records never had these fields either, the API leaves out empty ones.
-        absent = absent if 10 * (len(request.keys) - len(lookup.unchanged)) > len(request.keys) else frozenset()
+        # If nine of ten records never had these fields either, the API leaves out empty ones. Newer records prove
+        # nothing: the API may have stopped to send the fields before it had these records.
+        newest_id = max(known[key].id for key in changed)
+        if sum(id_ < newest_id for id_ in lookup.unchanged.values()) >= 9 * len(changed):
+            absent = frozenset()
         evidence = replace(
             evidence,
             contents=contents,

@@ -23,6 +23,7 @@ import logging
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -60,6 +61,10 @@ if TYPE_CHECKING:
     from notifier.store.recovery.salvage import SchemaSource
 
 _log = logging.getLogger(__name__)
+
+_COPY_PAUSE_SECONDS: Final = 1.0
+_LONGEST_COPY_SECONDS: Final = 30.0
+"""How long to wait for the end of a copy over the open state file, and how often the file is examined."""
 
 MAX_REBUILDS: Final = 2
 """The number of rebuilds within REBUILDS_WITHIN_MS after which the disk counts as failing."""
@@ -141,6 +146,7 @@ def rescue(db: FileDatabase | None, path: Path, now_ms: int) -> None:
     real = real_path(path)
     try:
         if db is None:
+            _wait_until_unchanged(real)
             exchange.replace_state_file(real, lambda fresh, _: _copy(real, fresh), "overwritten", now_ms, keep_as=None)
             return
         with db.atomic():
@@ -153,6 +159,18 @@ def rescue(db: FileDatabase | None, path: Path, now_ms: int) -> None:
             )
     except (*UNREADABLE, OSError, StoreError):
         _log.exception("the contents of the open state file could not be saved", extra={"path": str(path)})
+
+
+def _wait_until_unchanged(file: Path) -> None:
+    """Wait until no program writes to a file any more, for at most _LONGEST_COPY_SECONDS. Raises OSError."""
+    end, before = time.monotonic() + _LONGEST_COPY_SECONDS, None
+    while time.monotonic() < end:
+        found = file.stat()
+        now = found.st_size, found.st_mtime_ns
+        if now == before:
+            return
+        before = now
+        time.sleep(_COPY_PAUSE_SECONDS)
 
 
 def _copy(file: Path, fresh: Path) -> None:

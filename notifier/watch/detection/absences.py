@@ -170,10 +170,12 @@ class Absences:
     async def _without_moved(self, suspects: list[RemovalCandidate], max_gone: int) -> list[RemovalCandidate]:
         """Request all records of the missing records' people; return the records that are still missing.
 
-        A sweep misses records that move during the sweep. The requests end when only `max_gone` records are missing.
+        A sweep misses records that move during the sweep. The requests end when only `max_gone` records are missing, or
+        after `max_questions` people: the count may be wrong for good.
         """
+        people = [*dict.fromkeys(suspect.user_id for suspect in suspects)] if max_gone else []
         with SeenRecords(self._ingester, self._context.clock.monotonic()) as seen:
-            for user_id in dict.fromkeys(suspect.user_id for suspect in suspects):
+            for user_id in people[: self._context.limits.max_questions]:
                 if len(suspects) <= max_gone:
                     break
                 answer = await self._reader.ask_precise_question(Priority.SWEEP, user_id=user_id)

@@ -40,6 +40,16 @@ async def test_cleared_note_is_reported_although_the_api_leaves_out_empty_fields
     assert await world.conditions() == set()
 
 
+async def test_field_that_the_api_stops_sending_is_not_reported_as_cleared(world: World) -> None:
+    await world.open(with_files(world, 300))
+    world.control.begin("no-files")
+    for _ in range(12):
+        for _ in range(8):
+            world.enter()
+        await world.minutes(2)
+    assert {event.split()[0] for event in await world.told_after(5)} == {"created"}
+
+
 async def test_same_change_in_every_record_is_held_and_dropped_when_it_is_reverted(world: World) -> None:
     await world.open(2000)
     fault = world.control.begin("capitals:limit=1000")

@@ -70,6 +70,11 @@ def test_assign_keys_of_answer_that_is_not_whole_gives_no_key_to_a_record_that_m
     assert assign_keys_of_answer([record(1), record(2)], known([3]), is_whole=False) == ()
 
 
+def test_assign_keys_of_answer_that_is_not_whole_finds_an_unchanged_record_at_any_place() -> None:
+    [found] = assign_keys_of_answer([record(2), record(1)], known([1]), is_whole=False)
+    assert (found.key, found.raw) == (BASE, record(1).raw)
+
+
 @given(contents, contents, st.sets(st.integers(1, 6)))
 def test_assign_keys_of_answer_that_is_not_whole_never_adds_an_equal_record(
     answer: list[int], store: list[int], removed: set[int]

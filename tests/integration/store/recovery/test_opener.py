@@ -9,6 +9,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -23,7 +25,13 @@ from notifier.store.file.files import ESSENTIALS, sibling_path
 from notifier.store.reader import StoreReader
 from notifier.store.recovery import compare, essentials, exchange
 from notifier.store.recovery.compare import RebuildKind
-from notifier.store.recovery.opener import REBUILDS_WITHIN_MS, needed_recovery, open_state_file, open_store
+from notifier.store.recovery.opener import (
+    REBUILDS_WITHIN_MS,
+    _wait_until_unchanged,
+    needed_recovery,
+    open_state_file,
+    open_store,
+)
 from notifier.store.tables import sources
 from tests.support.used_state_file import (
     HISTORY,
@@ -315,6 +323,24 @@ async def test_check_access_detects_a_backup_copied_over_the_open_file(place: Pl
         assert latest.kind is RebuildKind.BEHIND
         assert waiting(db) == set()
         assert read_all_records(db, more=(NEWS.stop,)) == set()
+
+
+def test_wait_until_unchanged_lasts_until_the_last_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("notifier.store.recovery.opener._COPY_PAUSE_SECONDS", 0.5)
+    file = tmp_path / "copy"
+    file.touch()
+
+    def write() -> None:
+        with file.open("wb", buffering=0) as copy:
+            for _ in range(10):
+                copy.write(bytes(1000))
+                time.sleep(0.05)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    _wait_until_unchanged(file)
+    assert file.stat().st_size == 10_000
+    writer.join()
 
 
 @pytest.mark.parametrize("lies_there", [None, b"a file of another program"])
